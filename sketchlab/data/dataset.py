@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -16,6 +16,9 @@ class Store(Protocol):
     """Random access to samples as they are kept, before augmentation."""
 
     def __len__(self) -> int: ...
+
+    @property
+    def nbytes(self) -> int: ...
 
     def gather(self, rows: Tensor) -> Tensor:
         """(B,) int64 rows → (B, …) raw batch on the store's device."""
@@ -34,8 +37,12 @@ class Images:
     def __len__(self) -> int:
         return len(self.pixels)
 
+    @property
+    def nbytes(self) -> int:
+        return self.pixels.nbytes
+
     def gather(self, rows: Tensor) -> Tensor:
-        batch = self.pixels[rows]  # (B, C, H, W)
+        batch = self.pixels[rows.to(self.pixels.device)]  # (B, C, H, W)
         return 255 - batch if self.invert else batch
 
     def to(self, device: torch.device) -> Images:
@@ -85,6 +92,22 @@ class Dataset:
     views: int  # augmentation repeats after this many epochs; 0 = endless
     fingerprint: str  # of the sources: what the id of a run covers
     notes: list[str] = field(default_factory=list)  # what a reader must know: files skipped, …
+
+
+def resident(data: Dataset, device: torch.device, most_bytes: int) -> Dataset:
+    """The same data with its stores on `device`, when all of them together fit in most_bytes; else as it is."""
+    parts = [p for s in data.splits.values() for p in ((s.sketch, s.photo) if isinstance(s, Pairs) else (s,))]
+    stores = {id(p.store): p.store for p in parts}
+    if sum(store.nbytes for store in stores.values()) > most_bytes:
+        return data
+    moved = {key: store.to(device) for key, store in stores.items()}
+
+    def move(split: Any) -> Any:
+        if isinstance(split, Pairs):
+            return Pairs(move(split.sketch), move(split.photo))
+        return replace(split, store=moved[id(split.store)])
+
+    return replace(data, splits={name: move(split) for name, split in data.splits.items()})
 
 
 def fingerprint(*parts: Any) -> str:

@@ -1,0 +1,271 @@
+"""The Hydra border: YAML is composed here, turned into typed, frozen dataclasses, and never seen again."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import difflib
+import importlib
+import json
+import os
+import pkgutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+import sketchlab.baselines
+import sketchlab.data
+import sketchlab.models
+import sketchlab.pipelines
+from sketchlab.errors import UserError
+
+SCHEMA = 1
+GROUPS = {"data": "data", "model": "models", "pipeline": "pipelines"}
+
+# A folder with conf/, models/, data/ of the user's own, laid out as in this package: found as if it stood here.
+EXTRA = os.environ.get("SKETCHLAB_EXTRA")
+if EXTRA:
+    for package in (sketchlab.data, sketchlab.models, sketchlab.pipelines, sketchlab.baselines):
+        package.__path__.append(str(Path(EXTRA, package.__name__.rpartition(".")[2]).resolve()))
+
+
+@dataclass(frozen=True)
+class Component:
+    """One choice: the module that implements it and its filled Config."""
+
+    module: str
+    config: Any
+
+    def build(self, *args: Any) -> Any:
+        return importlib.import_module(self.module).build(self.config, *args)
+
+    def constant(self, name: str) -> Any:
+        return getattr(importlib.import_module(self.module), name)
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    root: str  # where run folders go
+    keep_last: str  # true, false, or auto = kept when under 100 MB
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """A run, typed and complete. Picklable, so that ranks can be handed one."""
+
+    seed: int
+    rerun: bool
+    run: RunOptions
+    data: Component
+    model: Component
+    pipeline: Component
+    loop: Any  # engine.loop.Config
+    runtime: Any  # engine.runtime.Config
+    choices: dict[str, str]  # group → choice, as typed
+    differs: dict[str, Any]  # dotted key → value, where it differs from the choice's own YAML
+    command: str  # what repeats this run
+
+    def plain(self) -> dict[str, Any]:
+        """The resolved values as nested dicts, ready for YAML or JSON."""
+        parts = {key: dataclasses.asdict(getattr(self, key)) for key in ("run", "loop", "runtime")}
+        for key in GROUPS:
+            component = getattr(self, key)
+            parts[key] = {"name": component.module.rpartition(".")[2], **dataclasses.asdict(component.config)}
+        return {"seed": self.seed, "rerun": self.rerun, **parts}
+
+
+def conf_dir() -> Path:
+    """The folder of YAML files: beside the package in a checkout, inside it when installed from a wheel."""
+    here = Path(__file__).resolve().parent
+    for folder in (here / "conf", here.parent / "conf"):
+        if (folder / "config.yaml").is_file():
+            return folder
+    raise UserError(f"no conf/config.yaml inside or beside {here}: the installation is incomplete, install sketchlab again")
+
+
+def hint(name: str, options: list[str]) -> str:
+    """'did you mean X? ' when one is close, then what exists."""
+    close = difflib.get_close_matches(name, options, n=1)
+    return (f"did you mean {close[0]}? " if close else "") + "there is: " + ", ".join(options)
+
+
+def typed(cls: type, node: Any, where: str) -> Any:
+    """Fill the frozen dataclass `cls` from a YAML node; every mistake is one line naming the key."""
+    values = OmegaConf.to_container(node, resolve=True) if isinstance(node, DictConfig) else dict(node)
+    assert isinstance(values, dict)
+    names = [f.name for f in dataclasses.fields(cls)]
+    if unknown := [str(key) for key in values if key not in names]:
+        raise UserError(f"{where}.{unknown[0]}: no such key; {hint(unknown[0], names)}")
+    if missing := [key for key in names if key not in values or values[key] == "???"]:
+        raise UserError(f"{where}.{missing[0]}: missing; {where} needs {', '.join(names)}")
+    hints = get_type_hints(cls)
+    nested = {key: typed(hints[key], values.pop(key), f"{where}.{key}") for key in names if dataclasses.is_dataclass(hints[key])}
+    # OmegaConf makes frozen dataclasses read-only all the way down, so the leaves are checked in an unfrozen twin
+    leaves = dataclasses.make_dataclass("Leaves", [(key, hints[key]) for key in names if key not in nested])
+    try:
+        checked = OmegaConf.to_container(OmegaConf.merge(OmegaConf.structured(leaves), values))
+    except OmegaConfBaseException as error:
+        key = str(error.full_key).partition("[")[0]
+        shown = str(hints[key]).removeprefix("<class '").removesuffix("'>") if key in hints else "another type"
+        raise UserError(f"{where}.{key}={values.get(key)}: expected {shown}") from None
+    assert isinstance(checked, dict)
+    return cls(**{str(key): value for key, value in checked.items()}, **nested)
+
+
+def component(group: str, node: Any) -> Component:
+    """`name: x` in conf/<group> → the Config of sketchlab/<group>s/x.py, filled."""
+    package = GROUPS[group]
+    values = dict(OmegaConf.to_container(node, resolve=True)) if isinstance(node, DictConfig) else dict(node)  # type: ignore[arg-type]
+    name = values.pop("name", None)
+    parent = importlib.import_module(f"sketchlab.{package}")
+    files = sorted(m.name for m in pkgutil.iter_modules(parent.__path__) if not m.name.startswith("_"))
+    if name not in files:
+        raise UserError(f"{group}.name={name}: no file sketchlab/{package}/{name}.py; {hint(str(name), files)}")
+    module = importlib.import_module(f"sketchlab.{package}.{name}")
+    if not hasattr(module, "Config"):
+        raise UserError(f"{group}.name={name}: sketchlab/{package}/{name}.py has no Config, so it is not a {group}")
+    return Component(module.__name__, typed(module.Config, values, group))
+
+
+def parse(cfg: Any, choices: dict[str, str], differs: dict[str, Any], command: str) -> RunConfig:
+    """The composed YAML → RunConfig. Raises UserError with one line for anything that does not fit."""
+    from sketchlab.engine import loop, runtime
+    from sketchlab.inputs import check_fit
+
+    parts = {group: component(group, cfg[group]) for group in GROUPS}
+    model = parts["model"]
+    check_fit(
+        model=choices["model"],
+        fits=model.constant("FITS"),
+        pipeline=choices["pipeline"],
+        takes=model.config.input.kind,
+        data=choices["data"],
+        gives=parts["data"].constant("GIVES"),
+    )
+    if not isinstance(cfg.seed, int) or isinstance(cfg.seed, bool):
+        raise UserError(f"seed={cfg.seed}: expected a whole number")
+    options = typed(RunOptions, {**cfg.run, "keep_last": str(cfg.run.keep_last).lower()}, "run")
+    if options.keep_last not in ("true", "false", "auto"):
+        raise UserError(f"run.keep_last={options.keep_last}: expected true, false or auto")
+    if not isinstance(cfg.rerun, bool):
+        raise UserError(f"rerun={cfg.rerun}: expected true or false")
+    return RunConfig(
+        seed=cfg.seed,
+        rerun=cfg.rerun,
+        run=options,
+        **parts,
+        loop=typed(loop.Config, cfg.loop, "loop"),
+        runtime=typed(runtime.Config, cfg.runtime, "runtime"),
+        choices=choices,
+        differs=differs,
+        command=command,
+    )
+
+
+def flat(node: Any, prefix: str = "") -> dict[str, Any]:
+    """Nested mapping → {dotted key: leaf}; lists are leaves."""
+    out: dict[str, Any] = {}
+    for key, value in node.items():
+        if isinstance(value, dict) and value:
+            out |= flat(value, f"{prefix}{key}.")
+        else:
+            out[f"{prefix}{key}"] = value
+    return out
+
+
+def differences(cfg: Any, base: Any) -> dict[str, Any]:
+    """Dotted keys whose values differ from `base`, with the value of `cfg`."""
+    ours, theirs = (flat(OmegaConf.to_container(c, resolve=True)) for c in (cfg, base))
+    return {key: value for key, value in ours.items() if key not in theirs or theirs[key] != value}
+
+
+def from_overrides(overrides: list[str]) -> RunConfig:
+    """The run that `python -m sketchlab.run <overrides>` would do: for notebooks, scripts and tests."""
+    import shlex
+
+    from hydra import compose
+
+    with hydra_ready():
+        try:
+            cfg = compose("config", overrides=[*overrides, *search_path()], return_hydra_config=True)
+            choices = chosen(cfg.hydra.runtime.choices)
+            base = compose("config", overrides=[*groups_only(overrides, choices), *search_path()])
+        except Exception as error:
+            raise composition_error(error, overrides) from None
+    task = OmegaConf.create({key: value for key, value in cfg.items() if key != "hydra"})
+    command = shlex.join(["python", "-m", "sketchlab.run", *overrides])
+    return parse(task, choices, differences(task, base), command)
+
+
+@contextlib.contextmanager
+def hydra_ready() -> Iterator[None]:
+    """Hydra's compose() needs an initialised Hydra: the running job's own, or one made for the moment."""
+    from hydra import initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+
+    if GlobalHydra.instance().is_initialized():
+        yield
+    else:
+        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+            yield
+
+
+def search_path() -> list[str]:
+    return [f"hydra.searchpath=[file://{Path(EXTRA, 'conf').resolve()}]"] if EXTRA else []
+
+
+def chosen(choices: Any) -> dict[str, str]:
+    """Hydra's table of choices without Hydra's own groups; `loop@_global_.loop` counts as loop."""
+    out = {}
+    for key, value in choices.items():
+        if not key.startswith("hydra/") and value is not None:
+            out[key.partition("@")[0]] = str(value)
+    return out
+
+
+def groups_only(overrides: list[str], choices: dict[str, str]) -> list[str]:
+    return [o for o in overrides if o.partition("=")[0].lstrip("+~") in choices]
+
+
+def composition_error(error: Exception, overrides: list[str]) -> Exception:
+    """Hydra's composition errors in one line, with what exists; any other error as it is."""
+    from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
+
+    if isinstance(error, MissingConfigException):
+        what = str(error.missing_cfg_file or "").strip("'")
+        group, _, choice = what.rpartition("/")
+        options = sorted(error.options or [])
+        if options:
+            return UserError(f"{group}={choice}: no such choice; {hint(choice, options)}")
+        return UserError(str(error).splitlines()[0])
+    if isinstance(error, OverrideParseException):
+        return UserError(f"cannot read {error.override!r}: expected key=value (quote values with commas or spaces)")
+    if isinstance(error, ConfigCompositionException) and "Key '" in str(error.__cause__ or ""):
+        key = str(error).partition("override '")[2].partition("'")[0]
+        return UserError(f"{key}: no such key; {hint(key, _known_keys(overrides, key))}")
+    if isinstance(error, ConfigCompositionException) and "config group" in str(error):
+        return UserError(" ".join(str(error).split()))
+    if isinstance(error, HydraException):
+        cause = f" ({str(error.__cause__).splitlines()[0]})" if error.__cause__ else ""
+        return UserError(" ".join(str(error).split()) + cause)
+    return error
+
+
+def _known_keys(overrides: list[str], key: str) -> list[str]:
+    """The keys that exist where `key` points, composed from the choices alone."""
+    from hydra import compose
+
+    groups = {p.name for p in conf_dir().iterdir() if p.is_dir()}
+    picks = [o for o in overrides if o.partition("=")[0] in groups and "," not in o]
+    with hydra_ready():
+        cfg = compose("config", overrides=[*picks, *search_path()])
+    keys = list(flat(json.loads(json.dumps(OmegaConf.to_container(cfg), default=str))))
+    parent = key.rpartition(".")[0]
+    while parent and not any(k.startswith(parent + ".") for k in keys):
+        parent = parent.rpartition(".")[0]
+    start = parent + "." if parent else ""
+    return sorted({start + k[len(start) :].partition(".")[0] for k in keys if k.startswith(start)})

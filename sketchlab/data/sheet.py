@@ -1,0 +1,54 @@
+"""Contact sheets: many small images as one picture."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchvision.utils import make_grid
+
+from sketchlab import rng
+from sketchlab.data.dataset import Dataset, Pairs, Split
+from sketchlab.inputs import Input
+
+_COLUMNS, _ROWS = 10, 6
+
+
+def grid(images: Tensor, columns: int) -> np.ndarray:
+    """(N, C, H, W) float in [0, 1] → (H', W', 3) uint8, row by row."""
+    whole = make_grid(images.float().cpu(), nrow=columns, padding=2, pad_value=0.5)
+    return (whole.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
+
+
+def of_training(data: Dataset, input: Input, seed: int) -> np.ndarray:
+    """What the network sees: up to 60 training samples, augmented, several of each class; pairs one above the other."""
+    split: Any = data.splits["train"]
+    parts = [split.sketch, split.photo] if isinstance(split, Pairs) else [split]
+    places = _spread(parts[0], seed, _COLUMNS * (_ROWS // len(parts)))
+    rows = []
+    for part in parts:
+        at = places
+        if part is not parts[0]:  # the photo of the same object
+            index = {int(g): i for i, g in enumerate(part.groups.tolist())}
+            at = torch.tensor([index[int(g)] for g in parts[0].groups[places]])
+        keys = rng.fold_each(rng.fold(seed, "augment", 0), at)
+        images = data.prepare(part.gather(at).cpu(), keys)
+        mean, std = (torch.tensor(v)[:, None, None] for v in (input.mean, input.std))
+        rows.append((images * std + mean).expand(-1, 3, -1, -1) if input.channels == 1 else (images * std + mean)[:, :3])
+    lines = [part[i : i + _COLUMNS] for i in range(0, len(places), _COLUMNS) for part in rows]
+    return grid(torch.cat(lines), _COLUMNS)
+
+
+def _spread(split: Split, seed: int, n: int) -> Tensor:
+    """Places of n samples: a keyed shuffle, then one of each class in turn."""
+    order = torch.from_numpy(rng.permutation(np.arange(len(split)), len(split), rng.fold(seed, "sheet")))
+    labels = split.labels[order]
+    turn = torch.zeros_like(labels)
+    for label in labels.unique():
+        here = labels == label
+        turn[here] = torch.arange(int(here.sum()))
+    chosen = order[torch.argsort(turn * (int(labels.max()) + 1) + labels, stable=True)[:n]]
+    chosen = chosen[torch.argsort(split.labels[chosen], stable=True)]
+    return chosen[: len(chosen) // _COLUMNS * _COLUMNS] if len(chosen) > _COLUMNS else chosen

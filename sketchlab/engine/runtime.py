@@ -1,0 +1,164 @@
+"""Where a run happens: device, precision, ranks. The only file that asks the machine what it is."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from sketchlab.errors import UserError
+
+
+@dataclass(frozen=True)
+class Config:
+    device: str  # auto (a CUDA GPU if there is one), cpu, cuda
+    precision: str  # auto (bf16 on a GPU that has it, else fp32), fp32 (TF32 matrix products on a GPU), bf16
+    ranks: int  # processes that share each batch; on GPUs one each
+    workers: int  # threads that fetch batches ahead; 0 = fetched when needed. Never changes a result
+    deterministic: bool  # true: same bits every time, on a GPU too; false: the fastest kernels
+    channels_last: bool  # memory layout of images
+    compile: bool  # torch.compile the networks
+
+    def __post_init__(self) -> None:
+        for key, allowed in (("device", ("auto", "cpu", "cuda")), ("precision", ("auto", "fp32", "bf16"))):
+            if getattr(self, key) not in allowed:
+                raise UserError(f"runtime.{key}={getattr(self, key)}: expected one of {', '.join(allowed)}")
+        if self.ranks < 1 or self.workers < 0:
+            raise UserError(f"runtime.ranks={self.ranks}, runtime.workers={self.workers}: expected ranks ≥ 1, workers ≥ 0")
+
+    def decided(self) -> tuple[str, str]:
+        """(device type, precision) with `auto` settled on this machine."""
+        has_cuda = torch.cuda.is_available()
+        if self.device == "cuda" and not has_cuda:
+            raise UserError("runtime.device=cuda: torch sees no CUDA GPU here; use runtime.device=cpu or auto")
+        device = "cpu" if self.device == "cpu" or not has_cuda else "cuda"
+        if device == "cuda" and self.ranks > torch.cuda.device_count() and "WORLD_SIZE" not in os.environ:
+            raise UserError(f"runtime.ranks={self.ranks}: this machine has {torch.cuda.device_count()} GPU(s), one rank each")
+        if self.precision != "auto":
+            return device, self.precision
+        return device, "bf16" if device == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
+
+
+class Runtime:
+    """One rank: its device, its precision, and how it speaks with the others."""
+
+    def __init__(self, config: Config, rank: int = 0, ranks: int = 1) -> None:
+        self.config, self.rank, self.ranks = config, rank, ranks
+        kind, self.precision = config.decided()
+        local = int(os.environ.get("LOCAL_RANK", rank))
+        self.device = torch.device(kind, local) if kind == "cuda" else torch.device("cpu")
+        if kind == "cuda":
+            torch.cuda.set_device(self.device)
+            torch.backends.cudnn.benchmark = not config.deterministic
+            torch.set_float32_matmul_precision("high")
+            torch.backends.cudnn.allow_tf32 = True
+        elif ranks > 1:
+            torch.set_num_threads(max(1, (os.cpu_count() or 1) // ranks))
+        torch.use_deterministic_algorithms(config.deterministic)
+
+    def autocast(self) -> Any:
+        if self.precision == "bf16":
+            return torch.autocast(self.device.type, dtype=torch.bfloat16)
+        return contextlib.nullcontext()
+
+    def place(self, module: nn.Module) -> nn.Module:
+        """Onto this rank's device, in the configured layout."""
+        layout = torch.channels_last if self.config.channels_last else torch.contiguous_format
+        return module.to(self.device).to(memory_format=layout)
+
+    def forward(self, module: nn.Module) -> Any:
+        """What to call for a forward pass: the module, or its compiled twin (state stays in the module)."""
+        return torch.compile(module) if self.config.compile else module
+
+    def to_device(self, tensor: Tensor) -> Tensor:
+        return tensor.to(self.device, non_blocking=True)
+
+    def layout(self, images: Tensor) -> Tensor:
+        """(B, C, H, W) in the configured memory layout."""
+        return images.contiguous(memory_format=torch.channels_last) if self.config.channels_last else images
+
+    def mean_grads(self, parameters: Iterable[nn.Parameter]) -> None:
+        """Average gradients over ranks: one flat all-reduce in the order of `parameters`.
+
+        Not DistributedDataParallel: it lays its buckets out anew after the first step, which changes bits from three
+        ranks on, and GANs call one network several times a step.
+        """
+        if self.ranks == 1:
+            return
+        grads = [p.grad for p in parameters if p.grad is not None]
+        flat = torch.cat([g.reshape(-1) for g in grads])
+        dist.all_reduce(flat)
+        flat /= self.ranks
+        for grad, piece in zip(grads, flat.split([g.numel() for g in grads]), strict=True):
+            grad.copy_(piece.view_as(grad))
+
+    def same_buffers(self, module: nn.Module) -> None:
+        """Rank 0's buffers (batch-norm statistics) everywhere, before an evaluation."""
+        if self.ranks > 1:
+            for buffer in module.buffers():
+                dist.broadcast(buffer, 0)
+
+    def shard(self, n: int) -> Tensor:
+        """This rank's places of range(n), unpadded: every place on exactly one rank."""
+        return torch.arange(self.rank, n, self.ranks)
+
+    def gather(self, tensors: dict[str, Tensor], n: int) -> dict[str, Tensor]:
+        """Per-sample results of shard(n) on every rank → (n, …) CPU tensors in order, on every rank."""
+        cpu = {key: value.detach().cpu() for key, value in tensors.items()}
+        if self.ranks == 1:
+            return cpu
+        parts = self.each(cpu)
+        out = {}
+        for key, value in cpu.items():
+            whole = torch.empty((n, *value.shape[1:]), dtype=value.dtype)
+            for rank, part in enumerate(parts):
+                whole[rank :: self.ranks] = part[key]
+            out[key] = whole
+        return out
+
+    def agree(self, *flags: bool) -> list[bool]:
+        """Each flag is True on every rank when it is on one: a signal or a clock may reach the ranks at different steps."""
+        if self.ranks == 1:
+            return list(flags)
+        words = torch.tensor(flags, dtype=torch.int32, device=self.device)
+        dist.all_reduce(words, dist.ReduceOp.MAX)
+        return [bool(word) for word in words.tolist()]
+
+    def each(self, value: Any) -> list[Any]:
+        """Every rank's value, on every rank."""
+        if self.ranks == 1:
+            return [value]
+        values: list[Any] = [None] * self.ranks
+        dist.all_gather_object(values, value)
+        return values
+
+    def mean(self, values: dict[str, float]) -> dict[str, float]:
+        """Average of numbers over ranks."""
+        if self.ranks == 1:
+            return values
+        word = torch.tensor(list(values.values()), dtype=torch.float64, device=self.device)
+        dist.all_reduce(word)
+        return dict(zip(values, (word / self.ranks).tolist(), strict=True))
+
+    def seed(self, key: int) -> None:
+        """Key torch's own draws (dropout, noise) for what comes next."""
+        torch.default_generator.manual_seed(key)
+        if self.device.type == "cuda":
+            torch.cuda.manual_seed(key)
+
+    def free_bytes(self) -> int:
+        return torch.cuda.mem_get_info(self.device)[0]
+
+    def memory_mb(self) -> float:
+        """Peak so far: of the GPU's allocator, or of this process."""
+        if self.device.type == "cuda":
+            return torch.cuda.max_memory_allocated() / 2**20
+        import resource
+
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10

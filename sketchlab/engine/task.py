@@ -1,0 +1,100 @@
+"""What the loop asks of a pipeline, and nothing more."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+
+class Stateful(Protocol):
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> Any: ...
+
+
+class Task(Protocol):
+    """One thing to train. Its own file says what a step and an evaluation are; when they happen is the loop's.
+
+    parts: modules, optimizers, replay pools: what a checkpoint holds. weights: the names of those that best.pt holds.
+    n_train: how many samples an epoch has. views: augmentation repeats after so many epochs, 0 = never.
+    monitor: "+val/accuracy" or "-val/loss": best.pt is kept by it; "" = the last weights are the result.
+    networks: name → (module, example inputs): what the architecture printout shows.
+    """
+
+    parts: dict[str, Stateful]
+    weights: tuple[str, ...]
+    n_train: int
+    views: int
+    monitor: str
+    splits: tuple[str, ...]  # what evaluate() takes, in the order of train, val, test
+    networks: dict[str, tuple[nn.Module, tuple[Tensor, ...]]]
+
+    def draw(self, places: Tensor, keys: Tensor) -> Any:
+        """(B,) places in the training split and (B,) int64 keys → a batch. Runs in the loader's threads."""
+        ...
+
+    def train_step(self, batch: Any, epoch: float) -> dict[str, Tensor]:
+        """From batch to optimizer.step(); `epoch` counts epochs done, with fraction. Returns scalars to average."""
+        ...
+
+    def evaluate(self, split: str) -> dict[str, Any]:
+        """Scores of a split, exact and unpadded over all ranks.
+
+        float → metrics.jsonl as <split>/<name>; Tensor → arrays/<split>_<name>.npy; DataFrame → <name>_<split>.csv;
+        uint8 Tensor named `*_sheet`, (H, W) or (H, W, 3) → samples/<split>_<name>.png.
+        """
+        ...
+
+
+class FitOnce(Protocol):
+    """A baseline: fitted in one go from its inputs, refitted with the same bits, stored as arrays."""
+
+    splits: tuple[str, ...]
+
+    def fit(self) -> None: ...
+
+    def arrays(self) -> dict[str, Any]:
+        """The fitted state as plain tensors and numbers, as torch.load(weights_only=True) reads them."""
+        ...
+
+    def evaluate(self, split: str) -> dict[str, Any]: ...
+
+
+def trainable(module: nn.Module) -> list[nn.Parameter]:
+    return [p for p in module.parameters() if p.requires_grad]
+
+
+def printout(name: str, module: nn.Module, inputs: tuple[Tensor, ...]) -> list[dict[str, Any]]:
+    """The architecture as rows: every leaf layer in the order it ran, output shape, parameters, trainable parameters."""
+    rows: list[dict[str, Any]] = []
+    names = {layer: path for path, layer in module.named_modules()}
+
+    def note(layer: nn.Module, _: Any, output: Any) -> None:
+        own = [p for p in layer.parameters(recurse=False)]
+        shape = list(output.shape[1:]) if isinstance(output, Tensor) else ""
+        path = f"{name}.{names[layer]}".rstrip(".")
+        rows.append(
+            {
+                "layer": path,
+                "type": layer.extra_repr() and f"{type(layer).__name__}({layer.extra_repr()})" or type(layer).__name__,
+                "output": "×".join(map(str, shape)),
+                "parameters": sum(p.numel() for p in own),
+                "trainable": sum(p.numel() for p in own if p.requires_grad),
+            }
+        )
+
+    leaves = [m for m in module.modules() if not any(True for _ in m.children())]
+    handles = [leaf.register_forward_hook(note) for leaf in leaves]
+    modes = {m: m.training for m in module.modules()}
+    try:
+        module.eval()
+        with torch.no_grad():
+            module(*inputs)
+    finally:
+        for handle in handles:
+            handle.remove()
+        for m, mode in modes.items():
+            m.training = mode
+    return rows

@@ -1,0 +1,190 @@
+"""Classification: cross-entropy on labelled samples; what is frozen and deterministic runs once per sample."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from sketchlab import rng
+from sketchlab.engine import optim
+from sketchlab.engine.loop import Config as Loop
+from sketchlab.engine.runtime import Runtime
+from sketchlab.engine.task import trainable
+from sketchlab.errors import UserError
+from sketchlab.metrics import classification as metrics
+from sketchlab.stages import Trained, frozen_prefix, set_train
+
+
+@dataclass(frozen=True)
+class Config:
+    label_smoothing: float  # share of the target spread over all classes; 0 = none
+    class_weights: str  # none, or balanced: each class counts the same in the loss, however many samples it has
+    mistakes: int  # wrong answers kept as pictures for the report, the most confident ones
+    eval_batch: int  # samples per forward pass where nothing is learnt
+    cache: bool  # run what is frozen and deterministic once per image; the result is the same without, only slower
+
+    def __post_init__(self) -> None:
+        if self.class_weights not in ("none", "balanced"):
+            raise UserError(f"pipeline.class_weights={self.class_weights}: expected none or balanced")
+        if not 0 <= self.label_smoothing < 1:
+            raise UserError(f"pipeline.label_smoothing={self.label_smoothing}: expected 0 to below 1")
+
+
+class Classify:
+    """The task: parts net and optimizer, splits of labelled samples."""
+
+    monitor = "+val/accuracy"
+    weights = ("net",)
+
+    def __init__(self, config: Config, net: nn.Module, data: Any, loop: Loop, runtime: Runtime, seed: int) -> None:
+        self.config, self.loop, self.runtime, self.data, self.seed = config, loop, runtime, data, seed
+        self.net = runtime.place(net)
+        self.train = data.splits["train"]
+        self.n_train, self.views = len(self.train), data.views
+        self.splits = tuple(name for name in ("val", "test") if name in data.splits)
+        self.monitor = self.monitor if "val" in self.splits else ""
+        self.optimizer = optim.make(trainable(net), loop)
+        self.parts = {"net": Trained(net), "optimizer": self.optimizer}
+        self.class_weights = self._class_weights()
+        example = data.prepare(self.train.gather(torch.zeros(1, dtype=torch.int64))).to(runtime.device)
+        self.networks = {"net": (net, (runtime.layout(example),))}
+        prefix, rest = frozen_prefix(net)
+        finite = not data.prepare.active or data.views > 0
+        self.cached = config.cache and finite and len(prefix) > 0
+        self.prefix, self.rest = (prefix, rest) if self.cached else (nn.Sequential(), net)
+        self.features: dict[str, Tensor] = {}  # split → (views · n, …) what the prefix gives, view after view
+        self.forward = runtime.forward(self.rest)
+        if self.cached:
+            self._features("train")  # here, not in the loader's threads
+
+    def _class_weights(self) -> Tensor | None:
+        if self.config.class_weights == "none":
+            return None
+        counts = torch.bincount(self.train.labels, minlength=len(self.data.classes)).float()
+        return (counts.sum() / counts.clamp(min=1) / len(counts)).to(self.runtime.device)
+
+    # --- batches
+
+    def draw(self, places: Tensor, keys: Tensor) -> dict[str, Tensor]:
+        labels = self.train.labels[places]
+        if self.cached:
+            features = self.features["train"]
+            return {"inputs": features[self._rows(places, keys).to(features.device)], "labels": labels}
+        return {"inputs": self.train.gather(places), "labels": labels, "keys": keys}
+
+    def _rows(self, places: Tensor, keys: Tensor) -> Tensor:
+        """(B,) rows of the cached training features: the view is the one whose keys these are."""
+        rows = places.clone()
+        for view in range(1, self.views if self.data.prepare.active else 1):
+            rows[keys == self._keys(view, places)] += view * self.n_train
+        return rows
+
+    def _keys(self, view: int, places: Tensor) -> Tensor:
+        return rng.fold_each(rng.fold(self.seed, "augment", view), places)
+
+    def _images(self, raw: Tensor, keys: Tensor | None) -> Tensor:
+        """Raw samples → what the network takes, on the device."""
+        keys = keys if keys is None else self.runtime.to_device(keys)
+        return self.runtime.layout(self.data.prepare(self.runtime.to_device(raw), keys))
+
+    def _features(self, split: str) -> Tensor:
+        """What the frozen prefix gives for every sample (and view, in training), computed once."""
+        if split not in self.features:
+            samples, out = self.data.splits[split], []
+            views = self.views if split == "train" and self.data.prepare.active else 1
+            chunks = torch.arange(views * len(samples)).split(self.config.eval_batch)
+            quiet = self.runtime.rank > 0 or len(chunks) < 4
+            for rows in tqdm(chunks, desc=f"frozen layers, {split}", unit="batch", leave=False, disable=quiet):
+                places = rows % len(samples)
+                keys = None
+                if split == "train" and self.data.prepare.active:
+                    keys = torch.cat([self._keys(int(r) // len(samples), p[None]) for r, p in zip(rows, places, strict=True)])
+                with torch.no_grad(), self.runtime.autocast():
+                    out.append(self.prefix.eval()(self._images(samples.gather(places), keys)).float())
+            self.features[split] = torch.cat(out)
+        return self.features[split]
+
+    # --- the step
+
+    def train_step(self, batch: dict[str, Tensor], epoch: float) -> dict[str, Tensor]:
+        set_train(self.net)
+        logs = {"loss": torch.zeros((), device=self.runtime.device)}
+        parts = self.loop.accumulate
+        for part in range(parts):
+            inputs, labels, keys = (batch[k][part::parts] if k in batch else None for k in ("inputs", "labels", "keys"))
+            assert inputs is not None and labels is not None
+            inputs = self.runtime.to_device(inputs) if self.cached else self._images(inputs, keys)
+            with self.runtime.autocast():
+                logits = self.forward(inputs)  # (B, n_classes)
+            loss = F.cross_entropy(
+                logits.float(),
+                self.runtime.to_device(labels),
+                weight=self.class_weights,
+                label_smoothing=self.config.label_smoothing,
+            )
+            (loss / parts).backward()
+            logs["loss"] += loss.detach() / parts
+        optim.update(self.optimizer, self.runtime, self.loop, epoch)
+        return logs
+
+    # --- scores
+
+    @torch.no_grad()
+    def logits(self, split: str) -> Tensor:
+        """(n, n_classes) on the CPU, every sample exactly once, in order, on every rank."""
+        samples = self.data.splits[split]
+        self.runtime.same_buffers(self.net)
+        self.net.eval()
+        out = [torch.empty(0, len(self.data.classes))]
+        for places in self.runtime.shard(len(samples)).split(self.config.eval_batch):
+            if self.cached and (split != "train" or not self.data.prepare.active):
+                inputs = self._features(split)[places.to(self.runtime.device)]
+            else:
+                inputs = self.prefix.eval()(self._images(samples.gather(places), None))
+            with self.runtime.autocast():
+                out.append(self.forward(self.runtime.to_device(inputs)).float().cpu())
+        return self.runtime.gather({"logits": torch.cat(out)}, len(samples))["logits"]
+
+    def evaluate(self, split: str) -> dict[str, Any]:
+        """loss (nats), accuracy, top5 (over five classes), class_accuracy (mean over classes), confusion, predictions."""
+        samples, classes = self.data.splits[split], self.data.classes
+        logits, labels = self.logits(split), samples.labels
+        out: dict[str, Any] = {
+            "loss": metrics.cross_entropy(logits, labels),
+            "accuracy": metrics.accuracy(logits, labels),
+            "class_accuracy": metrics.per_class_accuracy(logits, labels).nanmean().item(),
+            "confusion": metrics.confusion(logits, labels),
+        }
+        if len(classes) > 5:
+            out["top5"] = metrics.top_k_accuracy(logits, labels, 5)
+        probabilities = logits.double().softmax(1)
+        predicted = logits.argmax(1)
+        out["predictions"] = prediction_table(samples.ids, labels, predicted, probabilities, classes)
+        wrong = (predicted != labels).nonzero()[:, 0]
+        order = probabilities[wrong].amax(1).argsort(descending=True, stable=True)
+        places = wrong[order[: self.config.mistakes]]
+        if len(places):
+            pixels = samples.gather(places).cpu()  # (K, C, H, W)
+            if pixels.ndim == 4 and pixels.dtype == torch.uint8:
+                out["mistake_pixels"] = pixels.permute(0, 2, 3, 1).squeeze(-1)
+                out["mistake_places"] = places
+        return out
+
+
+def prediction_table(ids: list[str], labels: Tensor, predicted: Tensor, probabilities: Tensor, classes: list[str]) -> Any:
+    """One row a sample: id, label, prediction, and a probability per class."""
+    table = pd.DataFrame(
+        {"id": ids, "label": [classes[i] for i in labels.tolist()], "prediction": [classes[i] for i in predicted.tolist()]}
+    )
+    columns = pd.DataFrame(probabilities.numpy().round(6), columns=[f"p_{name}" for name in classes])
+    return pd.concat([table, columns], axis=1)
+
+
+def build(config: Config, net: nn.Module, data: Any, loop: Loop, runtime: Runtime, seed: int) -> Classify:
+    return Classify(config, net, data, loop, runtime, seed)
