@@ -1,0 +1,40 @@
+"""Run folders → tables, plots and one self-contained page. Never imports torch."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from sketchlab.report import page, plots, scores, warnings
+from sketchlab.report.read import read
+from sketchlab.report.sections import sections
+
+
+def write(folder: Path) -> Path:
+    """Draw plots/*.png and report.html of one run, whatever state it is in; returns the path of report.html.
+
+    Raises UserError when the folder is no run.
+    """
+    run = read(folder)
+    drawn = plots.draw(run)
+    choices, status = run.choices, run.status
+    title = f"{choices['model']} on {choices['data']}" if {"model", "data"} <= set(choices) else run.name
+    seed = (run.config.get("config") or {}).get("seed")
+    under = [
+        run.name,
+        f"seed {seed}" if seed is not None else "",
+        str(status.get("ended") or status.get("started") or ""),
+    ]
+    text = page.render(
+        title=title,
+        state=run.state,
+        headline=scores.headline(run),
+        under=" · ".join(filter(None, under)),
+        warnings=warnings.find(run),
+        sections=sections(run, drawn),
+    )
+    out = run.folder / "report.html"
+    part = out.with_name("report.html.part")
+    part.write_text(text, encoding="utf-8")
+    os.replace(part, out)
+    return out

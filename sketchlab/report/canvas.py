@@ -1,0 +1,57 @@
+"""What all figures share: palette, size, saving with the same bytes for the same folder."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from sketchlab.report.read import Run
+
+# Okabe and Ito's colour-blind-safe palette, without its yellow (too pale for a line on white)
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
+SPLIT_COLOUR = {"train": PALETTE[1], "val": PALETTE[0], "test": PALETTE[2]}
+DPI = 120
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A drawn figure: its file, and what it shows for those who read instead of look."""
+
+    path: Path
+    kind: str  # curve, confusion, classes, mistakes, data or time: the section it belongs to
+    split: str
+    title: str
+
+
+def new(width_in: float, height_in: float) -> Figure:
+    """An empty figure on Agg, apart from pyplot and its global state."""
+    figure = Figure(figsize=(width_in, height_in), dpi=DPI, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def save(run: Run, figure: Figure, name: str, kind: str, split: str, title: str) -> Plot:
+    """plots/<name>.png, whole or not at all; without the drawing library's name and version in it."""
+    path = run.folder / "plots" / f"{name}.png"
+    path.parent.mkdir(exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    figure.savefig(part, format="png", metadata={"Software": None})
+    os.replace(part, path)
+    return Plot(path, kind, split, title)
+
+
+def short(name: str, length: int = 22) -> str:
+    return name if len(name) <= length else name[: length - 1] + "…"
+
+
+def plain(axes: Axes, title: str, x: str, y: str) -> None:
+    axes.set_title(title, loc="left", fontsize=11, parse_math=False)
+    axes.set_xlabel(x)
+    axes.set_ylabel(y, parse_math=False)
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)

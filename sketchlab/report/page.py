@@ -1,0 +1,167 @@
+"""The page itself: HTML from strings, pictures inside it, nothing loaded from anywhere."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from string import Template
+
+import numpy as np
+from PIL import Image
+
+from sketchlab.report.canvas import Plot
+
+CSS = """
+:root { color-scheme: light dark; --ink: #1b1f24; --soft: #59636e; --paper: #ffffff; --card: #f5f6f8; --line: #d6dae0;
+  --accent: #0060a0; --warn: #8a4b00; --warn-paper: #fff4e0; }
+@media (prefers-color-scheme: dark) { :root { --ink: #e4e8ec; --soft: #9ba6b2; --paper: #14171b; --card: #1d2227;
+  --line: #363d45; --accent: #6cb8f0; --warn: #ffc56b; --warn-paper: #33270f; }
+  img.chart { filter: invert(0.91) hue-rotate(180deg); } }
+* { box-sizing: border-box; }
+body { margin: 0 auto; padding: 1rem; max-width: 62rem; background: var(--paper); color: var(--ink);
+  font: 1rem/1.5 system-ui, sans-serif; overflow-wrap: anywhere; }
+h1 { font-size: 1.2rem; margin: 0; } h2 { font-size: 1.2rem; margin: 2.2rem 0 .6rem;
+  border-bottom: 1px solid var(--line); }
+h3 { font-size: 1rem; margin: 1.4rem 0 .4rem; }
+p { margin: .5rem 0; max-width: 46rem; } .soft, figcaption, caption { color: var(--soft); font-size: .88rem; }
+.headline { font-size: 1.5rem; line-height: 1.3; font-weight: 600; margin: .6rem 0; max-width: none; }
+.badge { border: 1px solid var(--line); border-radius: 1rem; padding: .1rem .6rem; font-size: .85rem;
+  background: var(--card); }
+nav { display: flex; flex-wrap: wrap; gap: .2rem 1rem; margin: .8rem 0; font-size: .9rem; }
+  a { color: var(--accent); }
+.warnings { background: var(--warn-paper); border-left: .3rem solid var(--warn); padding: .5rem 1rem;
+  margin: 1rem 0; }
+.warnings h2 { border: 0; margin: 0; font-size: 1rem; color: var(--warn); } .warnings ul { margin: .3rem 0;
+  padding-left: 1.2rem; }
+.scroll { overflow-x: auto; max-width: 100%; }
+table { border-collapse: collapse; margin: .5rem 0; font-size: .9rem; font-variant-numeric: tabular-nums; }
+th, td { text-align: left; padding: .25rem .7rem .25rem 0; border-bottom: 1px solid var(--line);
+  vertical-align: top; }
+td, th { overflow-wrap: normal; } td.number, th.number { text-align: right; white-space: nowrap; }
+  caption { text-align: left; }
+tr.first td { font-weight: 600; } td.key { color: var(--soft); }
+figure { margin: .8rem 0; } img { max-width: 100%; height: auto; } img.picture { background: #888; }
+.cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(8rem, 1fr)); gap: .8rem; }
+.cards figure { margin: 0; } .cards img { width: 100%; border: 1px solid var(--line); display: block; }
+.cards b { color: var(--ink); }
+.wide { grid-template-columns: repeat(auto-fill, minmax(min(100%, 18rem), 1fr)); }
+pre { background: var(--card); padding: .7rem; white-space: pre-wrap; font-size: .85rem; margin: .5rem 0; }
+details { margin: .6rem 0; } summary { cursor: pointer; color: var(--accent); }
+@media print { body { max-width: none; padding: 0; font-size: 10pt; } nav, summary { display: none; }
+  figure, tr, .warnings { break-inside: avoid; } h2, h3 { break-after: avoid; }
+  details::details-content { content-visibility: visible; height: auto; } }
+"""
+
+PAGE = Template("""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>$title</title>
+<style>$css</style>
+</head>
+<body>
+<header>
+<h1>$title <span class="badge">$state</span></h1>
+<p class="headline">$headline</p>
+<p class="soft">$under</p>
+</header>
+$warnings
+<nav aria-label="Sections">$nav</nav>
+<main>
+$main
+</main>
+</body>
+</html>
+""")
+
+
+def escape(value: object) -> str:
+    return html.escape(str(value), quote=True)
+
+
+def render(
+    title: str, state: str, headline: str, under: str, warnings: Sequence[str], sections: Iterable[tuple[str, str]]
+) -> str:
+    """The whole page. sections: (title, HTML) in order, empty ones are left out; every other argument is plain text."""
+    filled = [(name, body) for name, body in sections if body]
+    listed = "".join(f"<li>{escape(line)}</li>" for line in warnings)
+    box = f'<section class="warnings" role="note"><h2>Before you believe it</h2><ul>{listed}</ul></section>'
+    return PAGE.substitute(
+        css=CSS,
+        title=escape(title),
+        state=escape(state),
+        headline=escape(headline),
+        under=escape(under),
+        warnings=box if warnings else "",
+        nav="".join(f'<a href="#{anchor(name)}">{escape(name)}</a>' for name, _ in filled),
+        main="\n".join(
+            f'<section id="{anchor(name)}"><h2>{escape(name)}</h2>\n{body}\n</section>' for name, body in filled
+        ),
+    )
+
+
+def anchor(name: str) -> str:
+    return "".join(c if c.isalnum() else "-" for c in name.lower())
+
+
+def paragraph(text: str, style: str = "") -> str:
+    return f'<p class="{style}">{escape(text)}</p>' if style else f"<p>{escape(text)}</p>"
+
+
+def table(
+    columns: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    numbers: Sequence[str] = (),
+    first: bool = False,
+    caption: str = "",
+) -> str:
+    """A table that scrolls sideways on its own. numbers: columns set to the right; first: the first row stands out."""
+    kinds = [' class="number"' if name in numbers else "" for name in columns]
+    head = "".join(f'<th scope="col"{kind}>{escape(name)}</th>' for name, kind in zip(columns, kinds, strict=True))
+    body = []
+    for place, row in enumerate(rows):
+        cells = "".join(f"<td{kind}>{escape(cell)}</td>" for cell, kind in zip(row, kinds, strict=True))
+        body.append(f"<tr{' class=first' if first and not place else ''}>{cells}</tr>")
+    title = f"<caption>{escape(caption)}</caption>" if caption else ""
+    return (
+        f'<div class="scroll"><table>{title}<thead><tr>{head}</tr></thead><tbody>{"".join(body)}</tbody></table></div>'
+    )
+
+
+def pairs(rows: Iterable[tuple[object, object]]) -> str:
+    """Keys and values, one below the other."""
+    body = "".join(f'<tr><td class="key">{escape(key)}</td><td>{escape(value)}</td></tr>' for key, value in rows)
+    return f'<div class="scroll"><table><tbody>{body}</tbody></table></div>' if body else ""
+
+
+def details(summary: str, body: str) -> str:
+    return f"<details><summary>{escape(summary)}</summary>\n{body}\n</details>" if body else ""
+
+
+def picture(path: Path, alt: str, style: str = "picture", caption: str = "") -> str:
+    """A PNG file inside the page. style: chart (its colours follow the dark mode) or picture (never touched)."""
+    return _figure(path.read_bytes(), alt, style, f"<figcaption>{escape(caption)}</figcaption>" if caption else "")
+
+
+def charts(drawn: list[Plot], kind: str, split: str = "") -> str:
+    return "".join(picture(p.path, p.title, "chart") for p in drawn if p.kind == kind and split in ("", p.split))
+
+
+def pixels(array: np.ndarray, alt: str, caption: str) -> str:
+    """(H, W) or (H, W, 3) uint8 as a picture; caption is HTML."""
+    buffer = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(array)).save(buffer, format="PNG")
+    return _figure(buffer.getvalue(), alt, "picture", f"<figcaption>{caption}</figcaption>")
+
+
+def cards(figures: Sequence[str], wide: bool = False) -> str:
+    return f'<div class="cards{" wide" * wide}">{"".join(figures)}</div>' if figures else ""
+
+
+def _figure(png: bytes, alt: str, style: str, caption: str) -> str:
+    source = base64.b64encode(png).decode("ascii")
+    return f'<figure><img class="{style}" alt="{escape(alt)}" src="data:image/png;base64,{source}">{caption}</figure>'

@@ -1,0 +1,183 @@
+"""The reading layer: one run folder as one value. Everything else in report/ takes a Run and never opens a file."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from sketchlab.errors import UserError
+
+SCHEMA = 1  # of config.yaml, as engine/rundir.py writes it
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run folder holds, whatever state the run is in; a file not written yet is an empty value here."""
+
+    folder: Path
+    config: dict[str, Any]  # schema, command, choices, config, differs
+    env: dict[str, Any]
+    status: dict[str, Any]  # state, started, …, metrics, best
+    metrics: pd.DataFrame  # one row per evaluation; NaN where an evaluation did not give a metric
+    timing: pd.DataFrame
+    model: pd.DataFrame  # layer, type, output, parameters, trainable
+    data: dict[str, Any]  # classes, splits, rule, …
+    notes: list[str] = field(default_factory=list)  # what could not be read, in words
+
+    @property
+    def state(self) -> str:
+        return str(self.status.get("state", "unknown"))
+
+    @property
+    def choices(self) -> dict[str, str]:
+        return dict(self.config.get("choices") or {})
+
+    @property
+    def name(self) -> str:
+        """<model choice>-<data choice>/<id>, from the folder's own place."""
+        return f"{self.folder.parent.name}/{self.folder.name}"
+
+    @property
+    def classes(self) -> list[str]:
+        return [str(name) for name in self.data.get("classes") or []]
+
+    def split(self, name: str) -> dict[str, Any]:
+        """{n, per_class, …} of one split, or {} when data.json does not know it."""
+        found = (self.data.get("splits") or self.data).get(name)
+        return found if isinstance(found, dict) else {}
+
+    def curve(self, key: str, x: str = "epoch") -> tuple[np.ndarray, np.ndarray]:
+        """(E,) places on the x axis and (E,) values of a metric, over the evaluations that gave it."""
+        if key not in self.metrics or x not in self.metrics:
+            return np.zeros(0), np.zeros(0)
+        values = numbers(self.metrics, key)
+        return numbers(self.metrics, x)[~np.isnan(values)], values[~np.isnan(values)]
+
+    def final(self) -> dict[str, float]:
+        """Final value of each metric: from status.json once finished, else the last one in metrics.jsonl."""
+        values = {}
+        for key in self.metrics.columns:
+            if "/" in key and len(found := self.curve(key, "step")[1]):
+                values[key] = float(found[-1])
+        return values | {key: float(value) for key, value in (self.status.get("metrics") or {}).items()}
+
+    def predicted(self) -> list[str]:
+        """Splits that have a predictions file."""
+        return sorted(path.stem.removeprefix("predictions_") for path in self.folder.glob("predictions_*.csv"))
+
+    def predictions(self, split: str) -> pd.DataFrame:
+        """predictions_<split>.csv: ids and class names as text (a class may be called NA), numbers as numbers."""
+        path = self.folder / f"predictions_{split}.csv"
+        with path.open(newline="", encoding="utf-8") as file:
+            header = next(csv.reader(file), [])
+        text = [name for name in header if not name.startswith(("p_", "distance_"))]
+        return pd.read_csv(
+            path,
+            dtype=dict.fromkeys(text, str),
+            keep_default_na=False,
+            na_values=dict.fromkeys([name for name in header if name not in text], ["", "nan"]),
+        )
+
+    def array(self, name: str) -> np.ndarray | None:
+        """arrays/<name>.npy memory-mapped, or None when the run did not write it."""
+        path = self.folder / "arrays" / f"{name}.npy"
+        return np.load(path, mmap_mode="r", allow_pickle=False) if path.is_file() else None
+
+    def arrays(self, pattern: str) -> dict[str, np.ndarray]:
+        """Arrays by name whose file name matches a glob pattern without the .npy."""
+        paths = sorted((self.folder / "arrays").glob(f"{pattern}.npy"))
+        return {path.stem: np.load(path, mmap_mode="r", allow_pickle=False) for path in paths}
+
+    def samples(self, pattern: str) -> list[Path]:
+        """Pictures samples/<pattern>.png, in order of the numbers in their names."""
+        paths = (self.folder / "samples").glob(f"{pattern}.png")
+        return sorted(paths, key=lambda path: (int("".join(filter(str.isdigit, path.stem)) or 0), path.name))
+
+
+def read(folder: Path) -> Run:
+    """Read a run folder.
+
+    Raises UserError when the folder is no run, or when a file that is written in one go is broken.
+    """
+    folder = Path(folder).resolve()
+    if not (folder / "config.yaml").is_file():
+        what = "is not there" if not folder.exists() else "holds no config.yaml"
+        raise UserError(f"{folder} {what}: expected a run folder, such as outputs/<model>-<data>/<id>")
+    notes: list[str] = []
+    config = _yaml(folder / "config.yaml")
+    if (schema := config.get("schema", SCHEMA)) != SCHEMA:
+        raise UserError(
+            f"{folder / 'config.yaml'}: schema {schema}, expected {SCHEMA}: read it with the sketchlab that wrote it"
+        )
+    return Run(
+        folder=folder,
+        config=config,
+        env=_json(folder / "env.json"),
+        status=_json(folder / "status.json"),
+        metrics=_merged(_lines(folder / "metrics.jsonl", notes)),
+        timing=_lines(folder / "timing.jsonl", notes),
+        model=_table(folder / "model.csv"),
+        data=_json(folder / "data.json"),
+        notes=notes,
+    )
+
+
+def _yaml(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise UserError(f"{path} is no readable YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: expected keys such as command and config, got {type(content).__name__}")
+    return content
+
+
+def _json(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{path} is no readable JSON: {error}; it was changed after the run wrote it") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: expected an object with keys, got {type(content).__name__}")
+    return content
+
+
+def _lines(path: Path, notes: list[str]) -> pd.DataFrame:
+    """A .jsonl file as a table, read up to the first line that is cut; the rest is told in notes."""
+    rows: list[dict[str, Any]] = []
+    lines = path.read_bytes().splitlines() if path.is_file() else []
+    for number, line in enumerate(lines, start=1):
+        try:
+            row = json.loads(line)
+            if not isinstance(row, dict):
+                raise ValueError("no object")
+        except ValueError:
+            notes.append(f"{path.name} is cut in line {number} of {len(lines)}: read up to line {number - 1}.")
+            break
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _merged(rows: pd.DataFrame) -> pd.DataFrame:
+    """One row per step: the test scores stand in a line of their own after those of the last evaluation."""
+    if "step" not in rows:
+        return rows
+    return rows.groupby("step", sort=False).last().reset_index()
+
+
+def numbers(table: pd.DataFrame, key: str) -> np.ndarray:
+    """A column as (rows,) float64; what is missing or no number is NaN."""
+    return np.asarray(pd.to_numeric(table[key], errors="coerce"), dtype=np.float64)
+
+
+def _table(path: Path) -> pd.DataFrame:
+    return pd.read_csv(path, keep_default_na=False) if path.is_file() and path.stat().st_size else pd.DataFrame()

@@ -1,0 +1,233 @@
+"""Scores of a run with what makes them readable: n, interval, chance; and which of them is the result."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from sketchlab import stats
+from sketchlab.report.read import Run, numbers
+
+SPLITS = {"train": "training", "val": "validation", "test": "test"}
+SHARES = ("accuracy", "top5", "recall", "precision", "map", "f1")  # metrics between 0 and 1
+LESS_IS_BETTER = ("kid", "fid", "loss", "distance", "rank", "error")
+
+
+@dataclass(frozen=True)
+class Score:
+    """One number of one split. low, high: 95% interval, None where the files do not allow one."""
+
+    split: str
+    metric: str
+    value: float
+    n: int | None  # images, or queries
+    low: float | None
+    high: float | None
+    method: str  # Wilson, bootstrap or ""
+    chance: float | None
+
+    @property
+    def key(self) -> str:
+        return f"{self.split}/{self.metric}"
+
+
+def is_share(metric: str) -> bool:
+    return any(word in metric.lower() for word in SHARES) and not any(
+        word in metric.lower() for word in ("loss", "rank")
+    )
+
+
+def text(metric: str, value: float | None, digits: int = 3) -> str:
+    """.843 for shares, four significant digits for everything else."""
+    if value is None:
+        return "–"
+    if not np.isfinite(value):
+        return str(value)
+    if is_share(metric):
+        return f"{value:.{digits}f}".replace("0.", ".", 1)
+    return f"{value:.4g}"
+
+
+def interval_text(score: Score) -> str:
+    if score.low is None or score.high is None:
+        return ""
+    digits = 2 if (score.n or 0) < 2000 else 3
+    return f"95% {score.method} [{text(score.metric, score.low, digits)}, {text(score.metric, score.high, digits)}]"
+
+
+def chance(run: Run, split: str, metric: str) -> float | None:
+    """What guessing gives: data.json where the run says, else 1 / classes for accuracy, 5 / classes for top5."""
+    known: Any = run.data.get("chance") or {}
+    known = known.get(split, known) if isinstance(known.get(split), dict) else known
+    for key in (f"{split}/{metric}", metric):
+        if key in known:
+            return float(known[key])
+    n_classes = len(run.classes)
+    if n_classes > 1 and metric in ("accuracy", "class_accuracy", "top5"):
+        return min(1.0, (5 if metric == "top5" else 1) / n_classes)
+    return None
+
+
+def count(run: Run, split: str) -> int | None:
+    """How many images (queries) a split has."""
+    if (n := run.split(split).get("n")) is not None:
+        return int(n)
+    return len(run.predictions(split)) if split in run.predicted() else None
+
+
+def score(run: Run, key: str, value: float) -> Score:
+    """A final metric with n and interval. Training scores get none: they are averaged while the weights move."""
+    split, metric = key.split("/", 1)
+    guess = chance(run, split, metric)
+    per_query = run.array(f"{split}_per_query_{metric}")
+    if per_query is not None and per_query.ndim == 1 and len(per_query) and np.isfinite(per_query).all():
+        values = np.asarray(per_query, dtype=float)
+        if np.isin(values, (0, 1)).all():  # hits and misses: Wilson holds its level where a bootstrap of few does not
+            low, high = stats.wilson(int(values.sum()), len(values))
+            return Score(split, metric, value, len(values), low, high, "Wilson", guess)
+        low, high = stats.bootstrap_mean(values)
+        return Score(split, metric, value, len(values), low, high, "bootstrap", guess)
+    n = count(run, split) if split != "train" else None
+    if metric in ("accuracy", "top5") and n and np.isfinite(value):
+        low, high = stats.wilson(round(value * n), n)
+        return Score(split, metric, value, n, low, high, "Wilson", guess)
+    return Score(split, metric, value, n, None, None, "", guess)
+
+
+def scores(run: Run) -> list[Score]:
+    """Every final score, the result first, then test, val and train."""
+    final = run.final()
+    first = primary_key(run)
+    order = {"test": 0, "val": 1, "train": 3}
+    keys = sorted((key for key in final if "/" in key), key=lambda k: (k != first, order.get(k.split("/")[0], 2), k))
+    return [score(run, key, final[key]) for key in keys]
+
+
+def monitor(run: Run) -> str:
+    """The metric the best checkpoint was chosen by; "" while the run has not said."""
+    return next((key for key in run.status.get("best") or {} if "/" in key), "")
+
+
+def primary_key(run: Run) -> str | None:
+    """The result: on test if there is a test split, else on val after the last epoch."""
+    final = run.final()
+    watched = monitor(run).split("/", 1)[-1]
+    for split in ("test", "val", "train"):
+        found = [key.split("/", 1)[1] for key in final if key.startswith(f"{split}/")]
+        for metric in ("accuracy", "recall@1", watched, "kid", "loss", *found):
+            if metric in found:
+                return f"{split}/{metric}"
+    return None
+
+
+def primary(run: Run) -> Score | None:
+    key = primary_key(run)
+    return score(run, key, run.final()[key]) if key else None
+
+
+def headline(run: Run) -> str:
+    """The answer in one line."""
+    result = primary(run)
+    if result is None:
+        return "No score yet"
+    where = SPLITS.get(result.split, result.split)
+    value = text(result.metric, result.value)
+    brackets = ", ".join(filter(None, [f"n = {result.n}" if result.n else "", interval_text(result)]))
+    line = f"{where.capitalize()} {result.metric} {value}" + (f" ({brackets})" if brackets else "")
+    if result.chance is not None:
+        line += f"; chance {text(result.metric, result.chance)}"
+    elif any(word in result.metric for word in LESS_IS_BETTER):
+        line += "; lower is better"
+    chosen = best(run)
+    if result.split == "test" and chosen is not None and monitor(run):
+        line += f"; weights of epoch {chosen[1]:g}"
+    elif result.split != "test" and (epoch := last_epoch(run)) is not None and len(run.metrics) > 1:
+        line += f"; after epoch {epoch:g}"
+    return line
+
+
+def last_epoch(run: Run) -> float | None:
+    return float(numbers(run.metrics, "epoch").max()) if "epoch" in run.metrics and len(run.metrics) else None
+
+
+def best(run: Run) -> tuple[str, float, float, int] | None:
+    """(key, epoch, value, evaluations) of the best epoch on val: optimistic. None where there was nothing to choose."""
+    key = monitor(run) or "val/accuracy"
+    epochs, values = run.curve(key)
+    if len(values) < 2:
+        return None
+    if monitor(run):
+        return key, float(run.status["best"]["epoch"]), float(run.status["best"][key]), len(values)
+    return key, float(epochs[values.argmax()]), float(values.max()), len(values)
+
+
+def stability(run: Run, key: str, last: int = 10) -> dict[str, float] | None:
+    """How much a validation curve moved over its last evaluations, at most half: {epochs, mean, std, low, high}."""
+    values = run.curve(key)[1]
+    tail = values[-min(last, max(len(values) // 2, 1)) :]
+    if len(tail) < 3:
+        return None
+    moved = {"mean": tail.mean(), "std": tail.std(ddof=1), "low": tail.min(), "high": tail.max()}
+    return {"epochs": float(len(tail)), **{name: float(value) for name, value in moved.items()}}
+
+
+def class_names(run: Run, n: int) -> list[str]:
+    """Names of the n classes of a confusion matrix; their numbers when data.json does not tell."""
+    return run.classes if len(run.classes) == n else [str(i) for i in range(n)]
+
+
+def recalls(run: Run, split: str) -> pd.DataFrame | None:
+    """Per class: n, hits, accuracy with Wilson interval, and the class it is most often taken for."""
+    matrix = run.array(f"{split}_confusion")
+    if matrix is None:
+        return None
+    matrix = np.asarray(matrix)
+    names = class_names(run, len(matrix))
+    rows = []
+    for i, name in enumerate(names):
+        n, hits = int(matrix[i].sum()), int(matrix[i, i])
+        wrong = np.where(np.arange(len(matrix)) == i, 0, matrix[i])
+        low, high = stats.wilson(hits, n) if n else (0.0, 1.0)
+        taken = names[int(wrong.argmax())] if wrong.any() else ""
+        rows.append(
+            (name, n, hits, hits / n if n else np.nan, low, high, taken, int(wrong.max()), int(matrix[:, i].sum()))
+        )
+    columns = ["class", "n", "hits", "accuracy", "low", "high", "taken_for", "times", "predicted"]
+    return pd.DataFrame(rows, columns=columns).sort_values(["accuracy", "class"], kind="stable", ignore_index=True)
+
+
+def confused(run: Run, split: str, top: int = 15) -> pd.DataFrame:
+    """The pairs of classes most often confused, one row per direction: truth, prediction, times, of."""
+    matrix = run.array(f"{split}_confusion")
+    if matrix is None:
+        return pd.DataFrame(columns=["truth", "prediction", "times", "of"])
+    matrix = np.asarray(matrix)
+    names = class_names(run, len(matrix))
+    off = matrix * (1 - np.eye(len(matrix), dtype=matrix.dtype))
+    order = np.argsort(-off, axis=None, kind="stable")[:top]
+    pairs = [divmod(int(place), len(matrix)) for place in order if off.flat[place] > 0]
+    return pd.DataFrame(
+        [(names[i], names[j], int(off[i, j]), int(matrix[i].sum())) for i, j in pairs],
+        columns=["truth", "prediction", "times", "of"],
+    )
+
+
+def mistakes(run: Run, split: str) -> pd.DataFrame | None:
+    """Wrong predictions, the surest first: place (row of the file), id, label, prediction, wrong, right.
+
+    wrong: the probability given to the predicted class, right: to the true one; NaN where the file has none.
+    """
+    table = run.predictions(split) if split in run.predicted() else pd.DataFrame()
+    if "prediction" not in table:
+        return None
+    given = table.filter(regex="^p_")
+    column = {name: i for i, name in enumerate(given.columns)}
+    shares = np.c_[given.to_numpy(dtype=float), np.full(len(table), np.nan)]  # the last column: no probability known
+    out = {"place": np.arange(len(table)), **{key: table[key].to_numpy() for key in ("id", "label", "prediction")}}
+    for name, said in (("wrong", "prediction"), ("right", "label")):
+        out[name] = shares[np.arange(len(table)), [column.get(f"p_{value}", -1) for value in out[said]]]
+    found = pd.DataFrame(out)[out["prediction"] != out["label"]]
+    return found.iloc[np.argsort(-np.asarray(found["wrong"], dtype=float), kind="stable")]
