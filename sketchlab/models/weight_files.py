@@ -1,0 +1,139 @@
+"""Files of weights: where they lie, what they hold. Nothing here executes what a file brings along."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+
+import torch
+import yaml
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+from torchvision.models import get_model_weights, list_models
+
+from sketchlab.errors import UserError
+
+_IMAGENET = "IMAGENET1K_V1"  # torchvision's first ImageNet weights of every network
+_HASH_IN_NAME = re.compile(r"-([0-9a-f]{8,})\.pth$")  # torchvision's files carry the start of their sha256
+
+
+def find(weights: str, arch: str) -> Path:
+    """The file that `model.weights` names: imagenet, a .pth/.pt/.safetensors file, or a run folder's best checkpoint.
+
+    imagenet is looked for in $SKETCHLAB_WEIGHTS, then in torchvision's cache, then downloaded from torchvision.
+    Raises UserError when there is no such file, or when its sha256 is not the one in its name.
+    """
+    if weights == "imagenet":
+        return _imagenet(arch)
+    path = Path(weights).expanduser()
+    if path.is_dir():
+        best = path / "checkpoints" / "best.pt"
+        if not best.is_file():
+            raise UserError(
+                f"model.weights={weights}: no checkpoints/best.pt in it; give a run folder or a weights file"
+            )
+        return best
+    if not path.is_file():
+        raise UserError(f"model.weights={weights}: no such file; expected imagenet, none, a file or a run folder")
+    return path
+
+
+def base_of(weights: str) -> str | None:
+    """What a frozen run stands on: its checkpoint holds only what it trained, the rest came from these weights."""
+    config = Path(weights).expanduser() / "config.yaml"
+    if not config.is_file():
+        return None
+    model = (yaml.safe_load(config.read_text()) or {}).get("config", {}).get("model", {})
+    return model.get("weights") if model.get("tune") == "freeze" else None
+
+
+def read(path: Path) -> dict[str, Tensor]:
+    """Name → tensor, half-precision ones as float32. Raises UserError for anything that is not plain tensors."""
+    try:
+        if path.suffix == ".safetensors":
+            content: Any = load_file(path)
+        else:
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{path} cannot be read: {_first_line(error)}") from error
+    except Exception as error:  # a damaged or hostile pickle may raise anything
+        raise UserError(
+            f"{path} is not a file of plain tensors and was not loaded (cut short, or it carries code): "
+            f"{_first_line(error)}; fetch it again from a source you trust"
+        ) from error
+    if isinstance(content, dict) and isinstance(content.get("parts"), dict):
+        content = content["parts"].get("net")
+    if not isinstance(content, dict) or not content or not all(isinstance(v, Tensor) for v in content.values()):
+        raise UserError(f"{path} holds no state dict: expected name → tensor, or a checkpoint with parts.net")
+    return {str(k): v.float() if v.is_floating_point() else v for k, v in content.items()}
+
+
+def digest(path: Path) -> str:
+    """The sha256 of a file, in hexadecimal; computed once while the file stays the same."""
+    stat = path.stat()
+    return _digest(path, stat.st_mtime_ns, stat.st_size)
+
+
+@lru_cache(maxsize=64)
+def _digest(path: Path, _mtime_ns: int, _size: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _imagenet(arch: str) -> Path:
+    if arch not in list_models():
+        raise UserError(f"model.weights=imagenet: {arch} has none; use model.weights=none, a file or a run folder")
+    url = get_model_weights(arch)[_IMAGENET].url
+    name = Path(url).name
+    path = _in_folder(arch, name)
+    if path is None:
+        path = Path(torch.hub.get_dir()) / "checkpoints" / name
+        if not path.is_file():
+            _download(url, path)
+    expected = _HASH_IN_NAME.search(path.name)
+    if expected and not digest(path).startswith(expected.group(1)):
+        raise UserError(f"{path} is damaged: its sha256 begins with {digest(path)[:8]}; delete it and fetch {url}")
+    return path
+
+
+def _in_folder(arch: str, official: str) -> Path | None:
+    if not (folder := os.environ.get("SKETCHLAB_WEIGHTS")):
+        return None
+    if not Path(folder).is_dir():
+        raise UserError(f"SKETCHLAB_WEIGHTS={folder}: no such folder")
+    if (Path(folder) / official).is_file():
+        return Path(folder) / official
+    longer = tuple(other for other in list_models() if other.startswith(arch) and other != arch)  # vgg16_bn for vgg16
+    recipes = {Path(weights.url).name for weights in get_model_weights(arch)}  # trained or normalised otherwise
+    for pattern in (f"{arch}*.pth", f"{arch}_features*.safetensors"):
+        found = sorted(p for p in Path(folder).glob(pattern) if not p.name.startswith(longer) and p.name not in recipes)
+        if len(found) > 1:
+            names = ", ".join(p.name for p in found)
+            raise UserError(
+                f"SKETCHLAB_WEIGHTS={folder} has several {arch} files: {names}; name one by model.weights=PATH"
+            )
+        if found:
+            return found[0]
+    return None
+
+
+def _download(url: str, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    expected = _HASH_IN_NAME.search(url)
+    try:
+        torch.hub.download_url_to_file(url, str(path), hash_prefix=expected.group(1) if expected else None)
+    except (URLError, OSError, RuntimeError) as error:
+        raise UserError(
+            f"model.weights=imagenet: {url} could not be fetched ({_first_line(error)}); put {path.name} into "
+            f"{os.environ.get('SKETCHLAB_WEIGHTS') or path.parent}, or a folder that SKETCHLAB_WEIGHTS names"
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
