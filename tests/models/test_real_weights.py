@@ -10,7 +10,7 @@ import torchvision
 
 from sketchlab.errors import UserError
 from sketchlab.models import torchvision_nets, vgg16, weight_files
-from sketchlab.models.stages import penultimate
+from sketchlab.stages import penultimate
 
 pytestmark = [
     pytest.mark.realdata,

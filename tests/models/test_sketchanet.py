@@ -8,7 +8,7 @@ from torchvision.transforms import functional as TF
 
 from sketchlab.errors import UserError
 from sketchlab.models import sketchanet
-from sketchlab.models.stages import penultimate
+from sketchlab.stages import penultimate
 
 
 @pytest.mark.parametrize(("channels", "total"), [(1, 8_508_666), (6, 8_580_666)])

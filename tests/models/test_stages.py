@@ -7,7 +7,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from sketchlab.models.stages import AdaptiveMean, GlobalMean, flatten, frozen_prefix, penultimate, set_train
+from sketchlab.models.stages import AdaptiveMean, GlobalMean
+from sketchlab.stages import flatten, frozen_prefix, penultimate, set_train
 
 
 def _net(dropout: float = 0.5) -> nn.Sequential:

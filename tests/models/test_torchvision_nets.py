@@ -7,7 +7,7 @@ from torch import nn
 
 from sketchlab.errors import UserError
 from sketchlab.models import torchvision_nets, weight_files
-from sketchlab.models.stages import frozen_prefix, set_train
+from sketchlab.stages import frozen_prefix, set_train
 
 ARCHS = list(torchvision_nets.HEADS)
 SIZES = {"alexnet": 100, "inception_v3": 80}  # smallest that test something; AlexNet's map is not 6×6 here

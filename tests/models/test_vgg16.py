@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from sketchlab.errors import UserError
 from sketchlab.models import vgg16, weight_files
-from sketchlab.models.stages import frozen_prefix
+from sketchlab.stages import frozen_prefix
 
 SMALL = {"input.size_px": 32}
 
