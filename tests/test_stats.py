@@ -160,6 +160,14 @@ def test_bootstrap_over_seeds_is_as_wide_as_students_where_only_seeds_differ():
     assert found.difference == pytest.approx(effects.mean()) and (found.n, found.seeds) == (30, 20)
 
 
+@pytest.mark.parametrize("seeds", [5, 20])
+def test_bootstrap_over_few_seeds_is_widened_to_students(seeds):
+    effects = scipy_stats.norm.ppf((np.arange(seeds) + 0.5) / seeds)
+    a = np.repeat(effects[:, None], 30, 1)
+    found, student = stats.bootstrap_paired(a, np.zeros_like(a), draws=40_000), stats.t_interval(effects)
+    assert found.high - found.low == pytest.approx(student.high - student.low, rel=0.02 if seeds == 20 else 0.05)
+
+
 def test_bootstrap_over_seeds_is_the_one_over_examples_where_seeds_agree():
     a, b = np.random.default_rng(0).random((2, 300))
     one, three = stats.bootstrap_paired(a, b), stats.bootstrap_paired(np.tile(a, (3, 1)), np.tile(b, (3, 1)))

@@ -167,20 +167,20 @@ def evaluate(
     for what, labels in (("classes", classes), ("instances", instances)):
         if any(kind.startswith("class") == (what == "classes") for kind, _ in wanted.values()):
             truth[what] = _relevant(labels, what, sizes, queries.device)
-    scores: dict[str, list[Tensor]] = {name: [] for name in names}
+    scores = {name: torch.empty(len(queries), dtype=torch.float64) for name in names}
     start, depth = 0, max((k for _, k in wanted.values()), default=1)
     for _, places in _ranked(queries, gallery, depth, block):
         rows = slice(start, start + len(places))
         hits = {what: theirs[places] == ours[rows, None] for what, (ours, theirs, _) in truth.items()}
         for name, (kind, k) in wanted.items():
             what = "classes" if kind.startswith("class") else "instances"
-            scores[name].append(_score(kind, hits[what][:, :k], truth[what][2][rows]))
+            scores[name][rows] = _score(kind, hits[what][:, :k], truth[what][2][rows]).cpu()
         start += len(places)
     out = {}
     for name, (kind, _) in wanted.items():
         n_relevant = truth["classes" if kind.startswith("class") else "instances"][2]
-        per_query = torch.cat(scores[name]).cpu()
-        out[name] = Score(per_query.mean().item(), chance(name, n_relevant, len(gallery)).mean().item(), per_query)
+        expected = chance(name, n_relevant, len(gallery)).mean().item()
+        out[name] = Score(scores[name].mean().item(), expected, scores[name])
     return out
 
 

@@ -91,6 +91,8 @@ def test_precision_and_recall_against_loops(block):
     assert found.precision == pytest.approx(covered(fake.tolist(), real.tolist()))
     assert found.recall == pytest.approx(covered(real.tolist(), fake.tolist()))
     assert generation.precision_recall(real, real)[:2] == (1, 1)
+    line, fakes = torch.arange(4.0)[:, None], torch.tensor([[-3.0], [6.0], [-3.1], [6.1]])  # radii 3, 2, 2, 3
+    assert generation.precision_recall(line, fakes).precision == 0.5  # the edge of a ball belongs to it
     assert generation.precision_recall(real, fake + 100)[:2] == (0, 0)
 
 

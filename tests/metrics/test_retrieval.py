@@ -158,6 +158,7 @@ TWO, LABELS = torch.zeros(2, 3), torch.zeros(2, dtype=torch.long)
         (lambda: retrieval.nearest(TWO, TWO, 1, block=0), "block=0"),
         (lambda: retrieval.evaluate(TWO, TWO, classes=(LABELS, LABELS), names=["class_mAP@200"]), "at least 200"),
         (lambda: retrieval.evaluate(TWO, TWO, classes=(LABELS, LABELS), names=["mAP"]), "expected one of"),
+        (lambda: retrieval.evaluate(TWO / 0, TWO, classes=(LABELS, LABELS), names=["class_mAP"]), "queries: row 0"),
         (lambda: retrieval.evaluate(TWO, TWO, classes=(LABELS, LABELS), names=["recall@1"]), "instances"),
         (
             lambda: retrieval.evaluate(TWO, TWO, classes=(LABELS[:1], LABELS), names=["class_mAP"]),
