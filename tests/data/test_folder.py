@@ -1,0 +1,324 @@
+import os
+import unicodedata
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from sketchlab.data import augment, folder, mixed, splits
+from sketchlab.errors import UserError
+from sketchlab.inputs import Input
+
+FRACTION = splits.Config(rule="fraction", train=0.6, val=0.2, test=0.2, folds=3, fold=0, seed=0)
+OFFICIAL = replace(FRACTION, rule="official", val=0.2)
+NONE = augment.Config(0, 0.0, 0.0, [1.0, 1.0], 0.0, 1.0, 0.0, [0.02, 0.2])
+GREY = Input("images", 8, 1, "dark", [0.0], [1.0])
+COLOUR = Input("images", 8, 3, "bright", [0.0] * 3, [1.0] * 3)
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path_factory, monkeypatch):
+    monkeypatch.setenv("SKETCHLAB_CACHE", str(tmp_path_factory.mktemp("cache")))
+    monkeypatch.delenv("SKETCHLAB_DATA", raising=False)
+
+
+def config(root, **changes):
+    values = {"source": "", "ink": "dark", "group_by": "", "per_group": None, "classes": None, "per_class": None}
+    values |= {
+        "root": str(root),
+        "folder": ".",
+        "on_bad": "error",
+        "resize": "pad",
+        "splits": FRACTION,
+        "augment": NONE,
+    }
+    return folder.Config(**(values | changes))
+
+
+def draw(path, shade=200, mode="L"):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new(mode, (8, 8), shade if mode == "L" else (shade, 0, 0)).save(path)
+
+
+def tree(root, classes=("ant", "bee"), n=10, above=""):
+    for c, name in enumerate(classes):
+        for i in range(n):
+            draw(root / above / name / f"{i:02d}.png", 10 * i + c)
+    return root
+
+
+def sizes(data):
+    return {name: len(split) for name, split in data.splits.items()}
+
+
+def all_ids(data):
+    return sorted(name for split in data.splits.values() for name in split.ids)
+
+
+def test_a_tree_of_classes(tmp_path):
+    data = folder.build(config(tree(tmp_path / "d")), GREY)
+    assert data.classes == ["ant", "bee"] and sizes(data) == {"train": 12, "val": 4, "test": 4}
+    assert len(set(all_ids(data))) == 20 and all_ids(data)[0] == "ant/00.png"
+    for split in data.splits.values():
+        raw = split.gather(torch.arange(len(split)))
+        for image, label, name in zip(raw, split.labels, split.ids, strict=True):
+            assert data.classes[label] == name.split("/")[0]
+            assert (image == 10 * int(name[-6:-4]) + int(label)).all()
+    assert data.prepare(raw, None).shape == (4, 1, 8, 8) and data.notes == []
+
+
+@pytest.mark.parametrize(
+    "files_, model, inverted", [("dark", "bright", True), ("bright", "dark", True), ("dark", "dark", False)]
+)
+def test_ink_is_turned_to_what_the_model_takes(tmp_path, files_, model, inverted):
+    draw(tmp_path / "a" / "x.png", 250)
+    one = replace(FRACTION, train=1.0, val=0.0, test=0.0)
+    data = folder.build(config(tmp_path, ink=files_, splits=one), replace(GREY, ink=model))
+    assert data.splits["train"].gather(torch.tensor([0])).unique().tolist() == [5 if inverted else 250]
+
+
+def test_photos_keep_their_colours_and_are_never_inverted(tmp_path):
+    draw(tmp_path / "a" / "x.png", 100, "RGB")
+    one = replace(FRACTION, train=1.0, val=0.0, test=0.0)
+    data = folder.build(config(tmp_path, ink="none", splits=one), COLOUR)
+    assert data.splits["train"].gather(torch.tensor([0]))[0, :, 0, 0].tolist() == [100, 0, 0]
+    data = folder.build(config(tmp_path, ink="none", splits=one), replace(GREY, ink="bright"))
+    assert data.splits["train"].gather(torch.tensor([0]))[0, :, 0, 0].tolist() == [30]
+
+
+def test_official_folders(tmp_path):
+    for part, n in (("train", 5), ("valid", 3), ("test", 2)):
+        tree(tmp_path, n=n, above=part)
+    data = folder.build(config(tmp_path, splits=OFFICIAL), GREY)
+    assert sizes(data) == {"train": 10, "val": 6, "test": 4}
+    assert all(name.startswith("valid/") for name in data.splits["val"].ids)
+
+
+def test_official_folders_without_val(tmp_path):
+    tree(tmp_path, n=10, above="train")
+    tree(tmp_path, n=2, above="test")
+    data = folder.build(config(tmp_path, splits=OFFICIAL), GREY)
+    assert sizes(data) == {"train": 16, "val": 4, "test": 4} and "4 of 20" in data.notes[0]
+    assert all(name.startswith("train/") for name in data.splits["val"].ids)
+    none = folder.build(config(tmp_path, splits=replace(OFFICIAL, val=0.0)), GREY)
+    assert sizes(none) == {"train": 20, "test": 4}
+
+
+def test_official_folders_can_be_pooled_and_divided_anew(tmp_path):
+    tree(tmp_path, n=4, above="train")
+    tree(tmp_path, n=10, above="val")  # 00 to 03 have the names of the training images: one object each
+    data = folder.build(config(tmp_path, splits=replace(FRACTION, rule="count", train=6, val=4, test=0)), GREY)
+    assert len(all_ids(data)) == 28
+    objects = {name: {i.split("/", 1)[1] for i in split.ids} for name, split in data.splits.items()}
+    assert not objects["train"] & objects["val"]
+
+
+def test_a_class_called_train_is_a_class(tmp_path):
+    data = folder.build(config(tree(tmp_path, classes=("bus", "test", "train"))), GREY)
+    assert data.classes == ["bus", "test", "train"]
+
+
+def test_class_names_with_spaces_brackets_and_unicode(tmp_path):
+    names = ["crab (animal)", "person sitting", "t-shirt", unicodedata.normalize("NFD", "Käfer"), "蚂蚁"]
+    data = folder.build(config(tree(tmp_path, names)), GREY)
+    assert set(data.classes) == {unicodedata.normalize("NFC", name) for name in names}
+    chosen = folder.build(config(tmp_path, classes=["蚂蚁", unicodedata.normalize("NFC", "Käfer")]), GREY)
+    assert chosen.classes[0] == "蚂蚁" and len(all_ids(chosen)) == 20
+
+
+def test_classes_chosen_in_the_order_asked(tmp_path):
+    data = folder.build(config(tree(tmp_path, ("a", "b", "c")), classes=["c", "a"]), GREY)
+    assert data.classes == ["c", "a"]
+    train = data.splits["train"]
+    assert all(data.classes[label] == name[0] for label, name in zip(train.labels, train.ids, strict=True))
+
+
+def test_a_new_class_moves_no_sample(tmp_path):
+    before = folder.build(config(tree(tmp_path, ("ant", "cat"))), GREY)
+    after = folder.build(config(tree(tmp_path, ("ant", "bee", "cat"))), GREY)
+    for name, split in before.splits.items():
+        assert set(split.ids) <= set(after.splits[name].ids)
+
+
+def test_per_class_takes_the_same_images_whatever_else_is_there(tmp_path):
+    tree(tmp_path, ("ant", "bee"), 20)
+    few = folder.build(config(tmp_path, per_class=5), GREY)
+    assert len(all_ids(few)) == 10
+    alone = folder.build(config(tmp_path, per_class=5, classes=["ant"]), GREY)
+    more = folder.build(config(tmp_path, per_class=8), GREY)
+    assert set(all_ids(alone)) <= set(all_ids(few)) <= set(all_ids(more))
+
+
+def test_objects_stay_together(tmp_path):
+    for photo in range(10):
+        for k in range(3):
+            draw(tmp_path / "ant" / f"n01-{photo}-{k}.png", photo)
+    data = folder.build(config(tmp_path, group_by=r"(.+)-\d+"), GREY)
+    photos = [{i.rsplit("-", 1)[0] for i in split.ids} for split in data.splits.values()]
+    assert sizes(data) == {"train": 18, "val": 6, "test": 6} and len(set.union(*photos)) == sum(map(len, photos))
+    groups = data.splits["train"].groups
+    assert len(set(groups.tolist())) == 6
+    one = folder.build(config(tmp_path, group_by=r"(.+)-\d+", per_group=1), GREY)
+    assert sizes(one) == {"train": 6, "val": 2, "test": 2}
+
+
+def test_what_is_no_image_is_named(tmp_path):
+    tree(tmp_path)
+    for name in ("ant/note.txt", "ant/moving.gif", "bee/.DS_Store", "bee/._01.png", "bee/Thumbs.db"):
+        (tmp_path / name).write_text("x")
+    data = folder.build(config(tmp_path), GREY)
+    assert len(all_ids(data)) == 20
+    assert sorted(note.split(" ")[0] + note[note.index("(.") :][:5] for note in data.notes) == ["1(.gif", "1(.txt"]
+
+
+def test_unreadable_files_stop_or_are_left_out_and_named(tmp_path):
+    (tree(tmp_path) / "ant" / "03.png").write_text("x")
+    with pytest.raises(UserError, match="1 of 20 images"):
+        folder.build(config(tmp_path), GREY)
+    data = folder.build(config(tmp_path, on_bad="skip"), GREY)
+    assert "ant/03.png" not in all_ids(data) and len(all_ids(data)) == 19
+    assert "1 of 20" in data.notes[0] and "ant/03.png: not an image" in data.notes[0]
+
+
+def test_root_from_the_environment(tmp_path, monkeypatch):
+    tree(tmp_path / "mine")
+    monkeypatch.setenv("SKETCHLAB_DATA", str(tmp_path))
+    assert len(all_ids(folder.build(replace(config(""), root=None, folder="mine"), GREY))) == 20
+
+
+def test_views_are_those_of_the_augmentation(tmp_path):
+    tree(tmp_path)
+    assert folder.build(config(tmp_path), GREY).views == 1
+    assert folder.build(config(tmp_path, augment=replace(NONE, flip=0.5, views=4)), GREY).views == 4
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"classes": ["ant", "bea"]}, "no class 'bea'.*did you mean bee"),
+        ({"classes": ["ant", "ant"]}, "names 'ant' twice"),
+        ({"classes": []}, "at least one class"),
+        ({"per_class": 0}, "data.per_class=0"),
+        ({"group_by": "(.+"}, "data.group_by"),
+        ({"group_by": ".+"}, "bracket"),
+        ({"ink": "black"}, "data.ink=black"),
+        ({"splits": OFFICIAL}, "rule=official"),
+        ({"splits": replace(FRACTION, rule="count", train=9, val=2, test=0)}, "class 'ant' has 10"),
+        ({"splits": replace(FRACTION, rule="kfold", folds=11)}, "class 'ant' has only 10"),
+        ({"per_class": 1}, "class 'ant' has 1 item"),
+        ({"folder": "nowhere", "source": "tuberlin"}, "no folder .*nowhere.*from data.root.*data fetch tuberlin"),
+    ],
+)
+def test_mistakes_are_one_line(tmp_path, changes, message):
+    tree(tmp_path)
+    with pytest.raises(UserError, match=message) as error:
+        folder.build(config(tmp_path, **changes), GREY)
+    assert "\n" not in str(error.value)
+
+
+def test_empty_roots(tmp_path):
+    with pytest.raises(UserError, match="no class folders in"):
+        folder.build(config(tmp_path), GREY)
+    draw(tmp_path / "x.png")
+    with pytest.raises(UserError, match="only 1 images"):
+        folder.build(config(tmp_path), GREY)
+    (tmp_path / "ant").mkdir()
+    with pytest.raises(UserError, match="class 'ant' has no images"):
+        folder.build(config(tmp_path), GREY)
+
+
+def test_six_channels_are_for_strokes(tmp_path):
+    with pytest.raises(UserError, match="channels=6"):
+        folder.build(config(tree(tmp_path)), Input("images", 8, 6, "dark", [0.0] * 6, [1.0] * 6))
+
+
+# Two folders
+
+
+def side(where, ink="dark", **changes):
+    return mixed.Side(
+        **({"folder": where, "source": "", "ink": ink, "group_by": "", "per_group": None, "aliases": None} | changes)
+    )
+
+
+def two(root, **changes):
+    values = {"root": str(root), "test": None, "paired": False, "classes": None, "per_class": None, "on_bad": "error"}
+    values |= {"train": side("photos", "none", aliases={"ant": "ants", "bee": "bees"}), "val": side("sketches")}
+    return mixed.Config(**(values | {"resize": "pad", "splits": FRACTION, "augment": NONE} | changes))
+
+
+def photos_and_sketches(root):
+    tree(root / "photos", ("ants", "bees", "cats"))
+    tree(root / "sketches", ("ant", "bee", "dog"))
+    return root
+
+
+def test_train_on_one_and_validate_on_the_other(tmp_path):
+    data = mixed.build(two(photos_and_sketches(tmp_path)), replace(GREY, ink="bright"))
+    assert data.classes == ["ant", "bee"] and sizes(data) == {"train": 12, "val": 4, "test": 4}
+    assert all(i.startswith("photos/ants/") or i.startswith("photos/bees/") for i in data.splits["train"].ids)
+    assert all(i.startswith("sketches/") for name in ("val", "test") for i in data.splits[name].ids)
+    train, val = data.splits["train"], data.splits["val"]
+    assert train.gather(torch.tensor([0])).max() < 128 < val.gather(torch.tensor([0])).min()  # only sketches are turned
+    assert "val is from sketches" in data.notes
+
+
+def test_counts_and_whole_sides(tmp_path):
+    photos_and_sketches(tmp_path)
+    counts = mixed.build(two(tmp_path, splits=replace(FRACTION, rule="count", train=4, val=3, test=0)), GREY)
+    assert sizes(counts) == {"train": 8, "val": 6}
+    assert sizes(mixed.build(two(tmp_path, splits=OFFICIAL), GREY)) == {"train": 20, "val": 20}
+
+
+def test_the_same_folder_on_both_sides_shares_no_sample(tmp_path):
+    photos_and_sketches(tmp_path)
+    both = {"train": side("sketches"), "val": side("sketches")}
+    data = mixed.build(two(tmp_path, **both), GREY)
+    assert len(set(all_ids(data))) == len(all_ids(data)) == 30
+    with pytest.raises(UserError, match="overlap in 30 samples"):
+        mixed.build(two(tmp_path, splits=OFFICIAL, **both), GREY)
+
+
+def test_paired_sides_share_no_object(tmp_path):
+    for i in range(12):
+        draw(tmp_path / "photos" / "ant" / f"p{i}.png", i)
+        for k in range(2):
+            draw(tmp_path / "sketches" / "ant" / f"p{i + 2}-{k}.png", i)  # p0, p1 have no sketch; p12, p13 no photo
+    pair = {"train": side("photos", "none"), "val": side("sketches", group_by=r"(.+)-\d+"), "paired": True}
+    data = mixed.build(two(tmp_path, **pair), GREY)
+    shown = {name: {Path(i).stem.split("-")[0] for i in split.ids} for name, split in data.splits.items()}
+    assert shown["train"] | shown["val"] | shown["test"] == {f"p{i}" for i in range(2, 12)}
+    assert sum(map(len, shown.values())) == 10
+    assert set(data.splits["train"].groups.tolist()).isdisjoint(data.splits["val"].groups.tolist())
+    assert any("train: 2 images without a partner" in note for note in data.notes)
+    with pytest.raises(UserError, match="paired=true with data.splits.rule=official"):
+        mixed.build(two(tmp_path, splits=OFFICIAL, **pair), GREY)
+
+
+def test_no_class_in_common(tmp_path):
+    photos_and_sketches(tmp_path)
+    with pytest.raises(UserError, match="no class on every side: train has ants, bees, cats; val has ant, bee, dog"):
+        mixed.build(two(tmp_path, train=side("photos", "none")), GREY)
+
+
+# Real data
+
+REAL = Path(os.environ.get("SKETCHLAB_DATA", "/nowhere"))
+
+
+@pytest.mark.realdata
+@pytest.mark.parametrize("size_px", [224, 64])
+def test_no_tu_berlin_sketch_goes_blank(size_px):
+    if not (REAL / "tuberlin/png").is_dir():
+        pytest.skip("SKETCHLAB_DATA has no tuberlin/png")
+    data = folder.build(config(REAL, folder="tuberlin/png"), Input("images", size_px, 1, "bright", [0.0], [1.0]))
+    assert len(all_ids(data)) == 80 * len(data.classes)
+    for split in data.splits.values():
+        ink = split.gather(torch.arange(len(split))).flatten(1)
+        assert ink.max(1).values.min() >= 32  # the palest line, antialiased to 64 px from 150, is seen
+        drawn = (ink >= 16).sum(1)
+        assert drawn.min() > size_px  # as many pixels as a line across has
+        assert np.median((ink.float().mean(1) / 255).numpy()) < 0.15  # bright on black, not the reverse
