@@ -24,7 +24,8 @@ import sketchlab.pipelines
 from sketchlab.errors import UserError
 
 SCHEMA = 1
-GROUPS = {"data": "data", "model": "models", "pipeline": "pipelines"}
+# group → the packages where its files are looked for, in this order
+GROUPS = {"data": ("data",), "model": ("models", "baselines"), "pipeline": ("pipelines",)}
 
 # A folder with conf/, models/, data/ of the user's own, laid out as in this package: found as if it stood here.
 EXTRA = os.environ.get("SKETCHLAB_EXTRA")
@@ -117,18 +118,27 @@ def typed(cls: type, node: Any, where: str) -> Any:
 
 
 def component(group: str, node: Any) -> Component:
-    """`name: x` in conf/<group> → the Config of sketchlab/<group>s/x.py, filled."""
-    package = GROUPS[group]
+    """`name: x` in conf/<group> → the Config of sketchlab/<package>/x.py, filled; GROUPS says which packages."""
     values = dict(OmegaConf.to_container(node, resolve=True)) if isinstance(node, DictConfig) else dict(node)  # type: ignore[arg-type]
     name = values.pop("name", None)
-    parent = importlib.import_module(f"sketchlab.{package}")
-    files = sorted(m.name for m in pkgutil.iter_modules(parent.__path__) if not m.name.startswith("_"))
+    files = _files(group)
     if name not in files:
-        raise UserError(f"{group}.name={name}: no file sketchlab/{package}/{name}.py; {hint(str(name), files)}")
-    module = importlib.import_module(f"sketchlab.{package}.{name}")
+        places = " or ".join(f"sketchlab/{package}/{name}.py" for package in GROUPS[group])
+        raise UserError(f"{group}.name={name}: no file {places}; {hint(str(name), list(files))}")
+    module = importlib.import_module(f"sketchlab.{files[name]}.{name}")
     if not hasattr(module, "Config"):
-        raise UserError(f"{group}.name={name}: sketchlab/{package}/{name}.py has no Config, so it is not a {group}")
+        raise UserError(f"{group}.name={name}: sketchlab/{files[name]}/{name}.py has no Config, so it is not a {group}")
     return Component(module.__name__, typed(module.Config, values, group))
+
+
+def _files(group: str) -> dict[str, str]:
+    """File name → package, of every file a group's `name` may mean; an earlier package wins."""
+    found: dict[str, str] = {}
+    for package in GROUPS[group]:
+        parent = importlib.import_module(f"sketchlab.{package}")
+        for name in sorted(m.name for m in pkgutil.iter_modules(parent.__path__) if not m.name.startswith("_")):
+            found.setdefault(name, package)
+    return found
 
 
 def parse(cfg: Any, choices: dict[str, str], differs: dict[str, Any], command: str) -> RunConfig:
@@ -136,6 +146,9 @@ def parse(cfg: Any, choices: dict[str, str], differs: dict[str, Any], command: s
     from sketchlab.engine import loop, runtime
     from sketchlab.inputs import check_fit
 
+    known = ["seed", "rerun", "run", *GROUPS, "loop", "runtime", "experiment"]
+    if unknown := [str(key) for key in cfg if key not in known]:
+        raise UserError(f"{unknown[0]}: no such key; {hint(unknown[0], sorted(known))}")
     parts = {group: component(group, cfg[group]) for group in GROUPS}
     model = parts["model"]
     check_fit(
@@ -249,6 +262,9 @@ def composition_error(error: Exception, overrides: list[str]) -> Exception:
         return UserError(f"{key}: no such key; {hint(key, _known_keys(overrides, key))}")
     if isinstance(error, ConfigCompositionException) and "config group" in str(error):
         return UserError(" ".join(str(error).split()))
+    if isinstance(error, ConfigCompositionException) and "To sweep over it" in str(error):
+        values = next((o for o in overrides if "," in o), "")
+        return UserError(f"{values}: several values need -m (a sweep: one run each), or [a,b] for a list")
     if isinstance(error, HydraException):
         cause = f" ({str(error.__cause__).splitlines()[0]})" if error.__cause__ else ""
         return UserError(" ".join(str(error).split()) + cause)
@@ -269,3 +285,20 @@ def _known_keys(overrides: list[str], key: str) -> list[str]:
         parent = parent.rpartition(".")[0]
     start = parent + "." if parent else ""
     return sorted({start + k[len(start) :].partition(".")[0] for k in keys if k.startswith(start)})
+
+
+def model(name: str, values: dict[str, Any]) -> Component:
+    """conf/model/<name>.yaml with `values` put over it."""
+    from hydra import compose
+
+    with hydra_ready():
+        try:
+            cfg = compose("config", overrides=[f"model={name}", *search_path()])
+        except Exception as error:
+            raise composition_error(error, [f"model={name}"]) from None
+    return component("model", over(OmegaConf.to_container(cfg.model, resolve=True), values))
+
+
+def over(base: Any, values: dict[str, Any]) -> dict[str, Any]:
+    """Nested dicts merged; `values` win."""
+    return {**base, **{k: over(base[k], v) if isinstance(v, dict) and isinstance(base.get(k), dict) else v for k, v in values.items()}}

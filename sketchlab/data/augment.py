@@ -65,19 +65,19 @@ class Prepare:
     """
 
     input: Input
-    augment: Config
+    augment: Config | None  # None: for answers, never augments
 
     @property
     def active(self) -> bool:
         """Whether keys change anything."""
-        return self.augment.active
+        return self.augment is not None and self.augment.active
 
     def __call__(self, raw: Tensor, keys: Tensor | None = None) -> Tensor:
         images = self._channels(raw.to(torch.float32) / 255)  # (B, C, H, W)
         size = (self.input.size_px, self.input.size_px)
         if images.shape[-2:] != size:
             images = F.interpolate(images, size, mode="bilinear", antialias=True)
-        if keys is not None and self.active:
+        if keys is not None and self.augment is not None and self.active:
             images = _augment(images, keys.to(images.device), self.augment)
         mean = torch.tensor(self.input.mean, device=images.device)[:, None, None]
         std = torch.tensor(self.input.std, device=images.device)[:, None, None]

@@ -77,6 +77,7 @@ def _rank(rank: int, config: Config, rendezvous: str, pipe: Any, work: Callable[
             world_size=config.ranks,
         )
         work(Runtime(config, rank, config.ranks), *args)
+        dist.destroy_process_group()
         code = 0
     except UserError as error:
         pipe.send(("user", str(error)))
@@ -86,7 +87,8 @@ def _rank(rank: int, config: Config, rendezvous: str, pipe: Any, work: Callable[
         pipe.send(("bug", traceback.format_exc()))
     finally:
         pipe.close()
-        os._exit(code)  # a failed rank must not wait for the others in a destructor
+        if code:
+            os._exit(code)  # a failed rank must not wait for the others in a destructor
 
 
 def _spawn(config: Config, work: Callable[..., Any], args: tuple[Any, ...]) -> None:

@@ -1,0 +1,35 @@
+"""What many tests share: the command line in a clean process, and run folders kept in a temporary place."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+os.environ.setdefault("SKETCHLAB_CACHE", str(Path(__file__).parent / ".cache"))
+torch.set_num_threads(1)  # xdist runs one worker per core
+
+
+@pytest.fixture
+def sketchlab(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """python -m sketchlab.run in a process of its own; run folders under tmp_path/outputs."""
+
+    def run(*words: str, module: str = "sketchlab.run", timeout_s: float = 120, **env: str):
+        return subprocess.run(
+            [sys.executable, "-m", module, *words],
+            cwd=tmp_path,
+            env={**os.environ, "OMP_NUM_THREADS": "1", **env},
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+        )
+
+    return run
+
+
+TINY = ["data.per_class=10", "data.classes=[circle,square,line]", "loop.epochs=2", "loop.batch_size=8", "runtime.workers=0"]
