@@ -44,13 +44,12 @@ def find(weights: str, arch: str) -> Path:
     return path
 
 
-def base_of(weights: str) -> str | None:
-    """What a frozen run stands on: its checkpoint holds only what it trained, the rest came from these weights."""
+def model_of_run(weights: str) -> dict[str, Any]:
+    """The model section of the run's config.yaml when `weights` names a run folder, else nothing."""
     config = Path(weights).expanduser() / "config.yaml"
     if not config.is_file():
-        return None
-    model = (yaml.safe_load(config.read_text()) or {}).get("config", {}).get("model", {})
-    return model.get("weights") if model.get("tune") == "freeze" else None
+        return {}
+    return (yaml.safe_load(config.read_text()) or {}).get("config", {}).get("model", {})
 
 
 def read(path: Path) -> dict[str, Tensor]:

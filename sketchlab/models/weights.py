@@ -86,7 +86,8 @@ def load(
     _check_fresh(net, fresh, arch)
     own = net.state_dict()
     own_head = list(_under(own, head))
-    name = f"{weight_files.find(weights, arch)} (model.weights={weights})"
+    path = str(weight_files.find(weights, arch))
+    name = f"model.weights={path}" if path == weights else f"model.weights={weights} ({path})"
     state = _state_of(weights, arch, own)
     state = adapt(state) if adapt else state
     if head and (weights == "imagenet" or not all(k in state and state[k].shape == own[k].shape for k in own_head)):
@@ -120,10 +121,14 @@ def fingerprint(config: Start, arch: str) -> str:
 
 
 def _state_of(weights: str, arch: str, own: State) -> State:
+    """A frozen run's checkpoint holds only what it trained; the rest is taken from where the run had it."""
+    run = weight_files.model_of_run(weights)
+    theirs = run.get("arch", run.get("name", arch))
+    if theirs != arch:
+        raise UserError(f"model.weights={weights} is a run of {theirs}, not of {arch}")
     state = weight_files.read(weight_files.find(weights, arch))
-    base = weight_files.base_of(weights)
-    if base and base != "none" and not own.keys() <= state.keys():
-        state = {**_state_of(base, arch, own), **state}
+    if run.get("tune") == "freeze" and not own.keys() <= state.keys():
+        state = {**_state_of(run["weights"], arch, own), **state}
     return state
 
 

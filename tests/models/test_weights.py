@@ -195,6 +195,12 @@ def test_a_frozen_run_that_stored_its_head_only_takes_the_rest_from_where_it_had
     assert torch.equal(net.classifier[0].weight, tuned.classifier[0].weight)
 
 
+def test_a_run_of_another_network_is_refused_even_where_its_head_would_fit(tmp_path):
+    run = _run(tmp_path / "run", _net().state_dict(), {"name": "other", "weights": "imagenet", "tune": "freeze"})
+    with pytest.raises(UserError, match="is a run of other, not of toy"):
+        weights.load(_net(), run, "toy", [])
+
+
 # ---- what trains
 
 
