@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -28,9 +29,9 @@ class Plot:
     title: str
 
 
-def new(width_in: float, height_in: float) -> Figure:
+def new(width_in: float, height_in: float, layout: Literal["constrained"] | None = "constrained") -> Figure:
     """An empty figure on Agg, apart from pyplot and its global state."""
-    figure = Figure(figsize=(width_in, height_in), dpi=DPI, layout="constrained")
+    figure = Figure(figsize=(width_in, height_in), dpi=DPI, layout=layout)
     FigureCanvasAgg(figure)
     return figure
 

@@ -14,7 +14,8 @@ from sketchlab.report import canvas, scores
 from sketchlab.report.canvas import PALETTE, SPLIT_COLOUR, Plot
 from sketchlab.report.read import Run, numbers
 
-LEVEL = {"linestyle": ":", "linewidth": 1.2}  # of chance lines
+SIZE = (5.2, 3.4)  # inches; small enough to be read on a phone
+LEVEL = {"linestyle": ":", "linewidth": 1.6}  # of chance lines
 
 
 def families(run: Run) -> dict[str, list[str]]:
@@ -37,23 +38,13 @@ def _axis(table: pd.DataFrame) -> str:
 
 
 def curves(run: Run) -> Iterator[Plot]:
-    """loss.png, accuracy.png, and the other families as small multiples in metrics.png."""
-    x, panels = _axis(run.metrics), families(run)
-    for family in ("loss", "accuracy"):
-        if members := panels.pop(family, []):
-            figure = canvas.new(7, 4)
-            _panel(run, figure.subplots(), x, family, members)
-            yield canvas.save(run, figure, family, "curve", "", f"{family.capitalize()} by {x}")
-    if panels:
-        columns = min(3, len(panels))
-        rows = -(-len(panels) // columns)
-        figure = canvas.new(4.2 * columns if columns > 1 else 7, 3.4 * rows)
-        cells = figure.subplots(rows, columns, squeeze=False).ravel()
-        for axes, (family, members) in zip(cells, panels.items(), strict=False):
-            _panel(run, axes, x, family, members)
-        for axes in cells[len(panels) :]:
-            axes.set_visible(False)
-        yield canvas.save(run, figure, "metrics", "curve", "", f"{', '.join(panels)} by {x}")
+    """curve_<family>.png for each family of metrics that was measured more than once."""
+    x = _axis(run.metrics)
+    for family, members in families(run).items():
+        figure = canvas.new(*SIZE)
+        _panel(run, figure.subplots(), x, family, members)
+        name = "".join(c if c.isalnum() else "_" for c in family)
+        yield canvas.save(run, figure, f"curve_{name}", "curve", "", f"{family} by {x}")
 
 
 def _panel(run: Run, axes: Axes, x: str, family: str, members: list[str]) -> None:
@@ -117,25 +108,27 @@ def _scale(run: Run, axes: Axes, family: str, members: list[str]) -> None:
 
 
 def timeline(run: Run) -> Iterator[Plot]:
-    """time.png: seconds by activity, throughput and memory, per evaluation."""
+    """time_spent.png, time_throughput.png, time_memory.png, per evaluation."""
     table, x = run.timing, _axis(run.timing)
     if len(table) < 2 or x not in table:
         return
-    known = {key: numbers(table, key) for key in table.columns if not np.isnan(numbers(table, key)).all()}
-    names = {"train_s": "train", "wait_s": "of which waiting for data", "eval_s": "evaluate", "save_s": "save"}
-    panels = {"samples_per_s": ("Throughput", "samples / s"), "memory_mb": ("Memory", "MB")}
-    panels = {key: title for key, title in panels.items() if key in known}
-    figure = canvas.new(4.2 * (1 + len(panels)), 3.2)
-    cells = figure.subplots(1, 1 + len(panels), squeeze=False).ravel()
-    for colour, (key, name) in zip(PALETTE, names.items(), strict=False):
-        if key in known:
-            cells[0].plot(known[x], known[key], color=colour, marker="o", markersize=3, label=name)
-    cells[0].legend(fontsize=8, frameon=False)
-    canvas.plain(cells[0], "Seconds per evaluation period", x, "s")
-    for axes, (key, (title, unit)) in zip(cells[1:], panels.items(), strict=True):
-        axes.plot(known[x], known[key], color=PALETTE[0], marker="o", markersize=3)
-        canvas.plain(axes, title, x, unit)
-    for axes in cells:
+    spent = {"train_s": "training", "wait_s": "of which waiting for data", "eval_s": "evaluating", "save_s": "saving"}
+    panels = {
+        "spent": ("Seconds per evaluation period", "s", spent),
+        "throughput": ("Throughput", "samples / s", {"samples_per_s": ""}),
+        "memory": ("Memory", "MB", {"memory_mb": ""}),
+    }
+    for name, (title, unit, lines) in panels.items():
+        known = {key: label for key, label in lines.items() if key in table and np.isfinite(numbers(table, key)).any()}
+        if not known:
+            continue
+        figure = canvas.new(*SIZE)
+        axes = figure.subplots()
+        for colour, (key, label) in zip(PALETTE, known.items(), strict=False):
+            axes.plot(numbers(table, x), numbers(table, key), color=colour, marker="o", markersize=3, label=label)
+        if len(known) > 1:
+            axes.legend(fontsize=8, frameon=False)
         axes.set_ylim(bottom=0)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    yield canvas.save(run, figure, "time", "time", "", "Where the time went")
+        canvas.plain(axes, title, x, unit)
+        yield canvas.save(run, figure, f"time_{name}", "time", "", title)

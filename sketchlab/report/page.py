@@ -44,10 +44,11 @@ td, th { overflow-wrap: normal; } td.number, th.number { text-align: right; whit
   caption { text-align: left; }
 tr.first td { font-weight: 600; } td.key { color: var(--soft); }
 figure { margin: .8rem 0; } img { max-width: 100%; height: auto; } img.picture { background: #888; }
+.cards.wide img { border: 0; }
 .cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(8rem, 1fr)); gap: .8rem; }
 .cards figure { margin: 0; } .cards img { width: 100%; border: 1px solid var(--line); display: block; }
 .cards b { color: var(--ink); }
-.wide { grid-template-columns: repeat(auto-fill, minmax(min(100%, 18rem), 1fr)); }
+.wide { grid-template-columns: repeat(auto-fill, minmax(min(100%, 24rem), 1fr)); }
 pre { background: var(--card); padding: .7rem; white-space: pre-wrap; font-size: .85rem; margin: .5rem 0; }
 details { margin: .6rem 0; } summary { cursor: pointer; color: var(--accent); }
 @media print { body { max-width: none; padding: 0; font-size: 10pt; } nav, summary { display: none; }
@@ -148,7 +149,8 @@ def picture(path: Path, alt: str, style: str = "picture", caption: str = "") -> 
 
 
 def charts(drawn: list[Plot], kind: str, split: str = "") -> str:
-    return "".join(picture(p.path, p.title, "chart") for p in drawn if p.kind == kind and split in ("", p.split))
+    found = [picture(p.path, p.title, "chart") for p in drawn if p.kind == kind and split in ("", p.split)]
+    return cards(found, wide=True) if len(found) > 1 else "".join(found)
 
 
 def pixels(array: np.ndarray, alt: str, caption: str) -> str:

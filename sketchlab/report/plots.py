@@ -76,7 +76,7 @@ def _by_class(run: Run, split: str, title: str) -> Figure:
     axes.axvline(1 / len(table), color="0.35", linestyle=":", linewidth=1.2, label=f"chance (1/{len(table)})")
     axes.set_xlim(0, 1.02)
     axes.set_ylim(-0.7, len(table) - 0.3)
-    axes.legend(fontsize=8, frameon=False, loc="lower left", bbox_to_anchor=(0, 0))
+    axes.legend(fontsize=8, frameon=False, loc="upper right")
     canvas.plain(axes, title, "share of the class recognised", "")
     return figure
 
@@ -97,7 +97,9 @@ def _mistakes(run: Run) -> Iterator[Plot]:
             continue
         columns = min(6, len(shown))
         rows = -(-len(shown) // columns)
-        figure = canvas.new(1.7 * columns + 0.3, 2.25 * rows + 0.5)
+        width, height = max(1.7 * columns, 5.0), 2.25 * rows + 0.4
+        figure = canvas.new(width, height, layout=None)  # 24 equal cells need no solver
+        figure.subplots_adjust(0.01, 0.01, 0.99, 1 - 0.8 / height, wspace=0.06, hspace=0.32)
         cells = figure.subplots(rows, columns, squeeze=False).ravel()
         for axes in cells:
             axes.set_axis_off()
@@ -110,7 +112,7 @@ def _mistakes(run: Run) -> Iterator[Plot]:
         table = scores.mistakes(run, split)
         total, n = len(table) if table is not None else 0, len(run.predictions(split))
         title = f"Worst mistakes, {scores.SPLITS.get(split, split)}: {len(shown)} of {total} (n = {n})"
-        figure.suptitle(title, fontsize=11, x=0.01, ha="left")
+        figure.suptitle(title, fontsize=11, x=0.01, y=1 - 0.1 / height, ha="left", va="top")
         yield canvas.save(run, figure, f"{split}_mistakes", "mistakes", split, title)
 
 

@@ -30,6 +30,7 @@ class Run:
     model: pd.DataFrame  # layer, type, output, parameters, trainable
     data: dict[str, Any]  # classes, splits, rule, …
     notes: list[str] = field(default_factory=list)  # what could not be read, in words
+    _tables: dict[str, pd.DataFrame] = field(default_factory=dict, repr=False, compare=False)  # predictions, once read
 
     @property
     def state(self) -> str:
@@ -74,6 +75,11 @@ class Run:
 
     def predictions(self, split: str) -> pd.DataFrame:
         """predictions_<split>.csv: ids and class names as text (a class may be called NA), numbers as numbers."""
+        if split not in self._tables:
+            self._tables[split] = self._predictions(split)
+        return self._tables[split]
+
+    def _predictions(self, split: str) -> pd.DataFrame:
         path = self.folder / f"predictions_{split}.csv"
         with path.open(newline="", encoding="utf-8") as file:
             header = next(csv.reader(file), [])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from sketchlab import stats
 from sketchlab.report import facts, page, plots, scores
@@ -80,17 +81,24 @@ def _stability(run: Run, key: str, moved: dict[str, float]) -> str:
 
 
 def confusion(run: Run, drawn: list[Plot]) -> str:
-    out = ""
-    for name in run.arrays("*_confusion"):
+    parts = {}
+    for name, counts in run.arrays("*_confusion").items():
         split = name.removesuffix("_confusion")
-        out += f"<h3>{page.escape(scores.SPLITS.get(split, split).capitalize())}</h3>"
-        out += page.charts(drawn, "confusion", split)
-        pairs = scores.confused(run, split)
-        if len(pairs):
-            most = page.table(("is", "taken for", "times", "of"), pairs.to_numpy().tolist(), numbers=("times", "of"))
-            out += most if len(run.classes) > plots.NUMBERED else page.details("Pairs most often confused", most)
-        out += page.charts(drawn, "classes", split) + _classes(run, split)
-    return out
+        body, pairs = page.charts(drawn, "confusion", split), scores.confused(run, split).to_numpy().tolist()
+        if pairs:
+            most = page.table(("is", "taken for", "times", "of"), pairs, numbers=("times", "of"))
+            body += most if len(counts) > plots.NUMBERED else page.details("Pairs most often confused", most)
+        parts[split] = body + page.charts(drawn, "classes", split) + _classes(run, split)
+    return _by_split(run, parts)
+
+
+def _by_split(run: Run, parts: dict[str, str], titles: dict[str, str] | None = None) -> str:
+    """The split of the result in the open, the others folded away."""
+    result = scores.primary(run)
+    shown = result.split if result and result.split in parts else next(iter(parts), "")
+    named = {split: (titles or {}).get(split, scores.SPLITS.get(split, split).capitalize()) for split in parts}
+    out = f"<h3>{page.escape(named[shown])}</h3>{parts[shown]}" if shown else ""
+    return out + "".join(page.details(named[split], body) for split, body in parts.items() if split != shown)
 
 
 def _classes(run: Run, split: str) -> str:
@@ -108,32 +116,36 @@ def _classes(run: Run, split: str) -> str:
 
 
 def mistakes(run: Run) -> str:
-    out = ""
+    parts, titles = {}, {}
     for split in run.predicted():
-        wrong = scores.mistakes(run, split)
-        if wrong is None:
+        if (wrong := scores.mistakes(run, split)) is None:
             continue
-        n = len(run.predictions(split))
-        where = scores.SPLITS.get(split, split)
-        out += f"<h3>{page.escape(where.capitalize())}: {len(wrong)} of {n} wrong</h3>"
-        figures = [
-            page.pixels(image, f"{row['label']} taken for {row['prediction']}", _said(row))
-            for row, image in plots.pictures(run, split)
-        ]
-        if figures:
-            out += page.paragraph(
-                "The surest mistakes first; the number is the probability given to the wrong class.", "soft"
-            )
-            out += page.cards(figures[:SHOWN]) + page.details(
-                f"{len(figures) - SHOWN} more", page.cards(figures[SHOWN:])
-            )
-        elif len(wrong):
-            rows = [
-                (r["id"], r["label"], r["prediction"], _probability(r["wrong"]), _probability(r["right"]))
-                for r in wrong.head(SHOWN).to_dict("records")
-            ]
-            out += page.table(("sample", "is", "said", "surely", "truth got"), rows, numbers=("surely", "truth got"))
-    return out
+        titles[split] = (
+            f"{scores.SPLITS.get(split, split).capitalize()}: {len(wrong)} of {len(run.predictions(split))} wrong"
+        )
+        parts[split] = _mistakes(run, split, wrong)
+    return _by_split(run, parts, titles)
+
+
+def _mistakes(run: Run, split: str, wrong: pd.DataFrame) -> str:
+    """Cards where the run kept pictures, a table where it did not."""
+    figures = [
+        page.pixels(image, f"{row['label']} taken for {row['prediction']}", _said(row))
+        for row, image in plots.pictures(run, split)
+    ]
+    if figures:
+        out = page.paragraph("The surest mistakes first; the number is the probability of the wrong class.", "soft")
+        return (
+            out
+            + page.cards(figures[:SHOWN])
+            + page.details(f"{len(figures) - SHOWN} more", page.cards(figures[SHOWN:]))
+        )
+    rows = [
+        (row["id"], row["label"], row["prediction"], _probability(row["wrong"]), _probability(row["right"]))
+        for row in wrong.head(SHOWN).to_dict("records")
+    ]
+    columns = ("sample", "is", "said", "probability", "of the truth")
+    return page.table(columns, rows, numbers=columns[3:]) if rows else page.paragraph("No mistake.")
 
 
 def _probability(value: float) -> str:
