@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import numpy as np
 import pytest
 
-from sketchlab.data import download
+from sketchlab.data import download, unpack
 from sketchlab.data.download import File, Source
 from sketchlab.errors import UserError
 
@@ -261,7 +261,7 @@ def test_archives_that_are_not_what_they_should_be(server, tmp_path, data, messa
 
 
 def test_no_room_to_unpack(server, tmp_path, monkeypatch):
-    usage = download.shutil.disk_usage("/")._replace(free=10)
-    monkeypatch.setattr(download.shutil, "disk_usage", lambda path: usage)
+    usage = unpack.shutil.disk_usage("/")._replace(free=10)
+    monkeypatch.setattr(unpack.shutil, "disk_usage", lambda path: usage)
     with pytest.raises(UserError, match="unpacks to"):
         fetch(archive(server, zipped({"set/1.png": NOISE})), tmp_path)
