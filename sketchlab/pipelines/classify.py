@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import pandas as pd
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -17,7 +16,7 @@ from sketchlab.engine.loop import Config as Loop
 from sketchlab.engine.runtime import Runtime
 from sketchlab.engine.task import trainable
 from sketchlab.errors import UserError
-from sketchlab.metrics import classification as metrics
+from sketchlab.pipelines.answers import answers
 from sketchlab.stages import Trained, frozen_prefix, set_train
 
 
@@ -152,38 +151,8 @@ class Classify:
         return self.runtime.gather({"logits": torch.cat(out)}, len(samples))["logits"]
 
     def evaluate(self, split: str) -> dict[str, Any]:
-        """loss (nats), accuracy, top5 (over five classes), class_accuracy (mean over classes), confusion, predictions."""
-        samples, classes = self.data.splits[split], self.data.classes
-        logits, labels = self.logits(split), samples.labels
-        out: dict[str, Any] = {
-            "loss": metrics.cross_entropy(logits, labels),
-            "accuracy": metrics.accuracy(logits, labels),
-            "class_accuracy": metrics.per_class_accuracy(logits, labels).nanmean().item(),
-            "confusion": metrics.confusion(logits, labels),
-        }
-        if len(classes) > 5:
-            out["top5"] = metrics.top_k_accuracy(logits, labels, 5)
-        probabilities = logits.double().softmax(1)
-        predicted = logits.argmax(1)
-        out["predictions"] = prediction_table(samples.ids, labels, predicted, probabilities, classes)
-        wrong = (predicted != labels).nonzero()[:, 0]
-        order = probabilities[wrong].amax(1).argsort(descending=True, stable=True)
-        places = wrong[order[: self.config.mistakes]]
-        if len(places):
-            pixels = samples.gather(places).cpu()  # (K, C, H, W)
-            if pixels.ndim == 4 and pixels.dtype == torch.uint8:
-                out["mistake_pixels"] = pixels.permute(0, 2, 3, 1).squeeze(-1)
-                out["mistake_places"] = places
-        return out
-
-
-def prediction_table(ids: list[str], labels: Tensor, predicted: Tensor, probabilities: Tensor, classes: list[str]) -> Any:
-    """One row a sample: id, label, prediction, and a probability per class."""
-    table = pd.DataFrame(
-        {"id": ids, "label": [classes[i] for i in labels.tolist()], "prediction": [classes[i] for i in predicted.tolist()]}
-    )
-    columns = pd.DataFrame(probabilities.numpy().round(6), columns=[f"p_{name}" for name in classes])
-    return pd.concat([table, columns], axis=1)
+        """Scores, confusion, predictions and mistakes, as pipelines/answers.py names them."""
+        return answers(self.logits(split), self.data.splits[split], self.data.classes, self.config.mistakes)
 
 
 def build(config: Config, net: nn.Module, data: Any, loop: Loop, runtime: Runtime, seed: int) -> Classify:

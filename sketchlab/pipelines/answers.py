@@ -1,0 +1,55 @@
+"""What is kept of a classifier's answers, however it came to them: scores, confusion, predictions, mistakes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from sketchlab.metrics import classification as metrics
+
+
+def answers(logits: Tensor, samples: Any, classes: list[str], mistakes: int) -> dict[str, Any]:
+    """loss (nats), accuracy, top5 (over five classes), class_accuracy (mean over classes), confusion, predictions.
+
+    logits: (n, n_classes) for every sample of the split `samples`, in order; log-probabilities will do.
+    mistakes: wrong answers kept as pictures, the most confident ones: mistake_pixels (K, H, W[, 3]), mistake_places.
+    """
+    labels = samples.labels
+    out: dict[str, Any] = {
+        "loss": metrics.cross_entropy(logits, labels),
+        "accuracy": metrics.accuracy(logits, labels),
+        "class_accuracy": metrics.per_class_accuracy(logits, labels).nanmean().item(),
+        "confusion": metrics.confusion(logits, labels),
+    }
+    if len(classes) > 5:
+        out["top5"] = metrics.top_k_accuracy(logits, labels, 5)
+    probabilities = logits.double().softmax(1)
+    predicted = logits.argmax(1)
+    out["predictions"] = prediction_table(samples.ids, labels, predicted, probabilities, classes)
+    wrong = (predicted != labels).nonzero()[:, 0]
+    order = probabilities[wrong].amax(1).argsort(descending=True, stable=True)
+    places = wrong[order[:mistakes]]
+    if len(places):
+        pixels = samples.gather(places).cpu()  # (K, C, H, W)
+        if pixels.ndim == 4 and pixels.dtype == torch.uint8:
+            out["mistake_pixels"] = pixels.permute(0, 2, 3, 1).squeeze(-1)
+            out["mistake_places"] = places
+    return out
+
+
+def prediction_table(
+    ids: list[str], labels: Tensor, predicted: Tensor, probabilities: Tensor, classes: list[str]
+) -> Any:
+    """One row a sample: id, label, prediction, and a probability per class."""
+    table = pd.DataFrame(
+        {
+            "id": ids,
+            "label": [classes[i] for i in labels.tolist()],
+            "prediction": [classes[i] for i in predicted.tolist()],
+        }
+    )
+    columns = pd.DataFrame(probabilities.numpy().round(6), columns=[f"p_{name}" for name in classes])
+    return pd.concat([table, columns], axis=1)
