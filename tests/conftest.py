@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
-os.environ.setdefault("SKETCHLAB_CACHE", str(Path(__file__).parent / ".cache"))
+os.environ.setdefault("SKETCHLAB_CACHE", str(Path(tempfile.gettempdir()) / f"sketchlab-tests-{os.getuid()}"))
 torch.set_num_threads(1)  # xdist runs one worker per core
 
 

@@ -1,0 +1,62 @@
+"""Every choice in conf/, found by globbing, brought to a size that a test can train."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from sketchlab import config
+
+SMALL_DATA = ["data.per_class=8", "data.classes=[circle,square,line]", "data.splits.train=0.5", "data.splits.val=0.25", "data.splits.test=0.25"]
+SMALL_RUN = ["loop.epochs=2", "loop.batch_size=4", "runtime.workers=0", "runtime.device=cpu", "run.keep_last=true"]
+# A model that is too large for a fast test names its small twin here; any other is trained as it is.
+TWINS: dict[str, list[str]] = {}
+
+
+def choices(group: str) -> list[str]:
+    return sorted(p.stem for p in (config.conf_dir() / group).glob("*.yaml"))
+
+
+def small(model: str, *more: str) -> list[str]:
+    """Overrides that train `model` on a few shapes in a second or two."""
+    return [f"model={model}", "data=shapes", *SMALL_DATA, *SMALL_RUN, *TWINS.get(model, []), *more]
+
+
+def train(overrides: list[str], root: str, kill_at: int = -1, kill_in: str = "step") -> None:
+    """One run in this process, without its report. SIGKILL at the kill_at-th optimizer step or file replacement."""
+    import torch
+
+    from sketchlab import run
+
+    torch.set_num_threads(1)
+    os.environ["OMP_NUM_THREADS"] = "1"
+    if kill_at >= 0:
+        counted = 0
+
+        def deadly(function: Callable[..., Any]) -> Callable[..., Any]:
+            def call(*args: Any, **kwargs: Any) -> Any:
+                nonlocal counted
+                counted += 1
+                if counted > kill_at:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                return function(*args, **kwargs)
+
+            return call
+
+        if kill_in == "step":
+            from sketchlab.engine import optim
+
+            optim.update = deadly(optim.update)  # type: ignore[assignment]
+        else:
+            os.replace = deadly(os.replace)  # type: ignore[assignment]
+    run.report = lambda folder: None  # type: ignore[assignment]
+    run.execute(config.from_overrides([*overrides, f"run.root={root}"]))
+
+
+def folder_in(root: Path) -> Path:
+    """The one run folder under `root`."""
+    (found,) = root.glob("*/*/config.yaml")
+    return found.parent

@@ -1,0 +1,69 @@
+"""A run killed at any moment and started again by the same command ends as one never killed, to the bit."""
+
+from __future__ import annotations
+
+import hashlib
+import multiprocessing
+import random
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests import every
+
+context = multiprocessing.get_context("forkserver")
+context.set_forkserver_preload(["torch", "torchvision", "sketchlab.engine.loop", "sketchlab.data.shapes", "sklearn"])
+
+
+def start(overrides: list[str], root: Path, kill_at: int = -1, kill_in: str = "step") -> int:
+    process = context.Process(target=every.train, args=(overrides, str(root), kill_at, kill_in))
+    process.start()
+    process.join(timeout=300)
+    assert process.exitcode is not None, "the run hangs"
+    return process.exitcode
+
+
+def digest(folder: Path) -> dict[str, str]:
+    """sha256 of every tensor in the checkpoints, and of every file of scores."""
+    out = {}
+    for name in ("best", "last"):
+        path = folder / "checkpoints" / f"{name}.pt"
+        if path.exists():
+            out[name] = hashlib.sha256(repr(_plain(torch.load(path, weights_only=True))).encode()).hexdigest()
+    for path in sorted([*folder.glob("*.csv"), *folder.glob("arrays/*.npy"), folder / "metrics.jsonl"]):
+        out[path.name] = hashlib.sha256(path.read_bytes()).hexdigest()
+    return out
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, torch.Tensor):
+        return hashlib.sha256(value.contiguous().numpy().tobytes()).hexdigest(), tuple(value.shape)
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items()}
+    return [_plain(v) for v in value] if isinstance(value, list | tuple) else value
+
+
+@pytest.mark.parametrize("model", every.choices("model"))
+def test_killed_and_resumed_equals_unbroken(model, tmp_path):
+    draw = random.Random(model)
+    assert start(every.small(model), tmp_path / "whole") == 0
+    broken = tmp_path / "broken"
+    again = every.small(model, "loop.save_every_s=0", "runtime.workers=2")
+    kills = [start(again, broken, draw.randint(0, 5), kill_in) for kill_in in ("step", "replace")]
+    assert set(kills) <= {0, -signal.SIGKILL} and -signal.SIGKILL in kills
+    assert start(again, broken) == 0
+    whole, resumed = (digest(every.folder_in(root)) for root in (tmp_path / "whole", broken))
+    assert whole == resumed
+    assert every.folder_in(broken).name == every.folder_in(tmp_path / "whole").name
+
+
+@pytest.mark.parametrize("ranks", [2])
+def test_killed_ranks_too(ranks, tmp_path):
+    run = every.small("small_cnn", f"runtime.ranks={ranks}", "loop.save_every_s=0")
+    assert start(run, tmp_path / "whole") == 0
+    # the job's process counts files, its ranks train: killing it must end them all
+    assert start(run, tmp_path / "broken", 8, "replace") in (0, -signal.SIGKILL)
+    assert start(run, tmp_path / "broken") == 0
+    assert digest(every.folder_in(tmp_path / "whole")) == digest(every.folder_in(tmp_path / "broken"))
