@@ -47,7 +47,8 @@ def save(run: Run, figure: Figure, name: str, kind: str, split: str, title: str)
 
 
 def short(name: str, length: int = 22) -> str:
-    return name if len(name) <= length else name[: length - 1] + "…"
+    """At most `length` characters; what goes is in the middle, since names of one family differ at the end."""
+    return name if len(name) <= length else f"{name[: length - 6]}…{name[-5:]}"
 
 
 def plain(axes: Axes, title: str, x: str, y: str) -> None:
@@ -55,4 +56,5 @@ def plain(axes: Axes, title: str, x: str, y: str) -> None:
     axes.set_xlabel(x)
     axes.set_ylabel(y, parse_math=False)
     axes.grid(alpha=0.25)
+    axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)

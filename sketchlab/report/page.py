@@ -22,11 +22,12 @@ CSS = """
   img.chart { filter: invert(0.91) hue-rotate(180deg); } }
 * { box-sizing: border-box; }
 body { margin: 0 auto; padding: 1rem; max-width: 62rem; background: var(--paper); color: var(--ink);
-  font: 1rem/1.5 system-ui, sans-serif; overflow-wrap: anywhere; }
+  font: 1rem/1.5 system-ui, sans-serif;
+  text-size-adjust: 100%; -webkit-text-size-adjust: 100%; overflow-wrap: anywhere; }
 h1 { font-size: 1.2rem; margin: 0; } h2 { font-size: 1.2rem; margin: 2.2rem 0 .6rem;
   border-bottom: 1px solid var(--line); }
 h3 { font-size: 1rem; margin: 1.4rem 0 .4rem; }
-p { margin: .5rem 0; max-width: 46rem; } .soft, figcaption, caption { color: var(--soft); font-size: .88rem; }
+p { margin: .5rem 0; max-width: 46rem; } .soft, figcaption { color: var(--soft); font-size: .88rem; }
 .headline { font-size: 1.5rem; line-height: 1.3; font-weight: 600; margin: .6rem 0; max-width: none; }
 .badge { border: 1px solid var(--line); border-radius: 1rem; padding: .1rem .6rem; font-size: .85rem;
   background: var(--card); }
@@ -41,16 +42,18 @@ table { border-collapse: collapse; margin: .5rem 0; font-size: .9rem; font-varia
 th, td { text-align: left; padding: .25rem .7rem .25rem 0; border-bottom: 1px solid var(--line);
   vertical-align: top; }
 td, th { overflow-wrap: normal; } td.number, th.number { text-align: right; white-space: nowrap; }
-  caption { text-align: left; }
+ 
 tr.first td { font-weight: 600; } td.key { color: var(--soft); }
 figure { margin: .8rem 0; } img { max-width: 100%; height: auto; } img.picture { background: #888; }
-.cards.wide img { border: 0; }
+.cards.wide img { border: 0; width: auto; }
 .cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(8rem, 1fr)); gap: .8rem; }
 .cards figure { margin: 0; } .cards img { width: 100%; border: 1px solid var(--line); display: block; }
 .cards b { color: var(--ink); }
 .wide { grid-template-columns: repeat(auto-fill, minmax(min(100%, 24rem), 1fr)); }
 pre { background: var(--card); padding: .7rem; white-space: pre-wrap; font-size: .85rem; margin: .5rem 0; }
 details { margin: .6rem 0; } summary { cursor: pointer; color: var(--accent); }
+@media screen and (max-width: 40rem) { table { font-size: .8rem; } th, td { padding-right: .45rem; }
+  .large img { max-width: none; width: 42rem; } }
 @media print { body { max-width: none; padding: 0; font-size: 10pt; } nav, summary { display: none; }
   figure, tr, .warnings { break-inside: avoid; } h2, h3 { break-after: avoid; }
   details::details-content { content-visibility: visible; height: auto; } }
@@ -114,11 +117,7 @@ def paragraph(text: str, style: str = "") -> str:
 
 
 def table(
-    columns: Sequence[str],
-    rows: Iterable[Sequence[object]],
-    numbers: Sequence[str] = (),
-    first: bool = False,
-    caption: str = "",
+    columns: Sequence[str], rows: Iterable[Sequence[object]], numbers: Sequence[str] = (), first: bool = False
 ) -> str:
     """A table that scrolls sideways on its own. numbers: columns set to the right; first: the first row stands out."""
     kinds = [' class="number"' if name in numbers else "" for name in columns]
@@ -127,10 +126,8 @@ def table(
     for place, row in enumerate(rows):
         cells = "".join(f"<td{kind}>{escape(cell)}</td>" for cell, kind in zip(row, kinds, strict=True))
         body.append(f"<tr{' class=first' if first and not place else ''}>{cells}</tr>")
-    title = f"<caption>{escape(caption)}</caption>" if caption else ""
-    return (
-        f'<div class="scroll"><table>{title}<thead><tr>{head}</tr></thead><tbody>{"".join(body)}</tbody></table></div>'
-    )
+    inside = f"<thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody>"
+    return f'<div class="scroll"><table>{inside}</table></div>'
 
 
 def pairs(rows: Iterable[tuple[object, object]]) -> str:
@@ -149,8 +146,14 @@ def picture(path: Path, alt: str, style: str = "picture", caption: str = "") -> 
 
 
 def charts(drawn: list[Plot], kind: str, split: str = "") -> str:
-    found = [picture(p.path, p.title, "chart") for p in drawn if p.kind == kind and split in ("", p.split)]
+    found = [_chart(p) for p in drawn if p.kind == kind and split in ("", p.split)]
     return cards(found, wide=True) if len(found) > 1 else "".join(found)
+
+
+def _chart(plot: Plot) -> str:
+    """A confusion matrix keeps its size on a phone and scrolls; every other figure shrinks."""
+    shown = picture(plot.path, plot.title, "chart")
+    return f'<div class="scroll large">{shown}</div>' if plot.kind == "confusion" else shown
 
 
 def pixels(array: np.ndarray, alt: str, caption: str) -> str:

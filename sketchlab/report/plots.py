@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import matplotlib
 import numpy as np
+from matplotlib.colors import Normalize, PowerNorm
 from matplotlib.figure import Figure
 
 from sketchlab.report import canvas, curves, scores
@@ -43,8 +44,10 @@ def _confusion(run: Run, counts: np.ndarray, title: str) -> Figure:
     figure = canvas.new(side + 1.2, side)
     axes = figure.subplots()
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, interpolation="nearest")
-    figure.colorbar(image, ax=axes, fraction=0.046, pad=0.03, label="share of the true class")
+    norm = Normalize(0, 1) if size <= NAMED else PowerNorm(0.5, 0, 1)  # a rare confusion is one pale pixel among many
+    image = axes.imshow(shares, cmap="Blues", norm=norm, interpolation="nearest")
+    label = "share of the true class" + (" (square-root scale)" if size > NAMED else "")
+    figure.colorbar(image, ax=axes, fraction=0.046, pad=0.03, label=label)
     if size <= NUMBERED:
         for i, j in zip(*np.nonzero(counts), strict=True):
             ink = "white" if shares[i, j] > 0.55 else "0.1"
@@ -124,9 +127,9 @@ def per_class(run: Run, split: str) -> dict[str, int]:
 
 
 def _balance(run: Run) -> Iterator[Plot]:
-    """data.png: samples per class and split; for many classes the spread instead of the names."""
+    """data.png: samples per class and split, where they differ; many classes go by their numbers."""
     counts = {split: found for split in scores.SPLITS if (found := per_class(run, split))}
-    if not counts or len(run.classes) < 2:
+    if len(run.classes) < 2 or all(len(set(found.values())) == 1 for found in counts.values()):
         return
     names = run.classes
     named = len(names) <= NAMED

@@ -39,12 +39,12 @@ def result(run: Run) -> str:
     found = scores.scores(run)
     if not found:
         return page.paragraph("The run has written no score yet.")
-    columns = ("split", "score", "value", "n", "95% interval", "chance")
+    columns = ("split", "score", "value", "95% interval", "n", "chance")
     rows = []
     for s in found:
         spread = scores.interval_text(s).removeprefix("95% ")
-        rows.append((s.split, s.metric, text(s.metric, s.value), s.n or "–", spread or "–", text(s.metric, s.chance)))
-    out = page.table(columns, rows, numbers=("value", "n", "chance"), first=True)
+        rows.append((s.split, s.metric, text(s.metric, s.value), spread or "–", s.n or "–", text(s.metric, s.chance)))
+    out = page.table(columns, rows, numbers=columns[2:], first=True)
     if (chosen := scores.best(run)) is not None:
         key, epoch, value, epochs = chosen
         split, metric = key.split("/", 1)
@@ -169,7 +169,7 @@ def samples(run: Run) -> str:
     for name, paths in sorted(series.items()):
         places = np.unique(np.linspace(len(paths) - 1, 0, min(EPOCHS, len(paths))).round().astype(int))[::-1]
         chosen = [paths[i] for i in places]
-        titles = [path.stem.replace("_", " ") for path in chosen]
+        titles = [_title(path.stem) for path in chosen]
         out += page.picture(chosen[0], titles[0], caption=titles[0])
         out += page.cards(
             [page.picture(p, t, caption=t) for p, t in zip(chosen[1:], titles[1:], strict=True)], wide=True
@@ -177,6 +177,12 @@ def samples(run: Run) -> str:
         if len(paths) > len(chosen):
             out += page.paragraph(f"{len(chosen)} of {len(paths)} sheets of {name}; all are in samples/.", "soft")
     return out
+
+
+def _title(stem: str) -> str:
+    """samples_7 → samples, epoch 7; retrieval_val → retrieval, val."""
+    name, _, last = stem.rpartition("_")
+    return f"{name}, epoch {int(last)}" if last.isdigit() else stem.replace("_", ", ")
 
 
 def queries(run: Run) -> str:
