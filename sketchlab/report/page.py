@@ -46,7 +46,7 @@ td, th { overflow-wrap: normal; } td.number, th.number { text-align: right; whit
 tr.first td { font-weight: 600; } td.key { color: var(--soft); }
 figure { margin: .8rem 0; } img { max-width: 100%; height: auto; } img.picture { background: #888; }
 .cards.wide img { border: 0; width: auto; }
-.cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(8rem, 1fr)); gap: .8rem; }
+.cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(6.4rem, 1fr)); gap: .8rem; }
 .cards figure { margin: 0; } .cards img { width: 100%; border: 1px solid var(--line); display: block; }
 .cards b { color: var(--ink); }
 .wide { grid-template-columns: repeat(auto-fill, minmax(min(100%, 24rem), 1fr)); }
@@ -54,9 +54,9 @@ pre { background: var(--card); padding: .7rem; white-space: pre-wrap; font-size:
 details { margin: .6rem 0; } summary { cursor: pointer; color: var(--accent); }
 @media screen and (max-width: 40rem) { table { font-size: .8rem; } th, td { padding-right: .45rem; }
   .large img { max-width: none; width: 42rem; } }
-@media print { body { max-width: none; padding: 0; font-size: 10pt; } nav, summary { display: none; }
-  figure, tr, .warnings { break-inside: avoid; } h2, h3 { break-after: avoid; }
-  details::details-content { content-visibility: visible; height: auto; } }
+@media print { body { max-width: none; padding: 0; font-size: 10pt; } nav, details:not([open]) { display: none; }
+  .wide { grid-template-columns: 1fr 1fr; } summary { list-style: none; color: var(--ink); }
+  figure, tr, .warnings { break-inside: avoid; } h2, h3 { break-after: avoid; } }
 """
 
 PAGE = Template("""<!doctype html>
