@@ -25,7 +25,7 @@ def main() -> None:
 
     overrides = [a for a in sys.argv[1:] if not a.startswith("-")]
     try:
-        sys.argv += config.search_path()
+        sys.argv += ["--config-dir", str(Path(config.EXTRA, "conf"))] if config.EXTRA else []
         hydra.main(config_path=str(config.conf_dir()), config_name="config", version_base="1.3")(job)()
     except Exception as error:
         said = config.composition_error(error, overrides)

@@ -41,7 +41,7 @@ class Config:
     per_class: int  # objects per class
     picture: str  # sketch or photo: what a model that takes images sees; pairs hold both
     sketches_per_photo: int  # differing sketches of each object, by different hands
-    on_bad: str  # stop or skip, as in every data set; nothing here can be bad
+    on_bad: str  # error or skip, as in every data set; nothing here can be bad
     splits: splits.Config  # by object: all sketches of one object and its photo stay together
     augment: augment.Config  # acts on both domains of a pair
 
@@ -50,8 +50,8 @@ class Config:
             raise UserError(f"data.root={self.root}: shapes are drawn by code and read no files; leave it null")
         if self.picture not in PICTURES:
             raise UserError(f"data.picture={self.picture}: expected one of {', '.join(PICTURES)}")
-        if self.on_bad not in ("stop", "skip"):
-            raise UserError(f"data.on_bad={self.on_bad}: expected stop or skip")
+        if self.on_bad not in ("error", "skip"):
+            raise UserError(f"data.on_bad={self.on_bad}: expected error or skip")
         for key in ("per_class", "sketches_per_photo"):
             if getattr(self, key) < 1:
                 raise UserError(f"data.{key}={getattr(self, key)}: expected at least 1")

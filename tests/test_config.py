@@ -1,0 +1,107 @@
+"""The border to Hydra: every choice composes, every mistake is one line that says what exists."""
+
+from __future__ import annotations
+
+import itertools
+import time
+
+import pytest
+
+from sketchlab import config, load_model
+from sketchlab.errors import UserError
+from tests import every
+
+
+@pytest.mark.parametrize("group", ["model", "data", "runtime", "experiment", "data/augment", "data/splits"])
+def test_every_choice_composes_and_types_check(group):
+    for choice in every.choices(group):
+        try:
+            data = ["data=hymenoptera", "model=vgg16"] if choice == "official" else []  # shapes have no list of their own
+            run = config.from_overrides([*data, f"{group}={choice}"])
+        except UserError as error:  # the default model may not take what this data set gives: that must be the reason
+            assert " takes " in str(error) and " gives " in str(error), f"{group}={choice}: {error}"
+        else:
+            assert run.choices[group] == choice
+
+
+def test_every_model_fits_its_own_pipeline_and_some_data_set():
+    for model, data in itertools.product(every.choices("model"), every.choices("data")):
+        try:
+            run = config.from_overrides([f"model={model}", f"data={data}"])
+        except UserError as error:
+            assert " takes " in str(error), f"model={model} data={data}: {error}"
+        else:
+            assert run.plain()["model"]["input"]["kind"] in run.data.constant("GIVES")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["loop.epoch=3"], "loop.epoch: no such key; did you mean loop.epochs? there is: loop.accumulate, "),
+        (["model.widhts=[8]"], "model.widhts: no such key; did you mean model.widths? there is: model.dropout"),
+        (["model=vgg61"], "model=vgg61: no such choice; did you mean vgg16? there is: "),
+        (["data=tuberln"], "data=tuberln: no such choice; did you mean tuberlin? there is: "),
+        (["loop.lr=fast"], "loop.lr=fast: expected float"),
+        (["model.widths=3"], "model.widths=3: expected list[int]"),
+        (["seed=one"], "seed=one: expected a whole number"),
+        (["rerun=maybe"], "rerun=maybe: expected true or false"),
+        (["run.keep_last=never"], "run.keep_last=never: expected true, false or auto"),
+        (["loop.optimizer=lion"], "loop.optimizer=lion: expected one of sgd, adam, adamw"),
+        (["loop.schedule=warp"], "loop.schedule=warp: expected one of constant, cosine, linear, step"),
+        (["runtime.device=tpu"], "runtime.device=tpu: expected one of auto, cpu, cuda"),
+        (["runtime.precision=fp8"], "runtime.precision=fp8: expected one of auto, fp32, bf16"),
+        (["loop.batch_size=0"], "loop.batch_size=0: expected at least 1"),
+        (["data.splits.train=2"], "the shares must add up to at most 1"),
+        (["data.classes=[circle,tringle]"], "no shape 'tringle'; there are circle"),
+        (["+colour=red"], "colour: no such key; there is: data"),
+        (["colour=red"], "colour: no such key; there is: data"),
+        (["loop.epochs=1,2"], "loop.epochs=1,2: several values need -m"),
+        (["epochs 3"], "cannot read 'epochs 3': expected key=value"),
+        (["model=small_siamese", "data=folder"], "model=small_siamese takes pairs, but data=folder gives images"),
+        (["model=small_cnn", "pipeline=gan"], "pipeline=gan does not fit model=small_cnn, which is for pipeline=classify"),
+        (["model.weights=imagenet", "model.tune=frozen"], "model.tune=frozen: expected one of freeze, finetune, scratch"),
+    ],
+)
+def test_mistakes_are_one_line(overrides, said):
+    with pytest.raises(UserError) as caught:
+        config.from_overrides(overrides)
+    assert said in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_models_bring_their_pipeline_and_loop():
+    run = config.from_overrides(["model=small_siamese"])
+    assert run.choices["pipeline"] == "retrieve" and run.choices["loop"] == "retrieve"
+
+
+def test_differs_lists_what_was_changed_and_nothing_else():
+    run = config.from_overrides(["model=small_cnn", "loop.lr=0.5", "seed=3", "data.splits.seed=0"])
+    assert run.differs == {"loop.lr": 0.5, "seed": 3}
+    assert run.command == "python -m sketchlab.run model=small_cnn loop.lr=0.5 seed=3 data.splits.seed=0"
+
+
+def test_load_model_takes_the_other_values_from_yaml():
+    net = load_model("small_cnn", n_classes=7, widths=[4, 8], input={"size_px": 16})
+    assert net[0][0].out_channels == 4 and net[1].linear.out_features == 7
+    with pytest.raises(UserError, match="model.widht: no such key; did you mean widths"):
+        load_model("small_cnn", widht=3)
+    with pytest.raises(UserError, match="model=smal_cnn: no such choice; did you mean small_cnn"):
+        load_model("smal_cnn")
+
+
+def test_help_is_quick_and_lists_choices(sketchlab):
+    start = time.perf_counter()
+    done = sketchlab("--help")
+    seconds = time.perf_counter() - start
+    assert done.returncode == 0 and "model: " in done.stdout and "small_cnn" in done.stdout
+    assert "torch" not in done.stderr and seconds < 10  # under a second on a free core; torch alone takes two
+
+
+def test_cfg_job_shows_the_resolved_run(sketchlab):
+    done = sketchlab("--cfg", "job", "loop.epochs=7")
+    assert done.returncode == 0 and "epochs: 7" in done.stdout and "name: small_cnn" in done.stdout
+
+
+def test_mistake_on_the_command_line(sketchlab):
+    done = sketchlab("model=vgg61")
+    assert done.returncode == 1 and done.stdout == "" and done.stderr.startswith("error: model=vgg61: no such choice")
+    assert done.stderr.count("\n") == 1

@@ -1,0 +1,85 @@
+"""A new model and a new data set: two Python files, two YAML files, and everything works with them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+MODEL = '''
+from dataclasses import dataclass
+from torch import nn
+from sketchlab.inputs import Input
+
+FITS = ("classify",)
+
+@dataclass(frozen=True)
+class Config:
+    input: Input
+    hidden: int  # width
+
+def build(config, n_classes):
+    pixels = config.input.channels * config.input.size_px**2
+    return nn.Sequential(nn.Flatten(), nn.Linear(pixels, config.hidden), nn.ReLU(), nn.Linear(config.hidden, n_classes))
+'''
+DATA = '''
+from dataclasses import dataclass
+import numpy as np, torch
+from sketchlab import rng
+from sketchlab.data import augment, splits
+from sketchlab.data.dataset import Dataset, Images, Split, fingerprint
+
+GIVES = ("images",)
+
+@dataclass(frozen=True)
+class Config:
+    root: str | None
+    classes: list[str] | None
+    per_class: int
+    on_bad: str
+    splits: splits.Config
+    augment: augment.Config
+
+def build(config, input):
+    names = config.classes or ["rows", "columns"]
+    labels = np.repeat(np.arange(len(names)), config.per_class)
+    ids = [f"{names[label]}/{i}" for i, label in enumerate(labels)]
+    pixels = rng.generator("stripes").integers(0, 60, (len(labels), 1, 16, 16), dtype=np.uint8)
+    pixels[labels == 0, :, ::4] += 150
+    pixels[labels == 1, :, :, ::4] += 150
+    store, labels_ = Images(torch.from_numpy(pixels)), torch.from_numpy(labels)
+    places = {k: torch.from_numpy(v) for k, v in splits.split(config.splits, ids, labels, names).items()}
+    made = {k: Split(store, p, labels_[p], [ids[i] for i in p], p) for k, p in places.items()}
+    prepare = augment.Prepare(input, config.augment)
+    return Dataset(names, made, prepare, config.augment.views, fingerprint(pixels))
+'''
+
+
+def write(root: Path) -> None:
+    for name, text in {
+        "models/two_layers.py": MODEL,
+        "data/stripes.py": DATA,
+        "conf/model/two_layers.yaml": (
+            "name: two_layers\nhidden: 32\n"
+            "input: {kind: images, size_px: 16, channels: 1, ink: bright, mean: [0.5], std: [0.5]}\n"
+        ),
+        "conf/data/stripes.yaml": (
+            "defaults: [splits: fraction, augment: none, _self_]\n"
+            "name: stripes\nroot: null\nclasses: null\nper_class: 40\non_bad: error\n"
+        ),
+    }.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+
+
+def test_composed_trained_resumed_and_reported(sketchlab, tmp_path):
+    write(tmp_path / "mine")
+    run = ["model=two_layers", "data=stripes", "loop.epochs=8", "loop.batch_size=16", "loop.lr=0.01"]
+    mine = {"SKETCHLAB_EXTRA": str(tmp_path / "mine")}
+    assert "two_layers" in sketchlab("--help", **mine).stdout
+    done = sketchlab(*run, **mine)
+    assert done.returncode == 0, done.stderr
+    page = Path(done.stdout.splitlines()[-1].removeprefix("report: "))
+    assert page.is_file() and page.parent.parent.name == "two_layers-stripes" and "two_layers" in page.read_text()
+    again = sketchlab(*run, **mine)
+    assert "found: this run is finished" in again.stdout
+    longer = sketchlab(*run, "loop.epochs=9", "loop.schedule=constant", **mine)
+    assert longer.returncode == 0 and '"test/accuracy": 1.0' in (page.parent / "status.json").read_text()
