@@ -93,7 +93,7 @@ class Prepare:
         raise UserError(f"model.input.channels={wanted}, but the data set gives images of {given} channel(s)")
 
 
-def _background(images: Tensor) -> Tensor:
+def background(images: Tensor) -> Tensor:
     """(B, C, S, S) → (B, C, 1, 1): the median along the border, which a stroke or two on it do not change.
 
     White or black for drawings, a neutral colour for photos. By sorting, since CUDA's median is not deterministic.
@@ -108,13 +108,13 @@ def _augment(images: Tensor, keys: Tensor, config: Config) -> Tensor:
     if config.flip > 0:
         mirrored = (draws[:, 0] < config.flip)[:, None, None, None]
         images = torch.where(mirrored, images.flip(-1), images)
-    background = _background(images)
+    ground = background(images)
     if config.geometric:
         grid = _grid(draws[:, 1:9], config, images.shape[-1])
-        moved = F.grid_sample(images - background, grid, padding_mode="zeros", align_corners=False)
-        images = (moved + background).clamp(0, 1)  # rounding
+        moved = F.grid_sample(images - ground, grid, padding_mode="zeros", align_corners=False)
+        images = (moved + ground).clamp(0, 1)  # rounding
     if config.erase > 0:
-        images = torch.where(_rectangles(draws[:, 9:14], config, images.shape[-1]), background, images)
+        images = torch.where(_rectangles(draws[:, 9:14], config, images.shape[-1]), ground, images)
     return images
 
 

@@ -52,8 +52,6 @@ class Source:
 def fetch(source: Source, root: Path, say: Callable[[str], None] = print) -> None:
     """Bring all files of a source below `root`; what is there already is left alone. Raises UserError."""
     root.mkdir(parents=True, exist_ok=True)
-    if not source.files:
-        raise UserError(f"{source.title} cannot be fetched by address; by hand: see {source.page}. {source.by_hand}")
     for file in source.files:
         if (root / file.gives).exists():
             say(f"{root / file.gives} is there already")
@@ -65,17 +63,21 @@ def fetch(source: Source, root: Path, say: Callable[[str], None] = print) -> Non
         if file.unpack is not None:
             unpack(target, root / file.unpack, root / file.gives)
             target.unlink()
+        if not (root / file.gives).exists():
+            raise UserError(f"{target} is there, but {root / file.gives} is not. {source.by_hand}")
         if not (file.sha256 or file.md5):
             _remember(file.save_as, sha256, root, say)
         say(f"{root / file.gives} is ready")
 
 
 def by_hand(file: File, target: Path, source: Source) -> str:
-    address = file.urls[0] if file.urls else source.page
-    hint = f" {source.by_hand}" if source.by_hand else ""
-    return (
-        f"by hand: get {address}, put it at {target} and give the same command again: it checks and unpacks it.{hint}"
+    address = file.urls[0] if file.urls else f"it from {source.page}"
+    if file.unpack is None and file.gives != file.save_as:  # an archive of a kind that is not unpacked here
+        return f"by hand: get {address}. {source.by_hand}"
+    again = f"put it at {target} and give the same command again: it is checked" + " and unpacked" * (
+        file.unpack is not None
     )
+    return f"by hand: get {address}, {again}. {source.by_hand}".strip()
 
 
 def download(file: File, target: Path, source: Source) -> None:

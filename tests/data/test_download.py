@@ -178,10 +178,19 @@ def test_no_network_tells_what_to_do_by_hand(tmp_path):
     with pytest.raises(UserError, match="by hand: get http://127.0.0.1:9/x, put it at .*noise.bin.*librarian") as error:
         fetch(plain("http://127.0.0.1:9/x"), tmp_path)
     assert "\n" not in str(error.value) and left(tmp_path) == []
-    with pytest.raises(UserError, match="no direct address; by hand: get https://example.org"):
+    with pytest.raises(UserError, match="no direct address; by hand: get it from https://example.org"):
         fetch(replace(plain(""), urls=[]), tmp_path)
-    with pytest.raises(UserError, match="cannot be fetched by address"):
-        download.fetch(source(), tmp_path)
+
+
+def test_an_archive_that_is_unpacked_by_hand(tmp_path):
+    file = File([], "set.7z", None, None, None, None, "set")
+    with pytest.raises(UserError, match="by hand: get it from https://example.org. Ask your librarian.$"):
+        fetch(file, tmp_path)
+    (tmp_path / "set.7z").write_bytes(b"7z")
+    with pytest.raises(UserError, match="set.7z is there, but .*set is not. Ask your librarian"):
+        fetch(file, tmp_path)
+    (tmp_path / "set").mkdir()
+    assert fetch(file, tmp_path) == [f"{tmp_path / 'set'} is there already"]
 
 
 def test_a_file_put_there_by_hand_is_checked_and_unpacked(tmp_path):

@@ -1,0 +1,179 @@
+"""python -m sketchlab.data list | fetch NAME | check NAME | show NAME: the data sets, before anything is trained."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from sketchlab import config
+from sketchlab.data import check, download, show, store, tree
+from sketchlab.data.dataset import Dataset
+from sketchlab.data.download import File, Source
+from sketchlab.errors import UserError
+
+EPILOG = """
+examples:
+  python -m sketchlab.data fetch tuberlin
+  python -m sketchlab.data check tuberlin data.classes=[ant,cat]
+  python -m sketchlab.data show folder data.root=my/sketches --out page.html
+Data sets lie below data.root, else $SKETCHLAB_DATA, else ./data; decoded images in $SKETCHLAB_CACHE, else
+~/.cache/sketchlab, which can be deleted at any time.
+"""
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Exit status 0: all is well; 1: a mistake, or (check) something that must be mended before training."""
+    try:
+        chosen = _parser().parse_args(words)
+        return chosen.do(chosen)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "python -m sketchlab.data", description=__doc__, epilog=EPILOG, formatter_class=argparse.RawTextHelpFormatter
+    )
+    sub = parser.add_subparsers(required=True, metavar="list|fetch|check|show")
+    sub.add_parser("list", help="the data sets there are, and which lie here").set_defaults(do=list_)
+    one = sub.add_parser("fetch", help="download, verify, unpack")
+    one.add_argument("name")
+    one.add_argument("--root", help="where to; default $SKETCHLAB_DATA, else ./data")
+    one.set_defaults(do=fetch)
+    two = sub.add_parser("check", help="name every broken, blank or near-duplicate image, also across splits")
+    two.add_argument(
+        "--distance", type=float, default=check.DISTANCE, help="that counts as the same; default %(default)s"
+    )
+    two.set_defaults(do=check_)
+    three = sub.add_parser("show", help="write one page: counts, samples, sizes and ink per class")
+    three.add_argument("--out", help="default <name>.html")
+    three.set_defaults(do=show_)
+    for command in (two, three):
+        command.add_argument("name")
+        command.add_argument("overrides", nargs="*", help="as for a run: data.root=… data.classes=[…] data/splits=…")
+    return parser
+
+
+def sources() -> dict[str, Source]:
+    """conf/data/source/*.yaml, typed."""
+    out = {}
+    for path in sorted((config.conf_dir() / "data" / "source").glob("*.yaml")):
+        values, where = yaml.safe_load(path.read_text("utf-8")), f"data/source/{path.name}"
+        files = [config.typed(File, file, f"{where} files") for file in values["files"]]
+        out[path.stem] = replace(config.typed(Source, {**values, "files": []}, where), files=files)
+    return out
+
+
+def choices() -> dict[str, tuple[str, list[str]]]:
+    """Name of each data set → its first line, and the sources it needs."""
+    known, out = sources(), {}
+    for path in sorted((config.conf_dir() / "data").glob("*.yaml")):
+        text = path.read_text("utf-8")
+        named = [word for word in _values(yaml.safe_load(text) or {}, "source") if word in known]
+        first = text.splitlines()[0].lstrip("# ").partition("; see ")[0] if text.startswith("#") else ""
+        out[path.stem] = (first, sorted({*named, *([path.stem] if path.stem in known else [])}))
+    return out
+
+
+def _values(node: Any, key: str) -> list[str]:
+    if not isinstance(node, dict):
+        return []
+    return [str(value) for k, value in node.items() if k == key] + [v for x in node.values() for v in _values(x, key)]
+
+
+def list_(_: argparse.Namespace) -> int:
+    known, root = sources(), tree.data_root(None)
+    print(f"data sets below {root}, decoded images in {store.cache_dir()}\n")
+    for name, (first, needed) in choices().items():
+        here = all((root / file.gives).exists() for s in needed for file in known[s].files)
+        state = "here" if here and needed else "-" if needed else "yours" if name == "folder" else "built in"
+        print(f"{name:18} {state:9} {first}")
+    print("\nget one that is not here (-): python -m sketchlab.data fetch NAME")
+    return 0
+
+
+def fetch(chosen: argparse.Namespace) -> int:
+    known, sets = sources(), choices()
+    needed = [chosen.name] if chosen.name in known else sets.get(chosen.name, ("", []))[1]
+    if not needed:
+        if chosen.name in sets:
+            raise UserError(f"{chosen.name} needs no download")
+        raise UserError(f"{chosen.name}: no such data set; {config.hint(chosen.name, sorted({*known, *sets}))}")
+    for name in needed:
+        source = known[name]
+        print(f"{source.title}\n  licence: {source.licence}\n  cite: {source.citation}\n  layout: {source.layout}")
+        download.fetch(source, tree.data_root(chosen.root))
+    return 0
+
+
+def _build(chosen: argparse.Namespace, size_px: int, *more: str) -> tuple[Dataset, Any]:
+    sets = choices()
+    if chosen.name not in sets:
+        raise UserError(f"{chosen.name}: no such data set; {config.hint(chosen.name, sorted(sets))}")
+    run = config.from_overrides([f"data={chosen.name}", *more, *chosen.overrides])
+    if "images" not in run.data.constant("GIVES"):
+        raise UserError(
+            f"{chosen.name} gives {', '.join(run.data.constant('GIVES'))}: only images can be looked at so far"
+        )
+    from sketchlab.inputs import Input
+
+    return run.data.build(Input("images", size_px, 3, "dark", [0.0] * 3, [1.0] * 3)), run.data
+
+
+def check_(chosen: argparse.Namespace) -> int:
+    data, _ = _build(chosen, check.SIDE_PX, "data.on_bad=skip")
+    found = check.find(data, chosen.distance)
+    leaks = sum(pair.leaks for pair in found.same)
+    wrong = sum(pair.contradicts for pair in found.same)
+    sizes = ", ".join(f"{key} {len(split):,}" for key, split in data.splits.items())
+    print(f"{chosen.name}: {len(data.classes)} classes; {sizes}")
+    for note in data.notes:
+        print(f"note: {note}")
+    for name in found.blank:
+        print(f"blank: {name}")
+    print(
+        f"{len(found.same)} pairs look the same (distance up to {chosen.distance:g}), {leaks} of them across splits, "
+        f"{wrong} in different classes"
+    )
+    for pair in found.same:
+        print(f"  {pair}")
+    if found.close:
+        print("the next closest, for a person to judge:")
+    for pair in found.close:
+        print(f"  {pair}")
+    return int(bool(leaks or wrong or found.blank or any("unreadable" in note for note in data.notes)))
+
+
+def show_(chosen: argparse.Namespace) -> int:
+    data, component = _build(chosen, show.SIDE_PX)
+    known = sources()
+    needed = choices()[chosen.name][1]
+    text = show.page(chosen.name, data, _files(component, data), known[needed[0]] if len(needed) == 1 else None)
+    out = Path(chosen.out or f"{chosen.name}.html")
+    temporary = out.with_name(f".{out.name}.tmp")
+    try:
+        temporary.write_text(text, "utf-8")
+        temporary.replace(out)
+    except OSError as error:
+        raise UserError(f"cannot write {out}: {error.strerror}") from None
+    print(out)
+    return 0
+
+
+def _files(component: Any, data: Dataset) -> Path | None:
+    """The folder below which the ids of a data set are files, if they are."""
+    first = next(iter(data.splits.values())).ids[0]
+    root = tree.data_root(component.config.root)
+    below = [".", getattr(component.config, "folder", "."), getattr(sys.modules[component.module], "FOLDER", ".")]
+    return next((root / folder for folder in below if (root / folder / first).is_file()), None)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
