@@ -85,7 +85,9 @@ def conf_dir() -> Path:
     for folder in (here / "conf", here.parent / "conf"):
         if (folder / "config.yaml").is_file():
             return folder
-    raise UserError(f"no conf/config.yaml inside or beside {here}: the installation is incomplete, install sketchlab again")
+    raise UserError(
+        f"no conf/config.yaml inside or beside {here}: the installation is incomplete, install sketchlab again"
+    )
 
 
 def hint(name: str, options: list[str]) -> str:
@@ -104,7 +106,11 @@ def typed(cls: type, node: Any, where: str) -> Any:
     if missing := [key for key in names if key not in values or values[key] == "???"]:
         raise UserError(f"{where}.{missing[0]}: missing; {where} needs {', '.join(names)}")
     hints = get_type_hints(cls)
-    nested = {key: typed(hints[key], values.pop(key), f"{where}.{key}") for key in names if dataclasses.is_dataclass(hints[key])}
+    nested = {
+        key: typed(hints[key], values.pop(key), f"{where}.{key}")
+        for key in names
+        if dataclasses.is_dataclass(hints[key])
+    }
     # OmegaConf makes frozen dataclasses read-only all the way down, so the leaves are checked in an unfrozen twin
     leaves = dataclasses.make_dataclass("Leaves", [(key, hints[key]) for key in names if key not in nested])
     try:
@@ -301,4 +307,10 @@ def model(name: str, values: dict[str, Any]) -> Component:
 
 def over(base: Any, values: dict[str, Any]) -> dict[str, Any]:
     """Nested dicts merged; `values` win."""
-    return {**base, **{k: over(base[k], v) if isinstance(v, dict) and isinstance(base.get(k), dict) else v for k, v in values.items()}}
+    return {
+        **base,
+        **{
+            k: over(base[k], v) if isinstance(v, dict) and isinstance(base.get(k), dict) else v
+            for k, v in values.items()
+        },
+    }

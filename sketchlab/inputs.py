@@ -20,7 +20,9 @@ class Input:
     kind: str  # images, frames, points or pairs
     size_px: int  # side S of the square image
     channels: int  # 1 grey, 3 colour (drawings are repeated), 6 stroke groups
-    ink: str  # bright: drawings are turned to bright lines on black; dark: black lines on white. Photos stay as they are
+    ink: (
+        str  # bright: drawings are turned to bright lines on black; dark: black lines on white. Photos stay as they are
+    )
     mean: list[float]  # per channel, subtracted after scaling to [0, 1]
     std: list[float]  # per channel, divided by
 
@@ -41,7 +43,7 @@ def check_fit(
 ) -> None:
     """Refuse a pipeline, a model and a data set that cannot work together, in one line.
 
-    fits: the pipelines a model is written for (FITS in its file); gives: the kinds a data set gives (GIVES in its file).
+    fits: the pipelines a model is written for (its FITS); gives: the kinds a data set gives (its GIVES).
     """
     if pipeline not in fits:
         raise UserError(f"pipeline={pipeline} does not fit model={model}, which is for pipeline={' or '.join(fits)}")

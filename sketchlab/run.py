@@ -96,7 +96,9 @@ def deciding(run: RunConfig, data: Any) -> dict[str, Any]:
         plain[group].pop(key, None)
     if hasattr(sys.modules[run.model.module], "fingerprint"):
         plain["model"]["weights"] = run.model.constant("fingerprint")(run.model.config)
-    return {k: plain[k] for k in ("seed", "data", "model", "pipeline", "loop", "runtime")} | {"samples": data.fingerprint}
+    return {k: plain[k] for k in ("seed", "data", "model", "pipeline", "loop", "runtime")} | {
+        "samples": data.fingerprint
+    }
 
 
 def folder_of(run: RunConfig, identity: dict[str, Any]) -> Path:
@@ -139,7 +141,9 @@ def train(run: RunConfig, data: Any, identity: dict[str, Any], folder: Any) -> N
         launch.launch(run.runtime, work, run, folder.path, data if inline else None)
     except BaseException as error:
         interrupted = isinstance(error, KeyboardInterrupt)
-        message = "" if interrupted else str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+        message = (
+            "" if interrupted else str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+        )
         try:
             folder.status(state="interrupted" if interrupted else "failed", ended=now(), message=message)
         except UserError as second:  # a full disk takes no status either: say both
@@ -230,21 +234,24 @@ def adopt_shorter(run: RunConfig, identity: dict[str, Any], folder: Any) -> None
     shorter: list[tuple[int, Path]] = []
     for path in folder.path.parent.glob("*/config.yaml"):
         other = yaml.safe_load(path.read_text()).get("identity")
-        if other and path.parent != folder.path and but_epochs(other) == but_epochs(identity):
-            if other["loop"]["epochs"] < run.loop.epochs and type(folder)(path.parent).state == "finished":
-                shorter.append((other["loop"]["epochs"], path.parent))
+        if not other or path.parent == folder.path or but_epochs(other) != but_epochs(identity):
+            continue
+        if other["loop"]["epochs"] < run.loop.epochs and type(folder)(path.parent).state == "finished":
+            shorter.append((other["loop"]["epochs"], path.parent))
     if not shorter:
         return
     epochs, source = max(shorter)
     if depends_on_total(run.loop):
         folder.say(
-            f"the finished run of {epochs} epochs cannot be continued: loop.schedule={run.loop.schedule} depends on the "
-            "total number of epochs (loop.schedule=constant or step does not); training from the start"
+            f"the finished run of {epochs} epochs cannot be continued: loop.schedule={run.loop.schedule} depends on "
+            "the total number of epochs (loop.schedule=constant or step does not); training from the start"
         )
         return
     last = source / "checkpoints" / "last.pt"
     if not last.exists():
-        folder.say(f"the finished run of {epochs} epochs has no last.pt (run.keep_last=true keeps it); training from the start")
+        folder.say(
+            f"the finished run of {epochs} epochs has no last.pt (run.keep_last=true keeps it); training from the start"
+        )
         return
     state = checkpoint.load(last)
     for name in ("metrics.jsonl", "timing.jsonl"):

@@ -65,7 +65,9 @@ class Trained:
         """Raises RuntimeError on a name or shape that does not fit, as nn.Module does."""
         if unlike := set(state_dict) ^ set(self.names):
             name = sorted(unlike)[0]
-            raise RuntimeError(f"{name} is {'not in the network' if name in state_dict else 'missing in the checkpoint'}")
+            raise RuntimeError(
+                f"{name} is {'not in the network' if name in state_dict else 'missing in the checkpoint'}"
+            )
         self.net.load_state_dict(state_dict, strict=False)
 
 

@@ -10,7 +10,13 @@ from typing import Any
 
 from sketchlab import config
 
-SMALL_DATA = ["data.per_class=8", "data.classes=[circle,square,line]", "data.splits.train=0.5", "data.splits.val=0.25", "data.splits.test=0.25"]
+SMALL_DATA = [
+    "data.per_class=8",
+    "data.classes=[circle,square,line]",
+    "data.splits.train=0.5",
+    "data.splits.val=0.25",
+    "data.splits.test=0.25",
+]
 SMALL_RUN = ["loop.epochs=2", "loop.batch_size=4", "runtime.workers=0", "runtime.device=cpu", "run.keep_last=true"]
 # A model that is too large for a fast test names its small twin here; any other is trained as it is.
 TWINS: dict[str, list[str]] = {

@@ -16,7 +16,9 @@ from tests import every
 def test_every_choice_composes_and_types_check(group):
     for choice in every.choices(group):
         try:
-            data = ["data=hymenoptera", "model=vgg16"] if choice == "official" else []  # shapes have no list of their own
+            data = (
+                ["data=hymenoptera", "model=vgg16"] if choice == "official" else []
+            )  # shapes have no list of their own
             run = config.from_overrides([*data, f"{group}={choice}"])
         except UserError as error:  # the default model may not take what this data set gives: that must be the reason
             assert " takes " in str(error) and " gives " in str(error), f"{group}={choice}: {error}"
@@ -58,8 +60,14 @@ def test_every_model_fits_its_own_pipeline_and_some_data_set():
         (["loop.epochs=1,2"], "loop.epochs=1,2: several values need -m"),
         (["epochs 3"], "cannot read 'epochs 3': expected key=value"),
         (["model=small_siamese", "data=folder"], "model=small_siamese takes pairs, but data=folder gives images"),
-        (["model=small_cnn", "pipeline=gan"], "pipeline=gan does not fit model=small_cnn, which is for pipeline=classify"),
-        (["model.weights=imagenet", "model.tune=frozen"], "model.tune=frozen: expected one of freeze, finetune, scratch"),
+        (
+            ["model=small_cnn", "pipeline=gan"],
+            "pipeline=gan does not fit model=small_cnn, which is for pipeline=classify",
+        ),
+        (
+            ["model.weights=imagenet", "model.tune=frozen"],
+            "model.tune=frozen: expected one of freeze, finetune, scratch",
+        ),
     ],
 )
 def test_mistakes_are_one_line(overrides, said):

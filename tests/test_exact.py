@@ -51,7 +51,7 @@ def test_killed_and_resumed_equals_unbroken(model, tmp_path):
     assert start(every.small(model), tmp_path / "whole") == 0
     broken = tmp_path / "broken"
     again = every.small(model, "loop.save_every_s=0", "runtime.workers=2")
-    kills = [start(again, broken, draw.randint(0, 5), kill_in) for kill_in in ("step", "replace")]
+    kills = [start(again, broken, draw.randint(0, 5), kill_in) for kill_in in ("replace", "step")]
     assert set(kills) <= {0, -signal.SIGKILL} and -signal.SIGKILL in kills
     assert start(again, broken) == 0
     whole, resumed = (digest(every.folder_in(root)) for root in (tmp_path / "whole", broken))

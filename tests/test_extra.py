@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-MODEL = '''
+MODEL = """
 from dataclasses import dataclass
 from torch import nn
 from sketchlab.inputs import Input
@@ -19,8 +19,8 @@ class Config:
 def build(config, n_classes):
     pixels = config.input.channels * config.input.size_px**2
     return nn.Sequential(nn.Flatten(), nn.Linear(pixels, config.hidden), nn.ReLU(), nn.Linear(config.hidden, n_classes))
-'''
-DATA = '''
+"""
+DATA = """
 from dataclasses import dataclass
 import numpy as np, torch
 from sketchlab import rng
@@ -50,7 +50,7 @@ def build(config, input):
     made = {k: Split(store, p, labels_[p], [ids[i] for i in p], p) for k, p in places.items()}
     prepare = augment.Prepare(input, config.augment)
     return Dataset(names, made, prepare, config.augment.views, fingerprint(pixels))
-'''
+"""
 
 
 def write(root: Path) -> None:

@@ -36,7 +36,9 @@ def of_training(data: Dataset, input: Input, seed: int) -> np.ndarray:
         keys = rng.fold_each(rng.fold(seed, "augment", 0), at)
         images = data.prepare(part.gather(at).cpu(), keys)
         mean, std = (torch.tensor(v)[:, None, None] for v in (input.mean, input.std))
-        rows.append((images * std + mean).expand(-1, 3, -1, -1) if input.channels == 1 else (images * std + mean)[:, :3])
+        rows.append(
+            (images * std + mean).expand(-1, 3, -1, -1) if input.channels == 1 else (images * std + mean)[:, :3]
+        )
     lines = [part[i : i + _COLUMNS] for i in range(0, len(places), _COLUMNS) for part in rows]
     return grid(torch.cat(lines), _COLUMNS)
 

@@ -37,7 +37,9 @@ class Config:
         if self.rule == "count" and any(x != int(x) for x in (self.train, self.val, self.test)):
             raise UserError("data.splits.rule=count takes whole numbers per class for train, val and test")
         if self.rule == "kfold" and not (self.folds >= 2 and 0 <= self.fold < self.folds):
-            raise UserError(f"data.splits.fold={self.fold} with folds={self.folds}: expected 0 ≤ fold < folds, folds ≥ 2")
+            raise UserError(
+                f"data.splits.fold={self.fold} with folds={self.folds}: expected 0 ≤ fold < folds, folds ≥ 2"
+            )
 
 
 def _places(config: Config, n: int, name: str) -> dict[str, slice]:
@@ -48,7 +50,11 @@ def _places(config: Config, n: int, name: str) -> dict[str, slice]:
         low, high = n * config.fold // config.folds, n * (config.fold + 1) // config.folds
         rest = n - (high - low)
         n_val = round(config.val * rest)
-        return {"test": slice(0, high - low), "val": slice(high - low, high - low + n_val), "train": slice(n - rest + n_val, n)}
+        return {
+            "test": slice(0, high - low),
+            "val": slice(high - low, high - low + n_val),
+            "train": slice(n - rest + n_val, n),
+        }
     if config.rule == "count":
         sizes = [int(config.train), int(config.val), int(config.test)]
         if sum(sizes) > n:
@@ -60,8 +66,8 @@ def _places(config: Config, n: int, name: str) -> dict[str, slice]:
         for key, low, high in zip(NAMES, edges[:-1], edges[1:], strict=True):
             if getattr(config, key) > 0 and low == high:
                 raise UserError(
-                    f"class '{name}' has {n} item{'s' * (n != 1)}: too few for data.splits.{key}={getattr(config, key)}; "
-                    "add items, leave the class out with data.classes, or change data.splits"
+                    f"class '{name}' has {n} item{'s' * (n != 1)}: too few for data.splits.{key}="
+                    f"{getattr(config, key)}; add items, leave the class out with data.classes, or change data.splits"
                 )
     return {key: slice(edges[i], edges[i + 1]) for i, key in enumerate(NAMES)}
 
@@ -92,6 +98,6 @@ def check_disjoint(splits: dict[str, list[str]], where: str) -> None:
         for b in names[i + 1 :]:
             if both := sorted(set(splits[a]) & set(splits[b])):
                 raise UserError(
-                    f"{where}: splits {a} and {b} overlap in {len(both)} sample{'s' * (len(both) != 1)}, first {both[0]!r}; "
-                    "a score on seen samples means nothing: take them out of one of the two"
+                    f"{where}: splits {a} and {b} overlap in {len(both)} sample{'s' * (len(both) != 1)}, "
+                    f"first {both[0]!r}; a score on seen samples means nothing: take them out of one of the two"
                 )

@@ -38,10 +38,14 @@ def load(path: Path) -> dict[str, Any]:
 def restore(parts: dict[str, Any], states: dict[str, Any], path: Path) -> None:
     """Load each part's state; a part that does not fit is one line."""
     if missing := [name for name in parts if name not in states]:
-        raise UserError(f"{path}: holds {', '.join(states)}, but this run needs {', '.join(missing)}: it is of another model")
+        raise UserError(
+            f"{path}: holds {', '.join(states)}, but this run needs {', '.join(missing)}: it is of another model"
+        )
     for name, part in parts.items():
         try:
             part.load_state_dict(states[name])
         except (RuntimeError, ValueError, KeyError) as error:
             lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-            raise UserError(f"{path}: {name} does not fit this model: {lines[1] if len(lines) > 1 else lines[0]}") from None
+            raise UserError(
+                f"{path}: {name} does not fit this model: {lines[1] if len(lines) > 1 else lines[0]}"
+            ) from None

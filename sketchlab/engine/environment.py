@@ -38,7 +38,9 @@ def git() -> dict[str, Any] | None:
 
     def ask(*words: str) -> str | None:
         try:
-            return subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, check=True).stdout.strip()
+            return subprocess.run(
+                ["git", "-C", str(root), *words], capture_output=True, text=True, check=True
+            ).stdout.strip()
         except (OSError, subprocess.CalledProcessError):  # no git, or no commit yet: said as unknown
             return None
 
@@ -58,7 +60,8 @@ def environment(runtime: Runtime, parameters: dict[str, int]) -> dict[str, Any]:
         "device_name": name,
         "cpus": os.cpu_count(),
         "threads": torch.get_num_threads(),
-        "precision": runtime.precision + (" (TF32)" if runtime.device.type == "cuda" and runtime.precision == "fp32" else ""),
+        "precision": runtime.precision
+        + (" (TF32)" if runtime.device.type == "cuda" and runtime.precision == "fp32" else ""),
         "ranks": runtime.ranks,
         "deterministic": runtime.config.deterministic,
         "parameters": parameters,
@@ -68,5 +71,9 @@ def environment(runtime: Runtime, parameters: dict[str, int]) -> dict[str, Any]:
 def cpu_name() -> str:
     """The processor's name as Linux gives it, else what Python knows."""
     info = Path("/proc/cpuinfo")
-    names = [ln.partition(":")[2].strip() for ln in info.read_text().splitlines() if ln.startswith("model name")] if info.exists() else []
+    names = (
+        [ln.partition(":")[2].strip() for ln in info.read_text().splitlines() if ln.startswith("model name")]
+        if info.exists()
+        else []
+    )
     return names[0] if names else platform.processor() or platform.machine()

@@ -14,7 +14,7 @@ from sketchlab.errors import UserError
 
 @contextlib.contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; on success it becomes `path`, on failure it is gone and `path` untouched."""
+    """Yield a temporary path beside `path`: on success it becomes `path`, on failure it is gone, `path` untouched."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         yield temporary

@@ -64,7 +64,9 @@ def _joined(config: Config) -> Runtime:
     return Runtime(config, dist.get_rank(), dist.get_world_size())
 
 
-def _rank(rank: int, config: Config, rendezvous: str, pipe: Any, work: Callable[..., Any], args: tuple[Any, ...]) -> None:
+def _rank(
+    rank: int, config: Config, rendezvous: str, pipe: Any, work: Callable[..., Any], args: tuple[Any, ...]
+) -> None:
     import traceback
 
     ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)

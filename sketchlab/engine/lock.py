@@ -18,7 +18,7 @@ STALE_S = 60.0  # an owner elsewhere that has not been heard of for so long is d
 
 
 class Lock:
-    """Held from acquire() to release(). A dead owner's lock is taken over at once here, after STALE_S from elsewhere."""
+    """Held from acquire() to release(). A dead owner's is taken over: at once here, after STALE_S elsewhere."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "lock"

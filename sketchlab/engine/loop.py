@@ -166,7 +166,15 @@ def fit(task: Task, loop: Config, seed: int, runtime: Runtime, folder: RunDir) -
         saved_at, saved_step = time.perf_counter(), step
 
     stream = batches(order, task.draw, step, total, runtime.rank, runtime.ranks, runtime.config.workers)
-    bar = tqdm(total=total, initial=step, unit="step", disable=not folder.writes, leave=False, dynamic_ncols=True, mininterval=0.5)
+    bar = tqdm(
+        total=total,
+        initial=step,
+        unit="step",
+        disable=not folder.writes,
+        leave=False,
+        dynamic_ncols=True,
+        mininterval=0.5,
+    )
     with signals() as caught, contextlib.closing(stream), bar:
         while step < total and not exhausted(rows, task.monitor, loop.patience):
             with clock("wait_s"):
@@ -217,7 +225,9 @@ def check_finite(values: Tensor | None, step: int, saved_step: int, task: Task |
         fine = all(bool(torch.isfinite(t).all()) for t in weights if t.is_floating_point())
     if not fine:
         kept = f"the checkpoint of step {saved_step} is kept" if saved_step else "nothing was saved before it"
-        raise UserError(f"step {step}: {what} is not finite; {kept}. Try a smaller loop.lr, loop.clip_norm=1 or more warm-up")
+        raise UserError(
+            f"step {step}: {what} is not finite; {kept}. Try a smaller loop.lr, loop.clip_norm=1 or more warm-up"
+        )
 
 
 def best(rows: list[dict[str, Any]], monitor: str) -> dict[str, Any] | None:
@@ -239,23 +249,34 @@ def save_best(task: Task, folder: RunDir, row: dict[str, Any]) -> None:
 
 
 def finish(task: Task, rows: list[dict[str, Any]], step: int, runtime: Runtime, folder: RunDir) -> None:
-    """The final scores: val by the last weights, then test by the best ones (by the last where nothing is monitored)."""
+    """The final scores: val by the last weights, then test by the best ones (the last where nothing is monitored)."""
     if "val" in task.splits:
-        folder.keep("val", task.evaluate("val"))
+        keep_last(task, "val", folder)
     top = best(rows, task.monitor) if task.monitor else None
     if top is None:
         save_best(task, folder, {"epoch": rows[-1]["epoch"]})
     runtime.agree(False)  # every rank waits until best.pt is whole
     state = folder.load("best")
     assert state is not None
-    checkpoint.restore({n: task.parts[n] for n in task.weights}, state["parts"], folder.path / "checkpoints" / "best.pt")
-    scores = folder.keep("test", task.evaluate("test")) if "test" in task.splits else {}
+    checkpoint.restore(
+        {n: task.parts[n] for n in task.weights}, state["parts"], folder.path / "checkpoints" / "best.pt"
+    )
+    scores = keep_last(task, "test", folder) if "test" in task.splits else {}
     if scores:
         rows.append({"step": step, "epoch": rows[-1]["epoch"], **scores})
         folder.add("metrics.jsonl", rows[-1])
     final = {k: v for row in rows for k, v in row.items() if k not in ("step", "epoch")}
     note = {"epoch": top["epoch"], task.monitor[1:]: top[task.monitor[1:]]} if top else {}
     folder.status(metrics=final, best=note)
+
+
+def keep_last(task: Task, split: str, folder: RunDir) -> dict[str, float]:
+    """The last scores of a split, and what explains them where the pipeline has an `explain` (one rank is enough)."""
+    scores = folder.keep(split, task.evaluate(split))
+    explain = getattr(task, "explain", None)
+    if explain and folder.writes:
+        folder.keep(split, explain(split))
+    return scores
 
 
 def fit_once(task: FitOnce, runtime: Runtime, folder: RunDir) -> None:

@@ -54,7 +54,9 @@ class RunDir:
                 (self.path / part).mkdir(parents=True, exist_ok=True)
             self.lock.acquire()
         except OSError as error:
-            raise UserError(f"cannot write to {self.path}: {error.strerror}; choose another folder with run.root=…") from None
+            raise UserError(
+                f"cannot write to {self.path}: {error.strerror}; choose another folder with run.root=…"
+            ) from None
 
     def clear(self) -> None:
         """rerun=true: everything but the lock goes."""
@@ -94,7 +96,9 @@ class RunDir:
             with open(self.path / name, "a") as file:
                 file.write(json.dumps(row) + "\n")
         except OSError as error:
-            raise UserError(f"cannot write {self.path / name}: {error.strerror}; free some space and start again") from None
+            raise UserError(
+                f"cannot write {self.path / name}: {error.strerror}; free some space and start again"
+            ) from None
 
     def say(self, line: str) -> None:
         """To standard output and train.log."""
@@ -135,6 +139,8 @@ class RunDir:
                 if self.writes:
                     with atomic(self.path / f"{name}_{split}.csv") as temporary:
                         value.to_csv(temporary, index=False)
+            elif isinstance(value, dict):
+                self.document(f"{name}_{split}.json", value)
             elif isinstance(value, Tensor):
                 if self.writes:
                     self._keep_tensor(split, name, value.detach().cpu().numpy())

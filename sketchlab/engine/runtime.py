@@ -30,7 +30,9 @@ class Config:
             if getattr(self, key) not in allowed:
                 raise UserError(f"runtime.{key}={getattr(self, key)}: expected one of {', '.join(allowed)}")
         if self.ranks < 1 or self.workers < 0:
-            raise UserError(f"runtime.ranks={self.ranks}, runtime.workers={self.workers}: expected ranks ≥ 1, workers ≥ 0")
+            raise UserError(
+                f"runtime.ranks={self.ranks}, runtime.workers={self.workers}: expected ranks ≥ 1, workers ≥ 0"
+            )
 
     def decided(self) -> tuple[str, str]:
         """(device type, precision) with `auto` settled on this machine."""
@@ -39,7 +41,9 @@ class Config:
             raise UserError("runtime.device=cuda: torch sees no CUDA GPU here; use runtime.device=cpu or auto")
         device = "cpu" if self.device == "cpu" or not has_cuda else "cuda"
         if device == "cuda" and self.ranks > torch.cuda.device_count() and "WORLD_SIZE" not in os.environ:
-            raise UserError(f"runtime.ranks={self.ranks}: this machine has {torch.cuda.device_count()} GPU(s), one rank each")
+            raise UserError(
+                f"runtime.ranks={self.ranks}: this machine has {torch.cuda.device_count()} GPU(s), one rank each"
+            )
         if self.precision != "auto":
             return device, self.precision
         return device, "bf16" if device == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
@@ -123,7 +127,7 @@ class Runtime:
         return out
 
     def agree(self, *flags: bool) -> list[bool]:
-        """Each flag is True on every rank when it is on one: a signal or a clock may reach the ranks at different steps."""
+        """Each flag is True on every rank when it is on one: signals and clocks reach ranks at different steps."""
         if self.ranks == 1:
             return list(flags)
         words = torch.tensor(flags, dtype=torch.int32, device=self.device)

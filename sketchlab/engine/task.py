@@ -43,6 +43,7 @@ class Task(Protocol):
         """Scores of a split, exact and unpadded over all ranks.
 
         float → metrics.jsonl as <split>/<name>; Tensor → arrays/<split>_<name>.npy; DataFrame → <name>_<split>.csv;
+        dict → <name>_<split>.json (`chance`: score → what guessing gives, found there by the report);
         uint8 Tensor named `*_sheet`, (H, W) or (H, W, 3) → samples/<split>_<name>.png.
         """
         ...
@@ -67,7 +68,7 @@ def trainable(module: nn.Module) -> list[nn.Parameter]:
 
 
 def printout(name: str, module: nn.Module, inputs: tuple[Tensor, ...]) -> list[dict[str, Any]]:
-    """The architecture as rows: every leaf layer in the order it ran, output shape, parameters, trainable parameters."""
+    """The architecture as rows: every leaf layer in the order it ran, its output shape and parameters."""
     rows: list[dict[str, Any]] = []
     names = {layer: path for path, layer in module.named_modules()}
 

@@ -151,7 +151,10 @@ def test_full_disk_while_saving_keeps_the_last_good_checkpoint(tmp_path):
 
 @pytest.mark.parametrize(
     ("every_s", "said", "kept"),
-    [("0", "step 5: a weight is not finite; the checkpoint of step 4 is kept", 4), ("1000", "step 6: the loss is not", None)],
+    [
+        ("0", "step 5: a weight is not finite; the checkpoint of step 4 is kept", 4),
+        ("1000", "step 6: the loss is not", None),
+    ],
 )
 def test_loss_that_is_not_finite_stops_and_names_the_step(every_s, said, kept, tmp_path, monkeypatch):
     update, steps = optim.update, iter(range(100))
@@ -234,5 +237,3 @@ def test_warm_start_from_a_run(tmp_path):
     target = every.folder_in(tmp_path / "b")
     kept = torch.load(target / "checkpoints/best.pt", weights_only=True)["parts"]["net"]
     assert all(name.startswith("head.") for name in kept), "a frozen run stores only what it trained"
-
-

@@ -211,8 +211,7 @@ def retrieval(folder: Path) -> Path:
         metrics={k: v for k, v in rows[-1].items() if "/" in k},
         best={"epoch": 8, "val/recall@1": 0.4},
     )
-    data = json.loads((folder / "data.json").read_text())
-    put(folder, "data.json", {**data, "chance": {"recall@1": 0.005, "recall@10": 0.05, "class_mAP": 0.5}})
+    put(folder, "chance_val.json", {"recall@1": 0.005, "recall@10": 0.05, "class_mAP": 0.5})
     hits = np.arange(n) < 80
     put(folder, "arrays/val_per_query_recall@1.npy", hits)
     put(folder, "arrays/val_per_query_class_mAP.npy", np.linspace(0.2, 0.76, n))
@@ -226,7 +225,7 @@ def retrieval(folder: Path) -> Path:
             **{f"distance_{k}": np.linspace(0, 1, n) + k for k in range(1, 11)},
         },
     )
-    put(folder, "samples/retrieval_val.png", np.full((60, 200, 3), 200, dtype=np.uint8))
+    put(folder, "samples/val_retrieval.png", np.full((60, 200, 3), 200, dtype=np.uint8))
     return folder
 
 
@@ -244,8 +243,9 @@ def gan(folder: Path) -> Path:
         for i in range(1, 11)
     ]
     base(folder, ["cat"], 500, rows, metrics={k: v for k, v in rows[-1].items() if "/" in k})
+    put(folder, "quality_val.json", {"kid": {"features": "random", "n_real": 400}, "ms_ssim": {"scales": 2}})
     for epoch in range(1, 11):
-        put(folder, f"samples/samples_{epoch}.png", np.full((64, 96), 20 * epoch, dtype=np.uint8))
+        put(folder, f"samples/val_samples_{epoch}.png", np.full((64, 96), 20 * epoch, dtype=np.uint8))
     return folder
 
 

@@ -182,17 +182,39 @@ def test_retrieval_has_intervals_by_queries_chance_and_the_sheet(run_folder):
     assert families["recall"] == ["val/recall@1", "val/recall@10"]
     assert families["mean_distance"] == ["val/mean_distance_matching", "val/mean_distance_other"]
     text = words(page_of(folder))
-    assert "retrieval, val" in text and "12 queries of val furthest" in text and "cup/photo200" in text
+    assert "val retrieval" in text and "12 queries of val furthest" in text and "cup/photo200" in text
+
+
+def test_retrieval_at_chance_is_told(run_folder):
+    folder = run_folder("retrieval")
+    (folder / "chance_val.json").write_text(json.dumps({"recall@1": 0.38}))
+    assert any("cannot be told from guessing (.380)" in line for line in warnings.find(read(folder)))
 
 
 def test_gan_shows_sheets_from_last_to_first_and_warns_of_a_winning_discriminator(run_folder):
     folder = run_folder("gan")
     text = words(page_of(folder))
-    assert "Validation kid 0.03 (n = 500); lower is better; after epoch 10" in text
-    shown = [int(n) for n in re.findall(r"samples, epoch (\d+)", text)]
-    assert shown[0] == 10 and 1 in shown and len(set(shown)) == 6 and "6 of 10 sheets" in text
+    assert "Validation kid 0.03 (n = 400); lower is better; after epoch 10" in text
+    shown = [int(n) for n in re.findall(r"val samples, epoch (\d+)", text)]
+    assert (
+        shown[0] == 10
+        and 1 in shown
+        and len(set(shown)) == 6
+        and "6 of 10 sheets of val samples" in text
+        and "kid.features random" in text
+    )
     assert "tells every image apart (real 0.98, generated 0.02)" in text
     assert curves.families(read(folder))["d"] == ["val/d_fake", "val/d_real"]
+
+
+def test_mode_collapse_is_told(run_folder):
+    folder = run_folder("gan")
+    status = json.loads((folder / "status.json").read_text())
+    status["metrics"] |= {"val/ms_ssim_fake": 0.9, "val/ms_ssim_real": 0.4}
+    (folder / "status.json").write_text(json.dumps(status))
+    assert any(
+        "more alike than the real ones" in line and "0.90 against 0.40" in line for line in warnings.find(read(folder))
+    )
 
 
 def test_a_baseline_has_no_curves_and_no_network(run_folder):

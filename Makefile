@@ -1,0 +1,11 @@
+.PHONY: help check test slow bench
+help:            ## this list
+	@sed -n 's/^\([a-z]*:\).*## /\1 /p' Makefile
+check:           ## lint and types
+	ruff check . && ruff format --check . && pyright
+test:            ## the fast tests, two minutes on two cores
+	pytest -n 2
+slow:            ## the tests that take minutes
+	pytest -n 2 -m slow
+bench:           ## every comparison, written to benchmarks/
+	python scripts/bench.py

@@ -1,0 +1,222 @@
+"""Order, schedules, ranks and evaluation, each against its slow twin."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from sketchlab import config
+from sketchlab.engine import loop, optim
+from sketchlab.engine.loader import Order, batches
+from sketchlab.engine.runtime import Runtime
+from sketchlab.errors import UserError
+from tests import every
+
+
+def settings(*overrides: str) -> loop.Config:
+    return config.from_overrides(list(overrides)).loop
+
+
+# --- order
+
+
+@pytest.mark.parametrize(("n", "batch"), [(10, 3), (7, 7), (5, 8), (1, 4), (100, 16)])
+def test_every_sample_once_an_epoch(n, batch):
+    order = Order(n, batch, seed=1)
+    epochs = 3
+    stream = torch.cat([order.batch(step)[0] for step in range(order.steps(epochs))])
+    assert len(stream) == order.steps(epochs) * batch
+    for epoch in range(epochs):
+        assert sorted(stream[epoch * n : (epoch + 1) * n].tolist()) == list(range(n))
+    assert n < 5 or stream[:n].tolist() != stream[n : 2 * n].tolist()
+
+
+def test_a_step_needs_no_steps_before_it():
+    whole, late = Order(1000, 32, seed=2), Order(1000, 32, seed=2)
+    before = [whole.batch(step) for step in range(900)]
+    for step in (899, 5, 300):
+        places, keys = late.batch(step)
+        assert torch.equal(places, before[step][0]) and torch.equal(keys, before[step][1])
+
+
+def test_ranks_share_a_batch_and_workers_change_nothing():
+    order = Order(50, 12, seed=3)
+    whole = [order.batch(step)[0] for step in range(10)]
+    parts = [[order.batch(step, rank, 3)[0] for step in range(10)] for rank in range(3)]
+    for step, places in enumerate(whole):
+        merged = torch.empty_like(places)
+        for rank in range(3):
+            merged[rank::3] = parts[rank][step]
+        assert torch.equal(merged, places)
+    for workers in (0, 1, 4):
+        drawn = list(batches(order, lambda p, k: p, 2, 9, 0, 1, workers))
+        assert all(torch.equal(a, b) for a, b in zip(drawn, whole[2:9], strict=True))
+
+
+def test_views_repeat_their_keys():
+    order = Order(20, 20, seed=4, views=2)
+    keys = []
+    for epoch in range(4):
+        places, k = order.batch(epoch)
+        keys.append(dict(zip(places.tolist(), k.tolist(), strict=True)))
+    assert keys[0] == keys[2] and keys[1] == keys[3] and keys[0] != keys[1]
+
+
+def test_a_failing_fetch_is_heard():
+    def broken(places, keys):
+        raise UserError("no such file")
+
+    with pytest.raises(UserError, match="no such file"):
+        list(batches(Order(4, 2, 0), broken, 0, 2, 0, 1, 2))
+
+
+# --- learning rate
+
+
+def test_rates_against_their_formulas():
+    cosine = settings("loop.schedule=cosine", "loop.epochs=10", "loop.warmup_epochs=2", "loop.lr=0.8")
+    assert optim.rate(cosine, 1.0) == pytest.approx(0.4)
+    assert optim.rate(cosine, 6.0) == pytest.approx(0.8 * 0.5 * (1 + math.cos(math.pi * 4 / 8)))
+    assert optim.rate(cosine, 10.0) == pytest.approx(0) and optim.rate(cosine, 0.0) > 0
+    step = settings(
+        "loop.schedule=step", "loop.step_epochs=7", "loop.step_gamma=0.1", "loop.warmup_epochs=0", "loop.lr=1"
+    )
+    assert [round(optim.rate(step, e), 6) for e in (0, 6.99, 7, 14)] == [1, 1, 0.1, 0.01]
+    linear = settings("loop.schedule=linear", "loop.epochs=200", "loop.decay_from_epoch=100", "loop.warmup_epochs=0")
+    assert optim.rate(linear, 99) == linear.lr and optim.rate(linear, 150) == pytest.approx(linear.lr / 2)
+    assert optim.rate(linear, 150, lr=4) == pytest.approx(2)
+    constant = settings("loop.schedule=constant", "loop.warmup_epochs=0")
+    assert optim.rate(constant, 1e6) == constant.lr
+
+
+@pytest.mark.parametrize("name", optim.OPTIMIZERS)
+def test_update_is_torchs_own_step(name):
+    run = settings(f"loop.optimizer={name}", "loop.schedule=constant", "loop.warmup_epochs=0", "loop.lr=0.1")
+    ours, theirs = nn.Linear(3, 2), nn.Linear(3, 2)
+    theirs.load_state_dict(ours.state_dict())
+    kinds = {
+        "sgd": lambda p: torch.optim.SGD(p, 0.1, momentum=0.9, weight_decay=0.01),
+        "adam": lambda p: torch.optim.Adam(p, 0.1, weight_decay=0.01),
+        "adamw": lambda p: torch.optim.AdamW(p, 0.1, weight_decay=0.01),
+    }
+    a, b = optim.make(list(ours.parameters()), run), kinds[name](theirs.parameters())
+    runtime = Runtime(config.from_overrides(["runtime.device=cpu"]).runtime)
+    for _ in range(3):
+        x = torch.ones(4, 3)
+        ours(x).square().sum().backward()
+        theirs(x).square().sum().backward()
+        optim.update(a, runtime, run, 1.0)
+        b.step()
+        b.zero_grad()
+    assert torch.equal(ours.weight, theirs.weight)
+
+
+def test_clipping_bounds_the_gradient():
+    run = settings("loop.optimizer=sgd", "loop.momentum=0", "loop.weight_decay=0", "loop.clip_norm=0.5", "loop.lr=1")
+    run = dataclasses.replace(run, schedule="constant", warmup_epochs=0)
+    net = nn.Linear(4, 4)
+    before = torch.cat([p.detach().flatten() for p in net.parameters()])
+    optimizer = optim.make(list(net.parameters()), run)
+    (net(torch.ones(2, 4)) * 100).square().sum().backward()
+    norm = optim.update(optimizer, Runtime(config.from_overrides(["runtime.device=cpu"]).runtime), run, 1.0)
+    moved = torch.cat([p.detach().flatten() for p in net.parameters()]) - before
+    assert norm > 100 and moved.norm() == pytest.approx(0.5, rel=1e-4)
+
+
+def test_patience_stops_early():
+    rows = [{"val/accuracy": v} for v in (0.1, 0.5, 0.4, 0.5)]
+    assert loop.best(rows, "+val/accuracy") is rows[1], "the first of equals"
+    assert loop.best(rows, "-val/accuracy") is rows[0]
+    assert loop.exhausted(rows, "+val/accuracy", 2) and not loop.exhausted(rows, "+val/accuracy", 3)
+    assert not loop.exhausted(rows, "+val/accuracy", 0) and not loop.exhausted(rows, "", 1)
+
+
+# --- whole runs
+
+
+def trained(root, *more: str) -> dict[str, torch.Tensor]:
+    every.train(every.small("small_cnn", "runtime.workers=0", *more), str(root))
+    state = torch.load(every.folder_in(root) / "checkpoints/best.pt", weights_only=True)
+    return state["parts"]["net"]
+
+
+PLAIN = ("model.norm=none", "model.dropout=0", "loop.batch_size=8", "loop.epochs=4")
+
+
+def test_accumulation_equals_the_whole_batch(tmp_path):
+    whole, parts = (trained(tmp_path / str(k), *PLAIN, f"loop.accumulate={k}") for k in (1, 4))
+    assert all(torch.allclose(whole[k], parts[k], rtol=1e-4, atol=1e-5) for k in whole)
+
+
+def test_two_ranks_equal_one_at_the_same_global_batch(tmp_path):
+    """Without batch norm and dropout only the order of float sums differs: 1e-5 absolute, 1e-4 relative."""
+    one, two = (trained(tmp_path / str(k), *PLAIN, f"runtime.ranks={k}") for k in (1, 2))
+    assert all(torch.allclose(one[k], two[k], rtol=1e-4, atol=1e-5) for k in one)
+    a, b = (every.folder_in(tmp_path / str(k)) for k in (1, 2))
+    assert a.name != b.name, "ranks decide the bits, so they decide the id"
+
+
+def test_torchrun_gives_the_bits_of_spawned_ranks(tmp_path):
+    spawned = trained(tmp_path / "spawned", *PLAIN, "runtime.ranks=2")
+    run = every.small("small_cnn", *PLAIN, "runtime.workers=0", "runtime.ranks=2", f"run.root={tmp_path / 'torchrun'}")
+    words = ["-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port=29533", "-m", "sketchlab.run", *run]
+    done = subprocess.run(
+        [sys.executable, *words],
+        capture_output=True,
+        text=True,
+        timeout=180,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr
+    folder = every.folder_in(tmp_path / "torchrun")
+    theirs = torch.load(folder / "checkpoints/best.pt", weights_only=True)["parts"]["net"]
+    assert all(torch.equal(spawned[k], theirs[k]) for k in spawned)
+    assert folder.name == every.folder_in(tmp_path / "spawned").name and done.stdout.count("report: ") == 1
+
+
+def test_shards_gather_unpadded():
+    class Fake(Runtime):
+        def __init__(self, rank, ranks, parts):
+            self.rank, self.ranks, self.parts = rank, ranks, parts
+
+        def each(self, value):
+            return self.parts
+
+    values = torch.arange(11) * 10
+    shards = [Fake(rank, 3, None).shard(11) for rank in range(3)]
+    assert sorted(torch.cat(shards).tolist()) == list(range(11))
+    parts = [{"x": values[shard]} for shard in shards]
+    assert torch.equal(Fake(0, 3, parts).gather(parts[0], 11)["x"], values)
+
+
+def test_bf16_trains(tmp_path):
+    net = trained(tmp_path, "runtime.precision=bf16", "runtime.channels_last=true")
+    assert all(t.dtype != torch.bfloat16 and bool(t.isfinite().all()) for t in net.values() if t.is_floating_point())
+
+
+def test_batch_that_ranks_cannot_share(tmp_path):
+    with pytest.raises(UserError, match="loop.batch_size=4 cannot be shared by runtime.ranks=1 × loop.accumulate=3"):
+        trained(tmp_path, "loop.accumulate=3")
+
+
+def test_predictions_and_scores_agree(tmp_path):
+    import json
+
+    import pandas as pd
+
+    trained(tmp_path)
+    folder = every.folder_in(tmp_path)
+    table = pd.read_csv(folder / "predictions_test.csv")
+    scores = json.loads((folder / "status.json").read_text())["metrics"]
+    assert (table.label == table.prediction).mean() == pytest.approx(scores["test/accuracy"])
+    confusion = np.load(folder / "arrays/test_confusion.npy")
+    assert confusion.trace() / confusion.sum() == pytest.approx(scores["test/accuracy"])
+    assert pd.read_csv(folder / "splits.csv").groupby("split").size().to_dict() == {"test": 6, "train": 12, "val": 6}
