@@ -99,10 +99,11 @@ def _levels(run: Run, axes: Axes, members: list[str], colours: dict[str, str]) -
 
 
 def _scale(run: Run, axes: Axes, family: str, members: list[str]) -> None:
-    """Shares from 0 to 1; a loss that falls over decades on a logarithmic axis."""
+    """Shares from 0, to 1 unless all are small; a loss that falls over decades on a logarithmic axis."""
     values = np.concatenate([run.curve(key, "step")[1] for key in members])
     if all(scores.is_share(key) for key in members):
-        axes.set_ylim(0, 1.02)
+        top = max(values.max(), *(scores.chance(run, *key.split("/", 1)) or 0.0 for key in members), 0.01)
+        axes.set_ylim(0, 1.02 if top > 0.4 else 1.6 * top)
     elif family == "loss" and (values > 0).all() and values.max() > 50 * values.min():
         axes.set_yscale("log")
 

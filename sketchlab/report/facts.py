@@ -13,12 +13,12 @@ from sketchlab.report.canvas import Plot
 from sketchlab.report.read import Run, numbers
 
 
-def _flat(node: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+def flat(node: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
     """Nested mapping → (dotted key, value as text), in order."""
     out: list[tuple[str, str]] = []
     for key, value in node.items():
         if isinstance(value, dict) and value:
-            out += _flat(value, f"{prefix}{key}.")
+            out += flat(value, f"{prefix}{key}.")
         else:
             out.append((f"{prefix}{key}", _text(value)))
     return out
@@ -41,8 +41,8 @@ def data(run: Run, drawn: list[Plot]) -> str:
     out += page.charts(drawn, "data")
     notes = run.data.get("notes") or []
     out += "".join(page.paragraph(note) for note in ([notes] if isinstance(notes, str) else notes))
-    told = {"classes", "splits", "notes", "chance", *scores.SPLITS}
-    out += page.pairs(_flat({key: value for key, value in run.data.items() if key not in told}))
+    told = {"classes", "splits", "notes", *scores.SPLITS}
+    out += page.pairs(flat({key: value for key, value in run.data.items() if key not in told}))
     if run.classes:
         out += page.details(f"The {len(run.classes)} classes", page.paragraph(", ".join(run.classes)))
     return out
@@ -130,7 +130,7 @@ def duration(seconds: float) -> str:
 
 
 def environment(run: Run) -> str:
-    return page.pairs(_flat({key: value for key, value in run.env.items() if key != "parameters"}))
+    return page.pairs(flat({key: value for key, value in run.env.items() if key != "parameters"}))
 
 
 def repeat(run: Run) -> str:

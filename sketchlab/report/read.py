@@ -69,6 +69,10 @@ class Run:
                 values[key] = float(found[-1])
         return values | {key: float(value) for key, value in (self.status.get("metrics") or {}).items()}
 
+    def document(self, name: str, split: str) -> dict[str, Any]:
+        """<name>_<split>.json, such as chance (score → what guessing gives) and quality; {} when it is not there."""
+        return _json(self.folder / f"{name}_{split}.json")
+
     def predicted(self) -> list[str]:
         """Splits that have a predictions file."""
         return sorted(path.stem.removeprefix("predictions_") for path in self.folder.glob("predictions_*.csv"))

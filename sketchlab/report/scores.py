@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,7 +11,7 @@ from sketchlab import stats
 from sketchlab.report.read import Run, numbers
 
 SPLITS = {"train": "training", "val": "validation", "test": "test"}
-SHARES = ("accuracy", "top5", "recall", "precision", "map", "f1")  # metrics between 0 and 1
+SHARES = ("accuracy", "top5", "recall", "precision", "map", "area")  # metrics between 0 and 1
 LESS_IS_BETTER = ("kid", "fid", "loss", "distance", "rank", "error")
 
 
@@ -54,17 +53,15 @@ def text(metric: str, value: float | None, digits: int = 3) -> str:
 def interval_text(score: Score) -> str:
     if score.low is None or score.high is None:
         return ""
-    digits = 2 if (score.n or 0) < 2000 else 3
+    digits = 2 if score.high - score.low >= 0.05 else 3
     return f"95% {score.method} [{text(score.metric, score.low, digits)}, {text(score.metric, score.high, digits)}]"
 
 
 def chance(run: Run, split: str, metric: str) -> float | None:
-    """What guessing gives: data.json where the run says, else 1 / classes for accuracy, 5 / classes for top5."""
-    known: Any = run.data.get("chance") or {}
-    known = known.get(split, known) if isinstance(known.get(split), dict) else known
-    for key in (f"{split}/{metric}", metric):
-        if key in known:
-            return float(known[key])
+    """What guessing gives: from chance_<split>.json, else 1 / classes for accuracy, 5 / classes for top5."""
+    known = run.document("chance", split)
+    if metric in known:
+        return float(known[metric])
     n_classes = len(run.classes)
     if n_classes > 1 and metric in ("accuracy", "class_accuracy", "top5"):
         return min(1.0, (5 if metric == "top5" else 1) / n_classes)
@@ -91,6 +88,9 @@ def score(run: Run, key: str, value: float) -> Score:
         low, high = stats.bootstrap_mean(values)
         return Score(split, metric, value, len(values), low, high, "bootstrap", guess)
     n = count(run, split) if split != "train" else None
+    for name, on in run.document("quality", split).items():
+        if metric.startswith(name):  # measured on a draw of the split, or on generated images alone
+            n = on.get("n_real")
     if metric in ("accuracy", "top5") and n and np.isfinite(value):
         low, high = stats.wilson(round(value * n), n)
         return Score(split, metric, value, n, low, high, "Wilson", guess)
@@ -117,7 +117,7 @@ def primary_key(run: Run) -> str | None:
     watched = monitor(run).split("/", 1)[-1]
     for split in ("test", "val", "train"):
         found = [key.split("/", 1)[1] for key in final if key.startswith(f"{split}/")]
-        for metric in ("accuracy", "recall@1", watched, "kid", "loss", *found):
+        for metric in ("accuracy", watched, "recall@1", "kid", "loss", *found):
             if metric in found:
                 return f"{split}/{metric}"
     return None

@@ -57,6 +57,9 @@ def result(run: Run) -> str:
         out += page.paragraph(line, "soft")
         if (moved := scores.stability(run, key)) is not None:
             out += page.paragraph(_stability(run, key, moved), "soft")
+    for split in scores.SPLITS:
+        if measured := run.document("quality", split):
+            out += f"<h3>What the {page.escape(split)} scores were measured on</h3>" + page.pairs(facts.flat(measured))
     if any(s.method for s in found):
         out += page.paragraph(
             "Intervals say how far the score would move on other samples of the same kind; they know nothing of "
@@ -160,7 +163,7 @@ def _said(row: dict[str, Any]) -> str:
 
 
 def samples(run: Run) -> str:
-    """Sheets the pipeline drew: retrieval_<split>.png each, samples_<epoch>.png as a series from first to last."""
+    """Sheets the pipeline drew: <split>_retrieval.png each, <split>_samples_<epoch>.png as a series, last first."""
     series: dict[str, list] = {}
     for path in run.samples("*"):
         if path.stem != "data":
@@ -175,14 +178,16 @@ def samples(run: Run) -> str:
             [page.picture(p, t, caption=t) for p, t in zip(chosen[1:], titles[1:], strict=True)], wide=True
         )
         if len(paths) > len(chosen):
-            out += page.paragraph(f"{len(chosen)} of {len(paths)} sheets of {name}; all are in samples/.", "soft")
+            out += page.paragraph(
+                f"{len(chosen)} of {len(paths)} sheets of {name.replace('_', ' ')}; all are in samples/.", "soft"
+            )
     return out
 
 
 def _title(stem: str) -> str:
-    """samples_7 → samples, epoch 7; retrieval_val → retrieval, val."""
+    """val_samples_7 → val samples, epoch 7; val_retrieval → val retrieval."""
     name, _, last = stem.rpartition("_")
-    return f"{name}, epoch {int(last)}" if last.isdigit() else stem.replace("_", ", ")
+    return f"{name}, epoch {int(last)}".replace("_", " ") if last.isdigit() else stem.replace("_", " ")
 
 
 def queries(run: Run) -> str:

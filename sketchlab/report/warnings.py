@@ -14,13 +14,14 @@ from sketchlab.report.read import Run, numbers
 TINY = 100  # samples in an evaluated split below which one of them moves the score by more than a point
 NEAR = 0.02  # a loss within this share of ln C counts as equal to it
 RISE = 1.25  # the last validation loss over the lowest one, from which on it is called overfitting
+ALIKE = 0.15  # MS-SSIM between generated images over that between real ones
 UNEQUAL = 3  # commonest class over rarest class
 
 
 def find(run: Run) -> list[str]:
     """All warnings of a run, the gravest first."""
     checks = (_state, _not_finite, _nothing_trains, _chance, _one_class, _best_of_many, _tiny, _overfit)
-    more = (_discriminator, _imbalance, _disagree)
+    more = (_discriminator, _alike, _imbalance, _disagree)
     return [*run.notes, *(line for check in (*checks, *more) for line in check(run))]
 
 
@@ -65,6 +66,14 @@ def _chance(run: Run) -> Iterator[str]:
     for found in scores.scores(run):
         if found.metric == "accuracy" and found.chance is not None and found.low is not None:
             yield from _against_chance(run, found, found.chance, found.low, found.high or 0.0)
+    first = scores.primary(run)
+    if first is None or first.metric == "accuracy" or None in (first.chance, first.low):
+        return
+    if first.low <= first.chance <= first.high:  # type: ignore[operator]
+        yield (
+            f"The {_where(first.split)} {first.metric} {scores.text(first.metric, first.value)} cannot be told from "
+            f"guessing ({scores.text(first.metric, first.chance)}): its 95% interval on n = {first.n} holds that value."
+        )
 
 
 def _against_chance(run: Run, found: scores.Score, chance: float, low: float, high: float) -> Iterator[str]:
@@ -118,15 +127,21 @@ def _best_of_many(run: Run) -> Iterator[str]:
 
 
 def _tiny(run: Run) -> Iterator[str]:
-    evaluated = {key.split("/", 1)[0] for key in run.final()}
+    final = run.final()
     for split in ("val", "test"):
+        measured = [key.split("/", 1)[1] for key in final if key.startswith(f"{split}/")]
         n = scores.count(run, split)
-        if split in evaluated and n and n < TINY:
+        if not measured or not n or n >= TINY:
+            continue
+        line = f"Tiny {_where(split)} split: n = {n}. "
+        if any(map(scores.is_share, measured)):
             low, high = stats.wilson(round(0.75 * n), n)
             yield (
-                f"Tiny {_where(split)} split: n = {n}. One sample more or less moves a share by {100 / n:.1f} points, "
-                f"and a score of .75 is known to about ±{50 * (high - low):.0f} points: small differences mean nothing."
+                f"{line}One sample more or less moves a share by {100 / n:.1f} points, and a score of .75 is known to "
+                f"about ±{50 * (high - low):.0f} points: small differences mean nothing."
             )
+        else:
+            yield f"{line}Scores on so few samples vary a lot with the draw: small differences mean nothing."
 
 
 def _overfit(run: Run) -> Iterator[str]:
@@ -147,6 +162,18 @@ def _discriminator(run: Run) -> Iterator[str]:
             yield (
                 f"The discriminator tells every image apart (real {real:.2f}, generated {fake:.2f}): the generator "
                 "gets hardly any gradient. Train the discriminator less often or with a smaller learning rate."
+            )
+            return
+
+
+def _alike(run: Run) -> Iterator[str]:
+    final = run.final()
+    for split in ("test", "val"):
+        fake, real = (final.get(f"{split}/ms_ssim_{side}", math.nan) for side in ("fake", "real"))
+        if fake > real + ALIKE:
+            yield (
+                f"The generated images are more alike than the real ones (MS-SSIM between pairs {fake:.2f} against "
+                f"{real:.2f} on {_where(split)}): the generator makes few kinds of image (mode collapse)."
             )
             return
 
