@@ -125,7 +125,7 @@ def typed(cls: type, node: Any, where: str) -> Any:
 
 def component(group: str, node: Any) -> Component:
     """`name: x` in conf/<group> → the Config of sketchlab/<package>/x.py, filled; GROUPS says which packages."""
-    values = dict(OmegaConf.to_container(node, resolve=True)) if isinstance(node, DictConfig) else dict(node)  # type: ignore[arg-type]
+    values: Any = OmegaConf.to_container(node, resolve=True) if isinstance(node, DictConfig) else dict(node)
     name = values.pop("name", None)
     files = _files(group)
     if name not in files:

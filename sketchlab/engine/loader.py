@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -56,7 +56,7 @@ class Order:
 
 def batches(
     order: Order, draw: Callable[[Tensor, Tensor], Any], start: int, stop: int, rank: int, ranks: int, workers: int
-) -> Iterator[Any]:
+) -> Generator[Any, None, None]:
     """draw(places, keys) of this rank's part of steps start … stop − 1, in order, fetched ahead by threads.
 
     Threads, not processes: a fetch is one gather from a memory map and runs without the interpreter's lock.

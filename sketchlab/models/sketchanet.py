@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-import torchvision
 from torch import Tensor, nn
+from torchvision.transforms import functional as TF
 
 from sketchlab.errors import UserError
 from sketchlab.inputs import Input
@@ -114,7 +114,7 @@ def ten_crop(images: Tensor, crop_px: int = 225) -> Tensor:
     size = images.shape[-1]
     if crop_px > size:
         raise UserError(f"ten crops of {crop_px} px do not fit into images of {size} px")
-    return torch.stack(torchvision.transforms.functional.ten_crop(images, [crop_px, crop_px]), dim=1)
+    return torch.stack(TF.ten_crop(images, [crop_px, crop_px]), dim=1)
 
 
 def ten_crop_mean(net: nn.Module, images: Tensor, crop_px: int = 225) -> Tensor:

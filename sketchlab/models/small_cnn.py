@@ -47,7 +47,9 @@ def build(config: Config, n_classes: int) -> nn.Sequential:
         layers += [nn.BatchNorm2d(width)] if config.norm == "batch" else []
         layers += [nn.ReLU(), nn.MaxPool2d(2)]
         channels = width
-    head = OrderedDict(mean=GlobalMean(), dropout=nn.Dropout(config.dropout), linear=nn.Linear(channels, n_classes))
+    head: OrderedDict[str, nn.Module] = OrderedDict(
+        mean=GlobalMean(), dropout=nn.Dropout(config.dropout), linear=nn.Linear(channels, n_classes)
+    )
     net = nn.Sequential(OrderedDict(features=nn.Sequential(*layers), head=nn.Sequential(head)))
     weights.start(net, config, "small_cnn", head="head.linear")
     return net
