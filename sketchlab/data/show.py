@@ -120,12 +120,15 @@ def _sizes(files: Path, ids: list[str]) -> str:
     modes = ", ".join(f"{mode} {n:,}" for mode, n in Counter(f[2] for f in found).most_common())
     usual, n = Counter(f"{w}×{h}" for w, h, _ in found).most_common(1)[0]
     of = f"{len(found):,} of {len(ids):,} files" if len(found) < len(ids) else f"all {len(ids):,} files"
-    low, mid, high = (np.percentile(sides, q, axis=0).astype(int) for q in (0, 50, 100))
+    width, height = (_range(sides[:, axis]) for axis in (0, 1))
     return (
-        f"<h2>Size of the files</h2><p>Width {low[0]}–{high[0]} px (median {mid[0]}), height {low[1]}–{high[1]} px "
-        f"(median {mid[1]}); most often {usual} ({n / len(found):.0%}); modes: {modes}. "
-        f"<span class=soft>Read from {of}.</span></p>"
+        f"<h2>Size of the files</h2><p>Width {width}, height {height}; most often {usual} ({n / len(found):.0%}). "
+        f"Modes: {modes}. <span class=soft>Read from {of}.</span></p>"
     )
+
+
+def _range(px: np.ndarray) -> str:
+    return f"{px[0]} px" if px.min() == px.max() else f"{px.min()}–{px.max()} px (median {np.median(px):.0f})"
 
 
 def _table(classes: list[Class], splits: list[str]) -> str:
@@ -136,9 +139,10 @@ def _table(classes: list[Class], splits: list[str]) -> str:
         numbers = "".join(f"<td class=n>{n}" for n in one.counts)
         rows.append(f"<tr><td>{html.escape(one.name)}{numbers}<td>{_bar(one.ink, top)}<td>{_picture(one.samples)}")
     return (
-        "<h2>Classes</h2><p class=soft>Ink: how far an image is from its background (the median of its border) on "
-        "average, as a share of black on white; bar from the 5th to the 95th percentile, line at the median; whole bar "
-        f"= {top:.1%}.</p><div class=wide><table><tr><th>class{head}<th>ink<th>{SAMPLES} of them"
+        "<h2>Classes</h2><p class=soft>Ink: how far the pixels are on average from the background (the median of the "
+        "border), as a share of the way from white to black; for photos, their contrast. Figure and line: median; bar: "
+        f"5th to 95th percentile of the images, on a scale from 0 to {top:.1%}.</p>"
+        f"<div class=wide><table><tr><th>class{head}<th>ink<th>{SAMPLES} of them"
         f"{''.join(rows)}</table></div>"
     )
 
