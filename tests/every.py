@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from sketchlab import config
 
 SMALL_DATA = [
@@ -19,13 +21,30 @@ SMALL_DATA = [
 ]
 SMALL_RUN = ["loop.epochs=2", "loop.batch_size=4", "runtime.workers=0", "runtime.device=cpu", "run.keep_last=true"]
 # A model that is too large for a fast test names its small twin here; any other is trained as it is.
+FRESH = ["model.weights=none", "model.tune=scratch"]
 TWINS: dict[str, list[str]] = {
+    "vgg16": [*FRESH, "model.width=0.05", "model.input.size_px=32", "model.head=pool"],
+    "vgg16_sketchanet": [*FRESH, "model.width=0.05", "model.input.size_px=32", "model.head=pool"],
+    "sketchanet": ["model.width=0.05", "model.input.size_px=81"],
+    "mobilenet_v2": [*FRESH, "model.input.size_px=32"],
+    "alexnet": [*FRESH, "model.input.size_px=64", "model.head=pool"],
+    "googlenet": [*FRESH, "model.input.size_px=64"],
+    "resnet18": [*FRESH, "model.input.size_px=32"],
+    "resnet34": [*FRESH, "model.input.size_px=32"],
+    "inception_v3": [*FRESH, "model.input.size_px=96"],
+    "small_siamese": ["data.per_class=16"],
     "small_dcgan": ["pipeline.epoch_images=1", "pipeline.eval_images=8", "model.widths=[8,8,4]", "model.z=8"],
 }
+# Their twins still have ten million parameters and more, and share every line with a smaller one.
+SLOW = ("alexnet", "googlenet", "resnet18", "resnet34", "inception_v3")
 
 
 def choices(group: str) -> list[str]:
     return sorted(p.stem for p in (config.conf_dir() / group).glob("*.yaml"))
+
+
+def models() -> list[Any]:
+    return [pytest.param(m, marks=pytest.mark.slow) if m in SLOW else m for m in choices("model")]
 
 
 def small(model: str, *more: str) -> list[str]:

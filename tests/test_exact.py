@@ -45,7 +45,7 @@ def _plain(value: object) -> object:
     return [_plain(v) for v in value] if isinstance(value, list | tuple) else value
 
 
-@pytest.mark.parametrize("model", every.choices("model"))
+@pytest.mark.parametrize("model", every.models())
 def test_killed_and_resumed_equals_unbroken(model, tmp_path):
     draw = random.Random(model)
     assert start(every.small(model), tmp_path / "whole") == 0
