@@ -54,6 +54,8 @@ def fetch(source: Source, root: Path, say: Callable[[str], None] = print) -> Non
     root.mkdir(parents=True, exist_ok=True)
     for file in source.files:
         if (root / file.gives).exists():
+            if file.gives == file.save_as:
+                verify(file, root / file.gives, root)
             say(f"{root / file.gives} is there already")
             continue
         target = root / file.save_as

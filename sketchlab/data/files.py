@@ -59,9 +59,7 @@ def load(tree: Tree, input: Input, ink: str, resize: str, on_bad: str, prefix: s
 def left_out(stored: store.ImageStore, tree: Tree) -> list[str]:
     if not stored.broken:
         return []
-    named = "; ".join(stored.broken[: store.LISTED])
-    more = f"; and {len(stored.broken) - store.LISTED} more" if len(stored.broken) > store.LISTED else ""
-    return [f"{len(stored.broken)} of {len(tree.names)} images left out as unreadable: {named}{more}"]
+    return [f"{len(stored.broken)} of {len(tree.names)} images left out as unreadable: {'; '.join(stored.broken)}"]
 
 
 def pick(split: Split, places: np.ndarray) -> Split:

@@ -7,6 +7,7 @@ import os
 import re
 import unicodedata
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -101,17 +102,28 @@ def _homes(root: Path, back: dict[str, str]) -> list[tuple[str, str, str]]:
     return sorted(("", _name(name, back), name) for name in tops)
 
 
+def _meant(names: Iterable[str], where: str | Path) -> list[str]:
+    """Without hidden and system files. Raises UserError for names that are no UTF-8, which nothing could print."""
+    meant = [name for name in names if not name.startswith(".") and name.lower() not in IGNORED]
+    for name in meant:
+        if any("\udc80" <= letter <= "\udcff" for letter in name):
+            raise UserError(f"{where}: the name {os.fsencode(name)!r} is not valid UTF-8; rename it")
+    return meant
+
+
 def _folders(folder: Path) -> list[str]:
-    names = [entry.name for entry in os.scandir(folder) if entry.is_dir()]
-    return sorted(name for name in names if not name.startswith(".") and name.lower() not in IGNORED)
+    return sorted(_meant((entry.name for entry in os.scandir(folder) if entry.is_dir()), folder))
 
 
 def _files(root: Path, folder: str) -> list[str]:
-    out = []
-    for here, inner, files in os.walk(root / folder):
-        inner[:] = [name for name in inner if not name.startswith(".")]
-        shown = [name for name in files if not name.startswith(".") and name.lower() not in IGNORED]
-        out += [Path(here, name).relative_to(root).as_posix() for name in shown]
+    out, been = [], set()
+    for here, inner, files in os.walk(root / folder, followlinks=True):
+        if (real := os.path.realpath(here)) in been:  # a link that leads back
+            inner.clear()
+            continue
+        been.add(real)
+        inner[:] = _meant(inner, here)
+        out += [Path(here, name).relative_to(root).as_posix() for name in _meant(files, here)]
     return sorted(out)
 
 

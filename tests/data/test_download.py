@@ -182,6 +182,13 @@ def test_no_network_tells_what_to_do_by_hand(tmp_path):
         fetch(replace(plain(""), urls=[]), tmp_path)
 
 
+def test_a_plain_file_put_there_by_hand_is_checked(tmp_path):
+    (tmp_path / "noise.bin").write_bytes(NOISE)
+    assert "there already" in fetch(replace(plain(""), urls=[], sha256=SHA256), tmp_path)[0]
+    with pytest.raises(UserError, match="sha256 is"):
+        fetch(replace(plain(""), urls=[], sha256="00ff"), tmp_path)
+
+
 def test_an_archive_that_is_unpacked_by_hand(tmp_path):
     file = File([], "set.7z", None, None, None, None, "set")
     with pytest.raises(UserError, match="by hand: get it from https://example.org. Ask your librarian.$"):

@@ -174,6 +174,25 @@ def test_what_is_no_image_is_named(tmp_path):
     assert sorted(note.split(" ")[0] + note[note.index("(.") :][:5] for note in data.notes) == ["1(.gif", "1(.txt"]
 
 
+def test_links_are_followed_and_those_that_lead_back_end(tmp_path):
+    tree(tmp_path / "far", ("ant",), 6)
+    tree(tmp_path / "near", ("bee",), 6)
+    (tmp_path / "near" / "ant").symlink_to(tmp_path / "far" / "ant")
+    (tmp_path / "near" / "bee" / "more").symlink_to(tmp_path / "far" / "ant")
+    (tmp_path / "near" / "bee" / "back").symlink_to(tmp_path / "near" / "bee")
+    assert len(all_ids(folder.build(config(tmp_path / "near"), GREY))) == 18
+
+
+def test_names_that_nothing_can_print(tmp_path):
+    tree(tmp_path)
+    try:
+        Path(os.fsdecode(os.fsencode(tmp_path) + b"/ant/caf\xe9.png")).write_bytes(b"x")
+    except OSError:
+        pytest.skip("this file system takes no such names")
+    with pytest.raises(UserError, match="not valid UTF-8"):
+        folder.build(config(tmp_path), GREY)
+
+
 def test_unreadable_files_stop_or_are_left_out_and_named(tmp_path):
     (tree(tmp_path) / "ant" / "03.png").write_text("x")
     with pytest.raises(UserError, match="1 of 20 images"):
