@@ -24,6 +24,7 @@ CLOSE, SHOWN = (
 )  # beyond that, the closest few are shown for a person to judge: two photos of one scene lie here
 _ROUGH_PX, _SLACK = 16, 0.06  # first sieve: every pair, at this size, with this much more distance allowed
 _BLOCK = 2048
+MOST = 250_000  # images: all pairs of more would take hours
 
 
 @dataclass(frozen=True)
@@ -124,6 +125,8 @@ def find(data: Dataset, distance: float = DISTANCE) -> Found:
 
     Mirrored, turned or shifted copies are not found.
     """
+    if (n := sum(len(split) for split in data.splits.values())) > MOST:
+        raise UserError(f"{n:,} images are too many to compare each with each (at most {MOST:,}); set data.per_class")
     looks = Looks(data)
     rough, blank = looks.rough()
     same, close = [], []

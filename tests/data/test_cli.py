@@ -107,6 +107,13 @@ def test_near_duplicates_against_all_pairs():
     assert [pair.leaks for pair in found.same] == sorted((pair.leaks for pair in found.same), reverse=True)
 
 
+def test_too_many_to_compare(tmp_path, capsys, monkeypatch):
+    tree(tmp_path)
+    monkeypatch.setattr(check, "MOST", 19)
+    code, _, err = run(capsys, "check", "folder")
+    assert code == 1 and "20 images are too many" in err
+
+
 def test_blocks_make_no_difference(monkeypatch):
     rough = torch.nn.functional.normalize(torch.randn(50, 8, generator=torch.Generator().manual_seed(1)))
 
