@@ -46,6 +46,12 @@ class Difference(NamedTuple):
     seeds: int  # 1 when the seeds played no part
 
 
+class Gap(NamedTuple):
+    difference: float  # share a - share b, of different examples
+    low: float
+    high: float
+
+
 class SignFlip(NamedTuple):
     p: float  # two-sided
     smallest_p: float  # below this the test cannot go with so many pairs (or draws)
@@ -102,6 +108,17 @@ def clopper_pearson(k: int, n: int, level: float = 0.95) -> Interval:
     _check(level=level)
     found = scipy_stats.binomtest(k, n).proportion_ci(level, method="exact")
     return Interval(float(found.low), float(found.high))
+
+
+def newcombe(k_a: int, n_a: int, k_b: int, n_b: int, level: float = 0.95) -> Gap:
+    """Difference of two shares of different examples, k_a/n_a - k_b/n_b (Newcombe 1998, "Interval estimation for the
+    difference between independent proportions", method 10: square-and-add of the Wilson limits, uncorrected).
+
+    On the same examples take `mcnemar_exact` and `bootstrap_paired`: this interval would be too wide.
+    """
+    a, b = k_a / max(n_a, 1), k_b / max(n_b, 1)
+    (low_a, high_a), (low_b, high_b) = wilson(k_a, n_a, level), wilson(k_b, n_b, level)
+    return Gap(a - b, a - b - math.hypot(a - low_a, high_b - b), a - b + math.hypot(high_a - a, b - low_b))
 
 
 def binomial_se(k: int, n: int) -> float:

@@ -16,6 +16,7 @@ from sketchlab.engine.loop import Config as Loop
 from sketchlab.engine.runtime import Runtime
 from sketchlab.engine.task import trainable
 from sketchlab.errors import UserError
+from sketchlab.pipelines import gradcam
 from sketchlab.pipelines.answers import answers
 from sketchlab.stages import Trained, frozen_prefix, set_train
 
@@ -26,6 +27,7 @@ class Config:
     class_weights: str  # none, or balanced: each class counts the same in the loss, however many samples it has
     mistakes: int  # wrong answers kept as pictures for the report, the most confident ones
     eval_batch: int  # samples per forward pass where nothing is learnt
+    explain: int  # images of each evaluated split whose Grad-CAM the report shows, half of them wrong ones; 0 = none
     cache: bool  # run what is frozen and deterministic once per image; the result is the same without, only slower
 
     def __post_init__(self) -> None:
@@ -33,6 +35,8 @@ class Config:
             raise UserError(f"pipeline.class_weights={self.class_weights}: expected none or balanced")
         if not 0 <= self.label_smoothing < 1:
             raise UserError(f"pipeline.label_smoothing={self.label_smoothing}: expected 0 to below 1")
+        if self.explain < 0:
+            raise UserError(f"pipeline.explain={self.explain}: expected a number of images, or 0 for none")
 
 
 class Classify:
@@ -58,6 +62,7 @@ class Classify:
         self.cached = config.cache and finite and len(prefix) > 0
         self.prefix, self.rest = (prefix, rest) if self.cached else (nn.Sequential(), net)
         self.features: dict[str, Tensor] = {}  # split → (views · n, …) what the prefix gives, view after view
+        self.answered: dict[str, Tensor] = {}  # split → the logits of its last evaluation
         self.forward = runtime.forward(self.rest)
         if self.cached:
             self._features("train")  # here, not in the loader's threads
@@ -103,7 +108,9 @@ class Classify:
                 places = rows % len(samples)
                 keys = None
                 if split == "train" and self.data.prepare.active:
-                    keys = torch.cat([self._keys(int(r) // len(samples), p[None]) for r, p in zip(rows, places, strict=True)])
+                    keys = torch.cat(
+                        [self._keys(int(r) // len(samples), p[None]) for r, p in zip(rows, places, strict=True)]
+                    )
                 with torch.no_grad(), self.runtime.autocast():
                     out.append(self.prefix.eval()(self._images(samples.gather(places), keys)).float())
             self.features[split] = torch.cat(out)
@@ -152,7 +159,17 @@ class Classify:
 
     def evaluate(self, split: str) -> dict[str, Any]:
         """Scores, confusion, predictions and mistakes, as pipelines/answers.py names them."""
-        return answers(self.logits(split), self.data.splits[split], self.data.classes, self.config.mistakes)
+        self.answered[split] = self.logits(split)
+        return answers(self.answered[split], self.data.splits[split], self.data.classes, self.config.mistakes)
+
+    def explain(self, split: str) -> dict[str, Tensor]:
+        """Where the network looked when it gave its last answers to a split; what is given, gradcam.py says."""
+        logits, samples = self.answered[split], self.data.splits[split]
+
+        def images(raw: Tensor) -> Tensor:
+            return self._images(raw, None)
+
+        return gradcam.explained(self.net, images, samples, logits, self.config.explain, self.seed, self.runtime.device)
 
 
 def build(config: Config, net: nn.Module, data: Any, loop: Loop, runtime: Runtime, seed: int) -> Classify:

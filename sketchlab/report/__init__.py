@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from sketchlab.report import page, plots, scores, warnings
+from sketchlab.report import page, plots, scores, transfer, warnings
 from sketchlab.report.read import read
 from sketchlab.report.sections import sections
 
@@ -16,7 +16,7 @@ def write(folder: Path) -> Path:
     Raises UserError when the folder is no run.
     """
     run = read(folder)
-    drawn = plots.draw(run)
+    drawn = [*plots.draw(run), *transfer.plots(run)]
     choices, status = run.choices, run.status
     title = f"{choices['model']} on {choices['data']}" if {"model", "data"} <= set(choices) else run.name
     seed = (run.config.get("config") or {}).get("seed")
@@ -26,11 +26,11 @@ def write(folder: Path) -> Path:
         str(status.get("ended") or status.get("started") or ""),
     ]
     text = page.render(
-        title=title,
+        title=transfer.title(run) or title,
         state=run.state,
         headline=scores.headline(run),
         under=" · ".join(filter(None, under)),
-        warnings=warnings.find(run),
+        warnings=[*transfer.warnings(run), *warnings.find(run)],
         sections=sections(run, drawn),
     )
     out = run.folder / "report.html"

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from sketchlab import stats
-from sketchlab.report import facts, page, plots, scores
+from sketchlab.report import facts, looking, page, plots, scores, transfer
 from sketchlab.report.canvas import Plot
 from sketchlab.report.read import Run
 from sketchlab.report.scores import text
@@ -21,9 +21,12 @@ def sections(run: Run, drawn: list[Plot]) -> list[tuple[str, str]]:
     """(title, HTML) of each section; empty HTML where the folder has nothing for it."""
     return [
         ("Result", result(run)),
+        ("Transfer", transfer.transfer(run)),
+        ("Under stress", transfer.stress(run, drawn)),
         ("Curves", page.charts(drawn, "curve")),
         ("Confusion", confusion(run, drawn)),
         ("Worst mistakes", mistakes(run)),
+        ("Where it looked", looking.looking(run)),
         ("Pictures", samples(run)),
         ("Queries", queries(run)),
         ("Data", facts.data(run, drawn)),

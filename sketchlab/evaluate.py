@@ -1,0 +1,194 @@
+"""python -m sketchlab.evaluate RUN data=OTHER …: a finished classifier on another data set with the same classes."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from sketchlab import stress, transfer
+from sketchlab.data.dataset import Dataset, Split, fingerprint
+from sketchlab.engine.files import write_json
+from sketchlab.engine.rundir import SCHEMA, RunDir, identity, now
+from sketchlab.errors import UserError
+from sketchlab.opened import BATCH, OpenedRun, ink_of
+from sketchlab.pipelines import gradcam
+from sketchlab.pipelines.answers import answers
+
+SPLITS = ("auto", "all", "train", "val", "test")
+STRESS_IMAGES = 300
+
+
+def main(words: list[str] | None = None) -> None:
+    """Exit code 0, or 1 with one line on standard error."""
+    arguments = parser().parse_intermixed_args(words)
+    try:
+        evaluate(arguments)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def parser() -> argparse.ArgumentParser:
+    out = argparse.ArgumentParser("python -m sketchlab.evaluate", description=__doc__, allow_abbrev=False)
+    out.add_argument("run", type=Path, metavar="RUN", help="folder of a finished run of a classifier")
+    out.add_argument(
+        "overrides",
+        nargs="*",
+        metavar="data=OTHER data.key=value",
+        help="the data set, as in sketchlab.run; without data=… the run's own",
+    )
+    out.add_argument(
+        "--split",
+        choices=SPLITS,
+        default="auto",
+        help="which samples; auto: the test split of the run's own data or of a data set with an official "
+        "one, else all samples",
+    )
+    out.add_argument(
+        "--rename",
+        action="append",
+        default=[],
+        metavar="THEIRS=OURS",
+        help="a class of the data set and what the run calls it; may be repeated",
+    )
+    out.add_argument(
+        "--stress",
+        action="store_true",
+        help="also accuracy against rotation, scale, shift and (drawings) line thickness",
+    )
+    out.add_argument(
+        "--stress-images",
+        type=int,
+        default=STRESS_IMAGES,
+        metavar="N",
+        help=f"at most so many samples for --stress (default {STRESS_IMAGES})",
+    )
+    out.add_argument(
+        "--out", type=Path, metavar="DIR", help="where the evaluation's folder goes (default RUN/evaluations)"
+    )
+    out.add_argument("--rerun", action="store_true", help="do it again although it was done before")
+    return out
+
+
+def evaluate(arguments: argparse.Namespace) -> Path:
+    """Do what the arguments say, or find it done; returns the folder of the evaluation."""
+    if arguments.stress_images < 1:
+        raise UserError(f"--stress-images {arguments.stress_images}: expected at least 1")
+    run = OpenedRun(arguments.run)
+    run.check_classifier("evaluate")
+    chosen = transfer.compose(run, arguments.overrides)
+    plan = transfer.plan(run, chosen, arguments.split, arguments.rename)
+    data = plan.data.build(run.input)
+    samples, used = transfer.samples(run, data, plan)
+    deciding = {
+        "run": run.path.resolve().name,
+        "data": plan.plain(),
+        "samples": data.fingerprint,
+        "split": used,
+        "renamed": plan.renamed,
+        "stress": arguments.stress_images if arguments.stress else 0,
+    }
+    parent = arguments.out or run.path / "evaluations"
+    folder = RunDir(parent.resolve() / f"{plan.choice}-{identity(deciding)}")
+    folder.open()
+    try:
+        if arguments.rerun:
+            folder.clear()
+        if folder.state == "finished":
+            print("found: this evaluation is finished; --rerun does it again")
+        else:
+            _document(folder, run, plan, deciding, data, samples, used)
+            work(folder, run, plan, data, samples, used, arguments.stress_images if arguments.stress else 0)
+    finally:
+        with contextlib.suppress(OSError):  # an evaluation trains nothing
+            (folder.path / "checkpoints").rmdir()
+        folder.lock.release()
+    _report(folder)
+    return folder.path
+
+
+def _document(
+    folder: RunDir, run: OpenedRun, plan: Any, deciding: dict, data: Dataset, samples: Split, used: str
+) -> None:
+    folder.status(state="running", started=now())
+    kept = {key: value for key, value in run.config.items() if key in ("seed", "model", "pipeline", "runtime")}
+    folder.document(
+        "config.yaml",
+        {
+            "schema": SCHEMA,
+            "command": shlex.join(["python", "-m", "sketchlab.evaluate", *sys.argv[1:]]),
+            "choices": {"pipeline": "evaluate", "model": run.document["choices"]["model"], "data": plan.choice},
+            "config": {**kept, "data": plan.plain()},
+            "differs": plan.differs,
+            "identity": deciding,
+        },
+    )
+    counts = torch.bincount(samples.labels, minlength=len(run.classes)).tolist()
+    what = f"evaluated: {'all samples' if used == 'all' else f'split {used}'} of data={plan.choice}, called test here"
+    folder.document(
+        "data.json",
+        {
+            "classes": run.classes,
+            "splits": {"test": {"n": len(samples), "per_class": counts, "digest": fingerprint(sorted(samples.ids))}},
+            "rule": plan.plain().get("splits", {}),
+            "fingerprint": data.fingerprint,
+            "notes": [what, *plan.notes, *data.notes],
+        },
+    )
+
+
+def work(
+    folder: RunDir, run: OpenedRun, plan: Any, data: Dataset, samples: Split, used: str, stress_images: int
+) -> None:
+    """Answers, scores, the drop against the run's own score, and where asked for the stress curves."""
+    from sketchlab.engine.environment import code, environment
+
+    pipeline = run.config["pipeline"]
+    classifier = run.classifier()
+    net = classifier.net
+    parameters = sum(p.numel() for p in net.parameters()) if net is not None else 0
+    folder.document("env.json", environment(classifier.runtime, {"total": parameters, "trainable": 0}))
+    logits = all_logits(classifier.logits, samples)
+    scores = folder.keep("test", answers(logits, samples, run.classes, pipeline.get("mistakes", 0)))
+    told = transfer.told(run, plan, samples, logits, used)
+    write_json(folder.path / "evaluation.json", told)
+    if net is not None:
+        most, device = pipeline.get("explain", 0), classifier.runtime.device
+        seed = run.config["seed"]
+        folder.keep("test", gradcam.explained(net, classifier.images, samples, logits, most, seed, device))
+    if stress_images:
+        ink = "none" if ink_of(plan.plain()) == "none" else run.input.ink
+        table = stress.curves(classifier.logits, samples, stress_images, ink, BATCH)
+        folder.table("stress.csv", table.to_dict("records"))
+    folder.cut_rows(0)
+    folder.add("metrics.jsonl", {"step": 1, "epoch": 1, **scores})
+    for line in transfer.lines(told):
+        folder.say(line)
+    folder.status(state="finished", ended=now(), code=code(), metrics=scores, best={})
+
+
+def all_logits(logits: Any, samples: Split) -> Tensor:
+    """(n, n_classes), in order."""
+    parts = torch.arange(len(samples)).split(BATCH)
+    bar = tqdm(parts, desc="evaluating", unit="batch", leave=False, disable=len(parts) < 4)
+    return torch.cat([logits(samples.gather(part)) for part in bar])
+
+
+def _report(folder: RunDir) -> None:
+    import sketchlab.report
+
+    print(f"report: {sketchlab.report.write(folder.path)}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,96 @@
+"""Where a classifier looked: Grad-CAM (Selvaraju et al. 2017, equations 1 and 2) on its last spatial map."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sketchlab import rng
+from sketchlab.stages import flatten
+
+BATCH = 16  # images whose gradients are held at once
+
+
+def last_map(net: nn.Module, images: Tensor) -> nn.Module | None:
+    """The last stage that gives a map (B, C, h, w) larger than 1×1; None where there is none.
+
+    Of a network that is no chain of stages, the last such layer in the order in which they ran.
+    """
+    stages, found = flatten(net), []
+    layers = stages if len(stages) > 1 else [m for m in net.modules() if not any(True for _ in m.children())]
+
+    def note(layer: nn.Module, _: Any, output: Any) -> None:
+        if isinstance(output, Tensor) and output.ndim == 4 and min(output.shape[-2:]) > 1:
+            found.append(layer)
+
+    handles = [layer.register_forward_hook(note) for layer in dict.fromkeys(layers)]
+    try:
+        with torch.no_grad():
+            net(images[:1])
+    finally:
+        for handle in handles:
+            handle.remove()
+    return found[-1] if found else None
+
+
+def heat(net: nn.Module, layer: nn.Module, images: Tensor, classes: Tensor) -> Tensor:
+    """(B, C, S, S) images, (B,) classes → (B, h, w) in [0, 1]: what in the map of `layer` spoke for the class.
+
+    Weights of the channels are the means of the logit's gradient; negative sums are cut; each image's largest value
+    is 1, unless nothing spoke for the class, which is all 0. Parameters and their gradients are left as they were.
+    """
+    kept: list[Tensor] = []
+
+    def keep(_: nn.Module, __: Any, output: Tensor) -> Tensor:
+        kept.append(output if output.requires_grad else output.detach().requires_grad_())
+        return kept[-1].clone()  # what follows may write in place
+
+    handle = layer.register_forward_hook(keep)
+    try:
+        with torch.enable_grad():
+            logits = net(images)
+            score = logits.gather(1, classes[:, None].to(logits.device)).sum()
+            (gradient,) = torch.autograd.grad(score, kept[-1])
+    finally:
+        handle.remove()
+    found = (gradient.mean((2, 3), keepdim=True) * kept[-1].detach()).sum(1).relu()  # (B, h, w)
+    return found / found.amax((1, 2), keepdim=True).clamp(min=torch.finfo(found.dtype).tiny)
+
+
+def explained(
+    net: nn.Module, images: Any, samples: Any, logits: Tensor, most: int, seed: int, device: torch.device
+) -> dict[str, Tensor]:
+    """Up to `most` samples of a split with the heat for the class that was said: half of them wrong, the surest
+    first, the rest a keyed sample of right ones.
+
+    images: raw uint8 batch → what the network takes, on its device. logits: (n, n_classes), of all samples in order.
+    Returns cam (K, h, w) uint8, cam_places (K,) in the split, cam_pixels (K, S, S[, 3]) uint8, the image itself;
+    {} where the network has no map, or most is 0.
+    """
+    if not most or not len(samples):
+        return {}
+    net.eval()
+    raw = samples.gather(torch.zeros(1, dtype=torch.int64))
+    layer = last_map(net, images(raw)) if raw.ndim == 4 and raw.dtype == torch.uint8 else None
+    if layer is None:
+        return {}
+    said = logits.argmax(1)
+    places = _chosen(logits, said != samples.labels.cpu(), most, seed)
+    found = []
+    for part in places.split(BATCH):
+        inputs = images(samples.gather(part))
+        found.append(heat(net, layer, inputs, said[part].to(device)).float().cpu())
+    pixels = samples.gather(places).cpu().permute(0, 2, 3, 1).squeeze(-1)
+    cam = (torch.cat(found) * 255).round().to(torch.uint8)
+    return {"cam": cam, "cam_places": places, "cam_pixels": pixels}
+
+
+def _chosen(logits: Tensor, wrong: Tensor, most: int, seed: int) -> Tensor:
+    sure = logits.double().softmax(1).amax(1)
+    bad, good = wrong.nonzero()[:, 0], (~wrong).nonzero()[:, 0]
+    bad = bad[sure[bad].argsort(descending=True, stable=True)]
+    good = good[rng.fold_each(rng.fold(seed, "explain"), good).argsort(stable=True)]
+    n_bad = min(len(bad), max(most - most // 2, most - len(good)))
+    return torch.cat([bad[:n_bad], good[: most - n_bad]])

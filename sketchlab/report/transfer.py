@@ -1,0 +1,158 @@
+"""Sections of an evaluation: a finished run on another data set, and under changes of its images."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import matplotlib
+import numpy as np
+import pandas as pd
+
+from sketchlab import stats
+from sketchlab.report import canvas, page
+from sketchlab.report.canvas import PALETTE, Plot
+from sketchlab.report.read import Run
+from sketchlab.report.scores import text
+
+# kind → title, axis
+KINDS = {
+    "rotation": ("Turned", "degrees, clockwise"),
+    "scale": ("Scaled", "magnification"),
+    "shift_right": ("Moved right", "share of the side"),
+    "shift_down": ("Moved down", "share of the side"),
+    "thickness": ("Lines thickened", "pixels on either side, at the network's size"),
+}
+
+
+def told(run: Run) -> dict[str, Any]:
+    """evaluation.json; {} for a run that is no evaluation."""
+    path = run.folder / "evaluation.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+def title(run: Run) -> str:
+    said = told(run)
+    model = run.choices.get("model", "")
+    return f"{model} trained on {said['trained_on']}, asked about {said['data']}" if said else ""
+
+
+def warnings(run: Run) -> list[str]:
+    return [str(line) for line in told(run).get("warnings", [])]
+
+
+def transfer(run: Run) -> str:
+    """The score there beside the run's own, the drop with its interval, and the same by class."""
+    said = told(run)
+    if not said:
+        return ""
+    here, own, drop = said["accuracy"], said.get("reference"), said.get("drop")
+    what = "all samples" if said["split"] == "all" else f"split {said['split']}"
+    out = page.paragraph(f"The run {said['run']}, trained on {said['trained_on']}, on {what} of {said['data']}.")
+    rows = [(said["data"], said["split"], *_share(here["k"], here["n"]))]
+    if own:
+        rows.append((said["trained_on"], own["split"], *_share(own["k"], own["n"])))
+    out += page.table(("data", "split", "right", "n", "accuracy", "95% Wilson"), rows, ("right", "n", "accuracy"))
+    if own and drop:
+        points = [f"{100 * drop[key]:+.1f}" for key in ("value", "low", "high")]
+        sentence = f"Drop: {points[0]} points, 95% Newcombe [{points[1]}, {points[2]}]"
+        verdict = "more than noise explains" if drop["low"] > 0 or drop["high"] < 0 else "no evidence of a change"
+        out += page.paragraph(f"{sentence}: {verdict}.")
+        by = "the weights evaluated here" if own["split"] == "test" else "the run's last weights"
+        out += page.paragraph(
+            f"The interval is of two shares of different samples; the run's own is its {own['split']} score on the "
+            f"same {len(said['classes'])} classes, by {by}. It speaks of these two data sets as they are: colours, "
+            "framing and difficulty differ with the kind of picture.",
+            "soft",
+        )
+        out += page.details("Class by class", _by_class(run, own["per_class"]))
+    return out
+
+
+def _share(k: int, n: int) -> tuple[str, ...]:
+    low, high = stats.wilson(k, n)
+    return str(k), str(n), text("accuracy", k / n), f"[{text('accuracy', low, 2)}, {text('accuracy', high, 2)}]"
+
+
+def _by_class(run: Run, own: dict[str, list[int]]) -> str:
+    matrix = run.array("test_confusion")
+    if matrix is None:
+        return ""
+    rows = []
+    for i, name in enumerate(run.classes):
+        n, k = int(matrix[i].sum()), int(matrix[i, i])
+        if n and name in own:
+            gap = stats.newcombe(own[name][0], own[name][1], k, n)
+            spread = f"[{100 * gap.low:+.0f}, {100 * gap.high:+.0f}]"
+            rows.append(
+                (
+                    name,
+                    n,
+                    text("accuracy", k / n),
+                    text("accuracy", own[name][0] / own[name][1]),
+                    own[name][1],
+                    f"{100 * gap.difference:+.0f}",
+                    spread,
+                )
+            )
+    rows.sort(key=lambda row: -float(row[5]))
+    columns = ("class", "n here", "here", "own", "n own", "drop in points", "95% Newcombe")
+    return page.table(columns, rows, columns[1:6])
+
+
+def plots(run: Run) -> Iterator[Plot]:
+    """stress_<kind>.png: accuracy against each change, with Wilson bands."""
+    table = _stress(run)
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        for kind, rows in table.groupby("kind", sort=False):
+            yield _curve(run, str(kind), rows.sort_values("level"))
+
+
+def _stress(run: Run) -> pd.DataFrame:
+    path = run.folder / "stress.csv"
+    return pd.read_csv(path) if path.is_file() else pd.DataFrame(columns=["kind", "level", "k", "n"])
+
+
+def _curve(run: Run, kind: str, rows: pd.DataFrame) -> Plot:
+    name, axis = KINDS.get(kind, (kind, ""))
+    level, k, n = (rows[key].to_numpy() for key in ("level", "k", "n"))
+    band = np.array([stats.wilson(int(a), int(b)) for a, b in zip(k, n, strict=True)])
+    figure = canvas.new(5.2, 3.2)
+    axes = figure.subplots()
+    axes.fill_between(level, band[:, 0], band[:, 1], color=PALETTE[0], alpha=0.18, linewidth=0, label="95% Wilson")
+    axes.plot(level, k / n, color=PALETTE[0], marker="o", markersize=4)
+    if run.classes:
+        chance = 1 / len(run.classes)
+        axes.axhline(chance, color="0.35", linestyle=":", linewidth=1.2, label=f"chance (1/{len(run.classes)})")
+    axes.set_ylim(0, 1.02)
+    if kind == "rotation":
+        axes.set_xticks(range(-180, 181, 60))
+    heading = f"{name}: accuracy (n = {n[0]} images at every level)"
+    canvas.plain(axes, heading, axis, "accuracy")
+    axes.legend(fontsize=8, frameon=False, loc="lower right" if kind == "thickness" else "lower center")
+    return canvas.save(run, figure, f"stress_{kind}", "stress", "", heading)
+
+
+def stress(run: Run, drawn: list[Plot]) -> str:
+    table = _stress(run)
+    if not len(table):
+        return ""
+    out = page.paragraph(
+        "Every level changes the same images, at the network's own size; what comes in from outside is the background. "
+        "The bands are of one level each: between levels, on the same images, differences are surer.",
+        "soft",
+    )
+    if "thickness" in list(table["kind"]):
+        out += page.paragraph(
+            "Thicker and thinner lines are made by a maximum or minimum filter, not drawn again: lines closer together "
+            "than that merge, thinner ones vanish.",
+            "soft",
+        )
+    rows = [
+        (KINDS.get(r["kind"], (r["kind"], ""))[0], f"{r['level']:g}", *_share(int(r["k"]), int(r["n"])))
+        for r in table.to_dict("records")
+    ]
+    columns = ("change", "level", "right", "n", "accuracy", "95% Wilson")
+    return out + page.charts(drawn, "stress") + page.details("Table", page.table(columns, rows, columns[1:5]))

@@ -1,0 +1,251 @@
+"""From one data set to another: which classes and samples of it a run is asked about, and what the answers cost."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from sketchlab import config, stats
+from sketchlab.data.dataset import Dataset, Split
+from sketchlab.errors import UserError
+from sketchlab.opened import OpenedRun
+
+LISTED = 12  # names in a message before "and n more"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The data set a run is evaluated on."""
+
+    data: config.Component
+    choice: str  # as in data=<choice>
+    differs: dict[str, Any]  # from the choice's own YAML
+    split: str  # train, val, test or all
+    renamed: dict[str, str]  # their class → ours, where the names differ
+    classes: list[str]  # ours, those that are asked about
+    own: bool  # the run's own data set
+    notes: list[str] = field(default_factory=list)
+
+    def plain(self) -> dict[str, Any]:
+        return {"name": self.data.module.rpartition(".")[2], **asdict(self.data.config)}
+
+
+def compose(run: OpenedRun, overrides: list[str]) -> config.RunConfig:
+    """The run's model with another data set, or with its own when there is no data=…; other groups are refused."""
+    for word in overrides:
+        key, equals, _ = word.partition("=")
+        name = key.lstrip("+~")
+        if not equals or not (name == "data" or name.startswith(("data.", "data/"))):
+            raise UserError(f"{word}: evaluate takes data=<choice>, data.<key>=<value> and data/<group>=<choice> only")
+    choices = run.document["choices"]
+    words = [f"model={choices['model']}", *_words(run.config["model"], "model")]
+    if not any(word.startswith("data=") for word in overrides):
+        words += [f"data={choices['data']}", *_words(run.config["data"], "data")]
+    return config.from_overrides([*words, *overrides])
+
+
+def _words(node: dict[str, Any], group: str) -> list[str]:
+    return [f"++{group}.{key}={_word(value)}" for key, value in config.flat(node).items()]
+
+
+def _word(value: Any) -> str:
+    """A value in the grammar of the command line."""
+    if isinstance(value, str):
+        return "'" + value.replace("'", "\\'") + "'"
+    if isinstance(value, list):
+        return "[" + ",".join(map(_word, value)) + "]"
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def plan(run: OpenedRun, chosen: config.RunConfig, split: str, renames: list[str]) -> Plan:
+    """Settle split and classes. Raises UserError naming the classes that do not match."""
+    data, choice = chosen.data, chosen.choices["data"]
+    own = _source(run.config["data"]) == _source({"name": data.module.rpartition(".")[2], **asdict(data.config)})
+    rule, notes = data.config.splits.rule, []
+    if split == "auto":
+        split = "test" if own or rule == "official" else "all"
+    touched = any(key.startswith("data.splits") for key in chosen.differs)
+    if split == "all" and not touched and rule != "official" and not hasattr(data.config, "paired"):
+        data = _whole(data)
+    renamed = _renamed(run, renames)
+    theirs, given = data.config.classes, data.config.classes is not None and not own
+    if theirs is None:
+        theirs = _peek(data, run) or [_theirs(name, renamed) for name in run.classes]
+    ours = {name: renamed.get(name, name) for name in theirs}
+    unknown = [name for name in theirs if ours[name] not in run.classes]
+    missing = [name for name in run.classes if name not in ours.values()]
+    if missing and not given or len(missing) == len(run.classes) or (given and unknown):
+        raise UserError(_mismatch(choice, run, theirs, missing, unknown, given))
+    if unknown:
+        notes.append(f"left out: {len(unknown)} classes of data={choice} that the run does not know: {_list(unknown)}")
+    if missing:
+        notes.append(
+            f"of the run's {len(run.classes)} classes this data set shows {len(run.classes) - len(missing)}; "
+            f"without samples: {_list(missing)}"
+        )
+    known = [name for name in theirs if name not in unknown]
+    twice = [name for name in known if [ours[k] for k in known].count(ours[name]) > 1]
+    if twice:
+        raise UserError(f"--rename: {' and '.join(twice)} would both be the run's class {ours[twice[0]]}")
+    data = replace(data, config=replace(data.config, classes=sorted(known, key=lambda k: run.classes.index(ours[k]))))
+    differs = {key: value for key, value in chosen.differs.items() if key.startswith("data.")}
+    used = {name: ours[name] for name in known if ours[name] != name}
+    return Plan(data, choice, differs, split, used, [c for c in run.classes if c not in missing], own, notes)
+
+
+def _source(data: dict[str, Any]) -> dict[str, Any]:
+    """What of a data set's settings says which files (or drawings) it has."""
+    return {key: data.get(key) for key in ("name", "folder", "picture", "train", "val", "test")}
+
+
+def _whole(data: config.Component) -> config.Component:
+    """Everything in one split: a small class need not be enough for three."""
+    rule = replace(data.config.splits, rule="fraction", train=1.0, val=0.0, test=0.0)
+    return replace(data, config=replace(data.config, splits=rule))
+
+
+def _renamed(run: OpenedRun, renames: list[str]) -> dict[str, str]:
+    out = {}
+    for word in renames:
+        theirs, equals, ours = word.partition("=")
+        if not equals or ours not in run.classes:
+            there = config.hint(ours, run.classes)
+            raise UserError(f"--rename {word}: expected THEIRS=OURS with a class of the run on the right; {there}")
+        out[theirs] = ours
+    return out
+
+
+def _theirs(name: str, renamed: dict[str, str]) -> str:
+    return next((theirs for theirs, ours in renamed.items() if ours == name), name)
+
+
+def _peek(data: config.Component, run: OpenedRun) -> list[str] | None:
+    """The classes a data set has, from one sample of each; None where it cannot be taken apart like that."""
+    whole = _whole(data)
+    try:
+        return replace(whole, config=replace(whole.config, per_class=1)).build(run.input).classes
+    except UserError:  # the full build meets it again, or gets along with more samples
+        return None
+
+
+def _mismatch(
+    choice: str, run: OpenedRun, theirs: list[str], missing: list[str], unknown: list[str], given: bool
+) -> str:
+    if given and unknown:
+        return f"data.classes: the run does not know {_list(unknown)}; it knows {_list(run.classes)} (or --rename)"
+    close = [(k, m) for m in missing for k in difflib.get_close_matches(m, unknown, n=1)]
+    hint = "".join(f" --rename '{theirs}={ours}'" for theirs, ours in close)
+    known = [name for name in theirs if name not in unknown]
+    out = f"data={choice} has no class {_list(missing)} of the run's classes; it has {_list(theirs)}."
+    out += f" Did you mean{hint}?" if hint else " Match names by --rename THEIRS=OURS"
+    return out + (f" To ask about the others alone: data.classes=[{','.join(known)}]" if known else "")
+
+
+def _list(names: list[str]) -> str:
+    return ", ".join(names[:LISTED]) + (f" and {len(names) - LISTED} more" if len(names) > LISTED else "")
+
+
+def samples(run: OpenedRun, data: Dataset, plan: Plan) -> tuple[Split, str]:
+    """The samples asked about, labelled with the run's class numbers, and the name of what they are."""
+    used = plan.split
+    if used == "test" and used not in data.splits:
+        used = "val" if "val" in data.splits else "all"
+    if used != "all" and used not in data.splits:
+        raise UserError(f"--split {used}: data={plan.choice} has no such split; it has {', '.join(data.splits)}, all")
+    parts = list(data.splits.values()) if used == "all" else [data.splits[used]]
+    if any(part.store is not parts[0].store for part in parts):
+        raise UserError(f"data={plan.choice} has sides of different kinds: choose --split {' or '.join(data.splits)}")
+    rows = torch.cat([part.rows for part in parts])
+    order = rows.argsort(stable=True)
+    ids = [name for part in parts for name in part.ids]
+    numbers = torch.tensor([run.classes.index(plan.renamed.get(name, name)) for name in data.classes])
+    labels = numbers[torch.cat([part.labels for part in parts])]
+    groups = torch.cat([part.groups for part in parts])
+    return Split(parts[0].store, rows[order], labels[order], [ids[i] for i in order.tolist()], groups[order]), used
+
+
+def told(run: OpenedRun, plan: Plan, samples: Split, logits: Tensor, used: str) -> dict[str, Any]:
+    """evaluation.json: what was compared with what, the drop with its interval, and what must be known about it."""
+    hits, n = int((logits.argmax(1) == samples.labels).sum()), len(samples)
+    low, high = stats.wilson(hits, n)
+    out: dict[str, Any] = {
+        "run": f"{run.path.resolve().parent.name}/{run.path.resolve().name}",
+        "trained_on": run.document["choices"]["data"],
+        "data": plan.choice,
+        "split": used,
+        "classes": plan.classes,
+        "renamed": plan.renamed,
+        "accuracy": {"k": hits, "n": n, "value": hits / n, "low": low, "high": high},
+        "warnings": _seen(run, plan, samples),
+    }
+    if not plan.own and (reference := _reference(run, plan.classes)):
+        gap = stats.newcombe(reference["k"], reference["n"], hits, n)
+        out |= {"reference": reference, "drop": {"value": gap.difference, "low": gap.low, "high": gap.high}}
+    return out
+
+
+def _reference(run: OpenedRun, classes: list[str]) -> dict[str, Any] | None:
+    """The run's own score on the same classes: test by the best weights, else val by the last ones."""
+    for split in ("test", "val"):
+        path = run.path / f"predictions_{split}.csv"
+        if path.is_file():
+            table = pd.read_csv(path, usecols=["label", "prediction"], dtype=str, keep_default_na=False)
+            table = table[table["label"].isin(classes)]
+            labels, said = table["label"].tolist(), table["prediction"].tolist()
+            right = [a for a, b in zip(labels, said, strict=True) if a == b]
+            if labels:
+                each = {name: [right.count(name), labels.count(name)] for name in dict.fromkeys(labels)}
+                return {"split": split, "k": len(right), "n": len(labels), "per_class": each}
+    return None
+
+
+def _seen(run: OpenedRun, plan: Plan, samples: Split) -> list[str]:
+    """Whether the network was trained on these samples, or on others of the same objects, by their names."""
+    path = run.path / "splits.csv"
+    if not path.is_file():
+        return ["The run kept no list of its samples: it may have been trained on some of these."] * plan.own
+    table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    trained = set(table.loc[table["split"] == "train", "id"])
+    n = len(samples)
+    if plan.own:
+        seen = sum(name in trained for name in samples.ids)
+        said = f"{seen} of these {n} samples are training samples of the run: the score says nothing about new ones."
+        return [said] * (seen > 0)
+    theirs, ours = plan.plain(), run.config["data"]
+    objects = {_object(name, ours) for name in trained}
+    same = sum(_object(name, theirs, plan.renamed) in objects for name in samples.ids)
+    return [
+        f"{same} of these {n} samples carry the name of an object that the run was trained on (the same object in "
+        "another picture, if the two data sets name their objects alike)."
+    ] * (same > 0)
+
+
+def _object(name: str, data: dict[str, Any], renamed: dict[str, str] | None = None) -> str:
+    """class/object of a sample's id, as the data set groups them."""
+    folders, stem = os.path.split(os.path.splitext(name)[0])
+    group = data.get("group_by") or (data.get("train") or {}).get("group_by") or ""
+    match = re.fullmatch(group, stem) if group else None
+    home = os.path.basename(folders)
+    return f"{(renamed or {}).get(home, home)}/{match[1] if match else stem}"
+
+
+def lines(told: dict[str, Any]) -> list[str]:
+    """The result in words."""
+    here, own, drop = told["accuracy"], told.get("reference"), told.get("drop")
+    out = [
+        f"{told['data']} ({told['split']}): accuracy {here['value']:.3f} "
+        f"(n = {here['n']}, 95% Wilson [{here['low']:.3f}, {here['high']:.3f}])"
+    ]
+    if own and drop:
+        out.append(
+            f"the run's own {own['split']}: {own['k'] / own['n']:.3f} (n = {own['n']}); drop {drop['value']:.3f}, "
+            f"95% Newcombe [{drop['low']:.3f}, {drop['high']:.3f}]"
+        )
+    return out + [f"warning: {line}" for line in told["warnings"]]
