@@ -51,6 +51,8 @@ def imports(path: Path) -> set[str]:
 
 
 def part(path: Path) -> str:
+    if path.name == "__main__.py":  # python -m sketchlab.data: a command, as run.py is
+        return "run"
     return path.relative_to(ROOT).parts[0].removesuffix(".py")
 
 
