@@ -33,7 +33,7 @@ TWINS: dict[str, list[str]] = {
     "resnet34": [*FRESH, "model.input.size_px=32"],
     "inception_v3": [*FRESH, "model.input.size_px=96"],
     "small_siamese": ["data.per_class=16"],
-    "small_dcgan": ["pipeline.epoch_images=1", "pipeline.eval_images=8", "model.widths=[8,8,4]", "model.z=8"],
+    "small_dcgan": ["pipeline.epoch_images=1", "pipeline.eval_images=8", "model.widths=[8,8,4]", "model.z=8", "model.pack=2"],
 }
 # Their twins still have ten million parameters and more, and share every line with a smaller one.
 SLOW = ("alexnet", "googlenet", "resnet18", "resnet34", "inception_v3")

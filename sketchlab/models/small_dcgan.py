@@ -2,6 +2,9 @@
 
 No norm after the generator's last layer, nor after the discriminator's first and last; tanh at the generator's end.
 Convolutions start from N(0, .02), norm weights from N(1, .02).
+
+Not in that paper: the discriminator judges packs of images, laid one on the other as channels (Lin, Khetan, Fanti, Oh
+2018, PacGAN). One at a time, the generator soon draws the same circle from any noise; alike images in a pack betray it.
 """
 
 from __future__ import annotations
@@ -22,11 +25,14 @@ class Config:
     input: Input
     z: int  # numbers of noise that an image is made from
     widths: list[int]  # channels of the generator's maps from 4 px on, each of twice the side; D mirrors them
+    pack: int  # images that the discriminator judges together; 1 = each alone, as in DCGAN
     leak: float  # slope of the discriminator's LeakyReLU below 0
 
     def __post_init__(self) -> None:
         if self.z < 1 or len(self.widths) < 2 or min(self.widths) < 1:
             raise UserError(f"model.z={self.z}, model.widths={self.widths}: expected z ≥ 1 and at least two widths")
+        if self.pack < 1:
+            raise UserError(f"model.pack={self.pack}: expected at least 1 image")
         if self.input.size_px != _START_PX * 2 ** len(self.widths):
             raise UserError(
                 f"model.input.size_px={self.input.size_px}: {len(self.widths)} model.widths make images of "
@@ -62,12 +68,16 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """(B, C, S, S) → (B,) logits, above 0 = real."""
+    """(B, C, S, S) → (B / pack,) logits, above 0 = real."""
 
     def __init__(self, config: Config) -> None:
         super().__init__()
+        self.pack = config.pack
         channels = config.widths[-1]
-        layers: list[nn.Module] = [nn.Conv2d(config.input.channels, channels, 4, 2, 1), nn.LeakyReLU(config.leak)]
+        layers: list[nn.Module] = [
+            nn.Conv2d(config.pack * config.input.channels, channels, 4, 2, 1),
+            nn.LeakyReLU(config.leak),
+        ]
         for width in config.widths[-2::-1]:
             # always the batch's own statistics: running ones would mix real and fake, and move in the generator's step
             norm = nn.BatchNorm2d(width, track_running_stats=False)
@@ -76,7 +86,8 @@ class Discriminator(nn.Module):
         self.layers = nn.Sequential(*layers, nn.Conv2d(channels, 1, _START_PX))
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.layers(images).flatten()
+        packs = images.reshape(len(images) // self.pack, -1, *images.shape[2:])  # (B / pack, pack · C, S, S)
+        return self.layers(packs).flatten()
 
 
 def start(module: nn.Module) -> None:
@@ -91,6 +102,6 @@ def start(module: nn.Module) -> None:
 
 
 def build(config: Config, n_classes: int) -> nn.ModuleDict:
-    """{"G": (B, z) → (B, C, S, S), "D": (B, C, S, S) → (B,) logits}; classes play no part."""
+    """{"G": (B, z) → (B, C, S, S), "D": (B, C, S, S) → (B / pack,) logits}; classes play no part."""
     nets = nn.ModuleDict({"G": Generator(config), "D": Discriminator(config)})
     return nets.apply(start)

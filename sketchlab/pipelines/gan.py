@@ -80,7 +80,12 @@ class Gan:
             )
         self.config, self.data, self.loop, self.runtime, self.seed = config, data, loop, runtime, seed
         self.G, self.D = (runtime.place(nets[name]) for name in ("G", "D"))
-        self.z = int(self.G.z)  # type: ignore[arg-type]
+        self.z, pack = int(self.G.z), int(self.D.pack)  # type: ignore[arg-type]
+        if loop.batch_size % (runtime.ranks * pack):
+            raise UserError(
+                f"loop.batch_size={loop.batch_size}: the discriminator judges packs of model.pack={pack} on each of "
+                f"runtime.ranks={runtime.ranks}; choose a multiple of {runtime.ranks * pack}"
+            )
         self.generate, self.judge = runtime.forward(self.G), runtime.forward(self.D)
         self.opt_G, self.opt_D = (optim.make(list(net.parameters()), loop) for net in (self.G, self.D))
         self.steps = Steps()
@@ -91,11 +96,9 @@ class Gan:
         self.splits = tuple(name for name in ("val", "test") if name in data.splits)
         self.monitor = "-val/kid" if "val" in self.splits else ""
         self.real: dict[str, Tensor] = {}  # split → (n, C, S, S) in [0, 1], what the generated images are held against
-        example = self._images(self.train.gather(torch.zeros(1, dtype=torch.int64)), None)
-        self.networks = {
-            "G": (self.G, (torch.zeros(1, self.z, device=runtime.device),)),
-            "D": (self.D, (example,)),
-        }
+        example = self._images(self.train.gather(torch.zeros(pack, dtype=torch.int64)), None)
+        no_noise = torch.zeros(1, self.z, device=runtime.device)
+        self.networks = {"G": (self.G, (no_noise,)), "D": (self.D, (example,))}
 
     # --- batches
 
@@ -125,14 +128,14 @@ class Gan:
             fake = self.generate(z)  # (B, C, S, S)
 
         with torch.set_grad_enabled(d_learns), self.runtime.autocast():
-            on_real, on_fake = self.judge(real).float(), self.judge(fake.detach()).float()  # (B,) logits
+            on_real, on_fake = self.judge(real).float(), self.judge(fake.detach()).float()  # (B / pack,) logits
         loss_d = against(on_real, self.config.real_label) + against(on_fake, 0.0)
         if d_learns:
             loss_d.backward()
             optim.update(self.opt_D, self.runtime, self.loop, epoch, self.config.lr_d)
 
         with torch.set_grad_enabled(g_learns), self.runtime.autocast():
-            fooled = self.judge(fake).float()  # (B,) logits of the discriminator as it is now
+            fooled = self.judge(fake).float()  # (B / pack,) logits of the discriminator as it is now
         loss_g = against(fooled, 1.0)
         if g_learns:
             loss_g.backward(inputs=list(self.G.parameters()))  # no gradient reaches the discriminator's parameters
@@ -159,11 +162,9 @@ class Gan:
 
     def _pixels(self, images: Tensor) -> Tensor:
         """The networks' values → [0, 1]."""
-        mean, std = (torch.tensor(v, device=images.device)[:, None, None] for v in self._input_scale())
+        scale = self.data.prepare.input
+        mean, std = (torch.tensor(v, device=images.device)[:, None, None] for v in (scale.mean, scale.std))
         return (images * std + mean).clamp(0, 1)
-
-    def _input_scale(self) -> tuple[list[float], list[float]]:
-        return self.data.prepare.input.mean, self.data.prepare.input.std
 
     def _real(self, split: str) -> Tensor:
         """(n, C, S, S) in [0, 1]: all images of a split, or eval_images of them drawn by key; kept."""
@@ -193,13 +194,8 @@ class Gan:
     def _kid(self, real: Tensor, fake: Tensor, split: str) -> tuple[dict[str, float], dict[str, Any]]:
         """Scores, and what they were measured on; no scores of fewer than two images."""
         subset, subsets = min(self.config.kid_subset_size, len(real), len(fake)), self.config.kid_subsets
-        on = {
-            "features": self.config.features,
-            "subset": subset,
-            "subsets": subsets,
-            "n_real": len(real),
-            "n_fake": len(fake),
-        }
+        on: dict[str, Any] = {"features": self.config.features, "subset": subset, "subsets": subsets}
+        on |= {"n_real": len(real), "n_fake": len(fake)}
         if subset < 2:
             return {}, on
         features = [metrics.random_features(images, _FEATURES_KEY) for images in (real, fake)]
@@ -246,5 +242,5 @@ def sheet(images: Tensor) -> Tensor:
 
 
 def build(config: Config, nets: nn.ModuleDict, data: Any, loop: Loop, runtime: Runtime, seed: int) -> Gan:
-    """nets: {"G": (B, z) → (B, C, S, S), with its z as an attribute, "D": (B, C, S, S) → (B,) logits}."""
+    """nets: {"G": (B, z) → (B, C, S, S), "D": (B, C, S, S) → (B / pack,) logits}, with z and pack as attributes."""
     return Gan(config, nets, data, loop, runtime, seed)

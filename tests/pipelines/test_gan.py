@@ -179,6 +179,14 @@ def test_start_of_the_layers():
     assert not isinstance(a_task.D.layers[1], torch.nn.BatchNorm2d)  # none after the first layer
 
 
+def test_discriminator_sees_a_pack_as_channels():
+    D = task("model.pack=2", "model.widths=[8,4,4]").D.eval()
+    images = torch.randn(4, 1, 32, 32)
+    expected = D.layers(torch.stack([torch.cat([images[0], images[1]]), torch.cat([images[2], images[3]])])).flatten()
+    assert D(images).shape == (2,)
+    torch.testing.assert_close(D(images.contiguous(memory_format=torch.channels_last)), expected)
+
+
 @pytest.mark.parametrize(
     "words, said",
     [
@@ -190,6 +198,8 @@ def test_start_of_the_layers():
         (["loop.accumulate=2"], "loop.accumulate"),
         (["model.input.size_px=64"], "model.input.size_px"),
         (["model.input.mean=[0.0]"], "model.input.mean"),
+        (["model.pack=0"], "model.pack"),
+        (["model.pack=3"], "choose a multiple of 3"),
     ],
 )
 def test_mistakes_in_one_line(words, said):
