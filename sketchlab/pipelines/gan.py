@@ -167,12 +167,11 @@ class Gan:
         return (images * std + mean).clamp(0, 1)
 
     def _real(self, split: str) -> Tensor:
-        """(n, C, S, S) in [0, 1]: all images of a split, or eval_images of them drawn by key; kept."""
+        """(n, C, S, S) in [0, 1]: a split, or eval_images of it, in keyed order so that pairs mix classes; kept."""
         if split not in self.real:
             samples = self.data.splits[split]
             n = min(len(samples), self.config.eval_images)
-            chosen = rng.generator("gan real", split).choice(len(samples), n, replace=False)
-            places = torch.from_numpy(chosen).sort().values
+            places = torch.from_numpy(rng.generator("gan real", split).choice(len(samples), n, replace=False))
             parts = [self._pixels(self._images(samples.gather(p), None)).cpu() for p in places.split(256)]
             self.real[split] = torch.cat(parts)
         return self.real[split]
