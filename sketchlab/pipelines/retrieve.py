@@ -1,0 +1,189 @@
+"""Retrieval: sketches and photos in one space, where what belongs together is close (document 001)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sketchlab import rng
+from sketchlab.engine import optim
+from sketchlab.engine.loop import Config as Loop
+from sketchlab.engine.runtime import Runtime
+from sketchlab.engine.task import trainable
+from sketchlab.errors import UserError
+from sketchlab.metrics import retrieval as metrics
+from sketchlab.pipelines import losses
+from sketchlab.pipelines import retrieval_answers as found
+from sketchlab.pipelines.pair_maker import MATCHES, PairMaker
+from sketchlab.pipelines.retrieval_sheet import best_and_worst, sheet
+from sketchlab.stages import Trained, set_train
+
+# What is trained for is what the best epoch is chosen by. class_mAP looks at the whole ranking of every query, so it
+# moves less by chance than a recall; of the recalls by instance, @10 moves least.
+MONITORS = {"class": "class_mAP", "instance": "recall@10"}
+RANK_BY = {"class": ("class_mAP",), "instance": ("recall@1", "recall@5", "recall@10", "class_mAP")}
+
+
+@dataclass(frozen=True)
+class Config:
+    match: str  # class: a photo matches when it is of the sketch's class (document 001); instance: of the very object
+    match_share: float  # share of training pairs that match; document 001: about half
+    hard_share: float  # match=instance: share of the pairs that do not match whose photo is of the sketch's class
+    margin: float  # pairs that do not match are pushed apart up to this distance
+    eval_batch: int  # samples per forward pass where nothing is learnt
+    sheet_rows: int  # best, and as many worst, queries on the sheet; 0 = no sheet
+
+    def __post_init__(self) -> None:
+        if self.match not in MATCHES:
+            raise UserError(f"pipeline.match={self.match}: expected {' or '.join(MATCHES)}")
+        if not 0 < self.match_share < 1:
+            raise UserError(f"pipeline.match_share={self.match_share}: expected a share above 0 and below 1")
+        if not 0 <= self.hard_share <= 1 or (self.hard_share and self.match == "class"):
+            raise UserError(f"pipeline.hard_share={self.hard_share}: expected a share; 0 with pipeline.match=class")
+        if not self.margin > 0 or self.eval_batch < 1 or self.sheet_rows < 0:
+            raise UserError(
+                f"pipeline.margin={self.margin}, eval_batch={self.eval_batch}, sheet_rows={self.sheet_rows}: "
+                "expected a margin above 0, at least 1 and at least 0"
+            )
+
+
+class Retrieve:
+    """The task: parts net and optimizer, splits of sketches with their photos.
+
+    net: (B, C, S, S) → (B, D), for both domains; or an nn.ModuleDict of two such networks, `sketch` and `photo`.
+    """
+
+    weights = ("net",)
+
+    def __init__(self, config: Config, net: nn.Module, data: Any, loop: Loop, runtime: Runtime, seed: int) -> None:
+        self.config, self.loop, self.runtime, self.data, self.seed = config, loop, runtime, data, seed
+        if data.prepare.active and data.views:
+            raise UserError(
+                f"data.augment.views={data.views}: retrieval makes new pairs every epoch and keeps no features of "
+                "frozen layers; set data.augment.views=0"
+            )
+        self.net = runtime.place(net)
+        self.train, self.n_train, self.views = data.splits["train"], len(data.splits["train"]), 0
+        self.splits = tuple(name for name in ("val", "test") if name in data.splits)
+        self.monitor = f"+val/{MONITORS[config.match]}" if "val" in self.splits else ""
+        for name in self.splits:
+            found.check_gallery(data.splits[name], name)
+        self.makers = {name: self._maker(name) for name in ("train", *self.splits)}
+        self.optimizer = optim.make(trainable(net), loop)
+        self.parts = {"net": Trained(net), "optimizer": self.optimizer}
+        towers = dict(net.items()) if isinstance(net, nn.ModuleDict) else {"net": net}
+        example = runtime.layout(self._images(self.train.sketch.gather(torch.zeros(1, dtype=torch.int64)), None))
+        self.networks = {name: (tower, (example,)) for name, tower in towers.items()}
+        self.forwards = {name: runtime.forward(tower) for name, tower in towers.items()}
+
+    def _maker(self, split: str) -> PairMaker:
+        pair = self.data.splits[split]
+        return PairMaker(pair.sketch, pair.photo, self.config.match, self.config.hard_share, self.data.classes, split)
+
+    # --- batches
+
+    def draw(self, places: Tensor, keys: Tensor) -> dict[str, Tensor]:
+        """Each sketch with a photo; other (B,) bool: the two do not match."""
+        photos, other = self.makers["train"].draw(places, keys, self.config.match_share)
+        sketch, photo = self.train.sketch.gather(places), self.train.photo.gather(photos)
+        return {"sketch": sketch, "photo": photo, "other": other, "keys": keys}
+
+    def _images(self, raw: Tensor, keys: Tensor | None) -> Tensor:
+        """Raw samples → what the network takes, on the device."""
+        keys = keys if keys is None else self.runtime.to_device(keys)
+        return self.runtime.layout(self.data.prepare(self.runtime.to_device(raw), keys))
+
+    def _embed(self, sketch: Tensor, photo: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, C, S, S) twice → (B, D) float32 twice. Shared weights see both domains as one batch, so that batch norm
+        does in training what it does afterwards: one set of statistics for sketches and photos alike."""
+        with self.runtime.autocast():
+            if "net" in self.forwards:
+                both = self.forwards["net"](torch.cat([sketch, photo])).float()
+                return both[: len(sketch)], both[len(sketch) :]
+            return self.forwards["sketch"](sketch).float(), self.forwards["photo"](photo).float()
+
+    # --- the step
+
+    def train_step(self, batch: dict[str, Tensor], epoch: float) -> dict[str, Tensor]:
+        """Returns loss, and the mean distance of matching and of other pairs (0 where a batch has none)."""
+        set_train(self.net)
+        loss_sum, seen = torch.zeros((), device=self.runtime.device), []
+        parts = self.loop.accumulate
+        for part in range(parts):
+            sketch, photo, other, keys = (batch[k][part::parts] for k in ("sketch", "photo", "other", "keys"))
+            photo_keys = rng.fold_each(rng.fold("photo"), keys)
+            first, second = self._embed(self._images(sketch, keys), self._images(photo, photo_keys))
+            distances, other = losses.distance(first, second), self.runtime.to_device(other)
+            loss = losses.contrastive(distances, other, self.config.margin).mean() / parts
+            loss.backward()
+            loss_sum += loss.detach()
+            seen.append((distances.detach(), other))
+        optim.update(self.optimizer, self.runtime, self.loop, epoch)
+        distances, other = (torch.cat(values) for values in zip(*seen, strict=True))
+        return {
+            "loss": loss_sum,
+            "distance_match": (distances * ~other).sum() / (~other).sum().clamp(min=1),
+            "distance_other": (distances * other).sum() / other.sum().clamp(min=1),
+        }
+
+    # --- scores
+
+    @torch.no_grad()
+    def embeddings(self, split: str) -> tuple[Tensor, Tensor]:
+        """Sketches (n, D) and photos (G, D) on the CPU, every sample exactly once, in order, on every rank."""
+        self.runtime.same_buffers(self.net)
+        self.net.eval()
+        out = []
+        for domain in ("sketch", "photo"):
+            samples = getattr(self.data.splits[split], domain)
+            forward, parts = self.forwards.get("net") or self.forwards[domain], []
+            for places in self.runtime.shard(len(samples)).split(self.config.eval_batch):
+                with self.runtime.autocast():
+                    parts.append(forward(self._images(samples.gather(places), None)).float().cpu())
+            embedded = torch.cat(parts)
+            out.append(self.runtime.gather({"embedded": embedded}, len(samples))["embedded"])
+        return out[0], out[1]
+
+    def _pair_distances(self, split: str, sketches: Tensor, photos: Tensor) -> tuple[Tensor, Tensor]:
+        """(n,) distances of every sketch to a matching and to another photo, the same ones at every evaluation."""
+        places = torch.arange(len(sketches))
+        which, hard = rng.uniform(rng.fold_each(rng.fold(self.seed, "pairs", split), places), 2).double().unbind(1)
+        maker = self.makers[split]
+        chosen = maker.matching(places, which), maker.others(places, which, hard)
+        match, other = (losses.distance(sketches, photos[at]) for at in chosen)
+        return match, other
+
+    def evaluate(self, split: str) -> dict[str, Any]:
+        """Scores of a search (metrics/retrieval.py): gallery = the split's photos, queries = its sketches.
+
+        loss, distance_match and distance_other are over one matching and one other photo a sketch; roc_area and
+        pair_accuracy are of the same pairs, at the threshold that is best on val: val's own is optimistic, and without
+        val there is none.
+        """
+        pair, (sketches, photos) = self.data.splits[split], self.embeddings(split)
+        match, other = self._pair_distances(split, sketches, photos)
+        on_val = (match, other) if split == "val" else None
+        if split != "val" and "val" in self.splits:
+            on_val = self._pair_distances("val", *self.embeddings("val"))
+        scores = found.search(sketches, photos, pair)
+        scores |= found.pairs(match, other, found.best_threshold(*on_val) if on_val else None)
+        is_other = torch.arange(2 * len(match)) >= len(match)
+        loss = losses.contrastive(torch.cat([match, other]), is_other, self.config.margin).mean()
+        distances, matches = metrics.nearest(sketches, photos, found.SHOWN)
+        out = found.answers(scores) | {
+            "loss": loss.item(),
+            "distance_match": match.mean().item(),
+            "distance_other": other.mean().item(),
+            "predictions": found.match_table(pair, self.data.classes, distances, matches),
+        }
+        rank_by = torch.stack([scores[name].per_query for name in RANK_BY[self.config.match]]).sum(0)
+        places = best_and_worst(rank_by, pair.sketch.labels, self.config.sheet_rows)
+        picture = sheet(pair, places, matches[places], len(places) // 2) if len(places) else None
+        return out if picture is None else {**out, "retrieval_sheet": picture}
+
+
+def build(config: Config, net: nn.Module, data: Any, loop: Loop, runtime: Runtime, seed: int) -> Retrieve:
+    return Retrieve(config, net, data, loop, runtime, seed)
