@@ -8,7 +8,6 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from sketchlab import rng
 from sketchlab.engine import optim
@@ -18,6 +17,7 @@ from sketchlab.engine.task import trainable
 from sketchlab.errors import UserError
 from sketchlab.pipelines import gradcam
 from sketchlab.pipelines.answers import answers
+from sketchlab.pipelines.features import Features
 from sketchlab.stages import Trained, frozen_prefix, set_train
 
 
@@ -61,11 +61,11 @@ class Classify:
         finite = not data.prepare.active or data.views > 0
         self.cached = config.cache and finite and len(prefix) > 0
         self.prefix, self.rest = (prefix, rest) if self.cached else (nn.Sequential(), net)
-        self.features: dict[str, Tensor] = {}  # split → (views · n, …) what the prefix gives, view after view
+        self.features = Features(self.prefix, data, self._images, runtime)
         self.answered: dict[str, Tensor] = {}  # split → the logits of its last evaluation
         self.forward = runtime.forward(self.rest)
         if self.cached:
-            self._features("train")  # here, not in the loader's threads
+            self._features("train", torch.zeros(1, dtype=torch.int64))  # here, not in the loader's threads
 
     def _class_weights(self) -> Tensor | None:
         if self.config.class_weights == "none":
@@ -78,8 +78,7 @@ class Classify:
     def draw(self, places: Tensor, keys: Tensor) -> dict[str, Tensor]:
         labels = self.train.labels[places]
         if self.cached:
-            features = self.features["train"]
-            return {"inputs": features[self._rows(places, keys).to(features.device)], "labels": labels}
+            return {"inputs": self._features("train", self._rows(places, keys)), "labels": labels}
         return {"inputs": self.train.gather(places), "labels": labels, "keys": keys}
 
     def _rows(self, places: Tensor, keys: Tensor) -> Tensor:
@@ -97,24 +96,14 @@ class Classify:
         keys = keys if keys is None else self.runtime.to_device(keys)
         return self.runtime.layout(self.data.prepare(self.runtime.to_device(raw), keys))
 
-    def _features(self, split: str) -> Tensor:
-        """What the frozen prefix gives for every sample (and view, in training), computed once."""
-        if split not in self.features:
-            samples, out = self.data.splits[split], []
-            views = self.views if split == "train" and self.data.prepare.active else 1
-            chunks = torch.arange(views * len(samples)).split(self.config.eval_batch)
-            quiet = self.runtime.rank > 0 or len(chunks) < 4
-            for rows in tqdm(chunks, desc=f"frozen layers, {split}", unit="batch", leave=False, disable=quiet):
-                places = rows % len(samples)
-                keys = None
-                if split == "train" and self.data.prepare.active:
-                    keys = torch.cat(
-                        [self._keys(int(r) // len(samples), p[None]) for r, p in zip(rows, places, strict=True)]
-                    )
-                with torch.no_grad(), self.runtime.autocast():
-                    out.append(self.prefix.eval()(self._images(samples.gather(places), keys)).float())
-            self.features[split] = torch.cat(out)
-        return self.features[split]
+    def _features(self, split: str, places: Tensor) -> Tensor:
+        """(B,) places → what the frozen prefix gives; in training places of later views follow those of the first."""
+        if split == "train" and self.data.prepare.active:
+            every = torch.arange(self.n_train)
+            return self.features.views(
+                split, places, lambda: torch.cat([self._keys(view, every) for view in range(self.views)])
+            )
+        return self.features.plain(split, places)
 
     # --- the step
 
@@ -150,7 +139,7 @@ class Classify:
         out = [torch.empty(0, len(self.data.classes))]
         for places in self.runtime.shard(len(samples)).split(self.config.eval_batch):
             if self.cached and (split != "train" or not self.data.prepare.active):
-                inputs = self._features(split)[places.to(self.runtime.device)]
+                inputs = self._features(split, places)
             else:
                 inputs = self.prefix.eval()(self._images(samples.gather(places), None))
             with self.runtime.autocast():
