@@ -177,7 +177,8 @@ class Gan:
         return self.real[split]
 
     def evaluate(self, split: str) -> dict[str, Any]:
-        """kid ± kid_std (over its draws), ms_ssim_fake and ms_ssim_real (between pairs of each), a sheet of samples.
+        """kid ± kid_std (over its draws: too small where a draw takes every real image), ms_ssim_fake and ms_ssim_real
+        (between pairs of each), a sheet of samples.
 
         What they were measured in and on stands beside them, in quality_<split>.json: KID means nothing without its
         features, MS-SSIM without its scales (the size allows two at 32 px). A score that cannot be had, because a split
