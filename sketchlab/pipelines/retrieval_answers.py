@@ -28,8 +28,8 @@ def check_gallery(split: Any, name: str) -> None:
     lost = (~torch.isin(split.sketch.groups, split.photo.groups)).nonzero()[:, 0]
     if len(lost):
         raise UserError(
-            f"split {name}: {len(lost)} of {len(split.sketch.ids)} sketches have no photo of the object they show, first "
-            f"{split.sketch.ids[int(lost[0])]}; add the photos or take the sketches out"
+            f"split {name}: {len(lost)} of {len(split.sketch.ids)} sketches have no photo of the object they show, "
+            f"first {split.sketch.ids[int(lost[0])]}; add the photos or take the sketches out"
         )
 
 

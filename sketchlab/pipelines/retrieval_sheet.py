@@ -10,7 +10,7 @@ from torch import Tensor
 
 RIGHT, WRONG = (0, 158, 115), (150, 150, 150)  # Okabe and Ito's green; the thickness says it without colour
 THICK_PX, THIN_PX, GAP_PX = 5, 1, 3
-MOST_PX = 96  # side of a photo on the sheet; larger ones are brought down
+LEAST_PX, MOST_PX = 64, 96  # side of a photo on the sheet; smaller and larger ones are resized for it
 
 
 def sheet(split: Any, queries: Tensor, matches: Tensor, n_best: int) -> Tensor | None:
@@ -23,7 +23,7 @@ def sheet(split: Any, queries: Tensor, matches: Tensor, n_best: int) -> Tensor |
     sketches, photos = split.sketch.gather(queries).cpu(), split.photo.gather(matches.reshape(-1)).cpu()
     if any(raw.ndim != 4 or raw.dtype != torch.uint8 or raw.shape[1] not in (1, 3) for raw in (sketches, photos)):
         return None
-    side = min(MOST_PX, photos.shape[-1])
+    side = min(max(photos.shape[-1], LEAST_PX), MOST_PX)
     sketches, photos = _framed(_resized(sketches, side), THIN_PX, (0, 0, 0)), _resized(photos, side)
     right = (split.photo.labels[matches] == split.sketch.labels[queries, None]).reshape(-1, 1, 1, 1)
     own = (split.photo.groups[matches] == split.sketch.groups[queries, None]).reshape(-1, 1, 1, 1) & right
@@ -63,8 +63,8 @@ def _resized(raw: Tensor, side: int) -> Tensor:
     images = raw.expand(-1, 3, -1, -1)
     if images.shape[-2:] == (side, side):
         return images
-    smaller = F.interpolate(images.float(), (side, side), mode="bilinear", antialias=True)
-    return smaller.round().clamp(0, 255).to(torch.uint8)
+    resized = F.interpolate(images.float(), (side, side), mode="bilinear", antialias=True)
+    return resized.round().clamp(0, 255).to(torch.uint8)
 
 
 def _framed(images: Tensor, width_px: int, colour: tuple[int, int, int]) -> Tensor:

@@ -15,6 +15,10 @@ from sketchlab.report.scores import text
 
 SHOWN = 24  # mistakes shown before the reader asks for more
 EPOCHS = 6  # sheets of a series of samples
+HOW_TO_READ_MATCHES = (
+    "each row is a sketch and its ten nearest photos, the nearest first. A thick green frame: of the sketch's class; "
+    "with a green square in the corner: the very object that was drawn. Above the bar the best queries, below the worst"
+)
 
 
 def sections(run: Run, drawn: list[Plot]) -> list[tuple[str, str]]:
@@ -188,9 +192,10 @@ def samples(run: Run) -> str:
 
 
 def _title(stem: str) -> str:
-    """val_samples_7 → val samples, epoch 7; val_retrieval → val retrieval."""
+    """val_samples_7 → val samples, epoch 7; val_retrieval → val retrieval, and how to read it."""
     name, _, last = stem.rpartition("_")
-    return f"{name}, epoch {int(last)}".replace("_", " ") if last.isdigit() else stem.replace("_", " ")
+    said = f"{name}, epoch {int(last)}".replace("_", " ") if last.isdigit() else stem.replace("_", " ")
+    return f"{said}: {HOW_TO_READ_MATCHES}" if last == "retrieval" else said
 
 
 def queries(run: Run) -> str:
