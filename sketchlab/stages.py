@@ -75,6 +75,8 @@ def _is_constant(stage: nn.Module) -> bool:
     if any(p.requires_grad for p in stage.parameters()):
         return False
     for module in stage.modules():
+        if getattr(module, "draws", False):  # our own stages that are random in training
+            return False
         if isinstance(module, _DropoutNd) and module.p > 0:
             return False
         if isinstance(module, nn.RReLU) or (hasattr(module, "p") and type(module).__name__ == "StochasticDepth"):

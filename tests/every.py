@@ -25,7 +25,7 @@ FRESH = ["model.weights=none", "model.tune=scratch"]
 TWINS: dict[str, list[str]] = {
     "vgg16": [*FRESH, "model.width=0.05", "model.input.size_px=32", "model.head=pool"],
     "vgg16_sketchanet": [*FRESH, "model.width=0.05", "model.input.size_px=32", "model.head=pool"],
-    "sketchanet": ["model.width=0.05", "model.input.size_px=81"],
+    "sketchanet": ["model.width=0.05", "model.input.size_px=88", "model.scale_px=64", "model.crop_px=81"],
     "mobilenet_v2": [*FRESH, "model.input.size_px=32"],
     "alexnet": [*FRESH, "model.input.size_px=64", "model.head=pool"],
     "googlenet": [*FRESH, "model.input.size_px=64"],

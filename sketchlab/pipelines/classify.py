@@ -18,7 +18,7 @@ from sketchlab.errors import UserError
 from sketchlab.pipelines import gradcam
 from sketchlab.pipelines.answers import answers
 from sketchlab.pipelines.features import Features
-from sketchlab.stages import Trained, frozen_prefix, set_train
+from sketchlab.stages import Trained, flatten, frozen_prefix, set_train
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,8 @@ class Classify:
     def __init__(self, config: Config, net: nn.Module, data: Any, loop: Loop, runtime: Runtime, seed: int) -> None:
         self.config, self.loop, self.runtime, self.data, self.seed = config, loop, runtime, data, seed
         self.net = runtime.place(net)
+        crops = max(getattr(stage, "n_crops", 1) for stage in flatten(net))  # one sample may be looked at ten times
+        self.eval_batch = max(1, config.eval_batch // crops)
         self.train = data.splits["train"]
         self.n_train, self.views = len(self.train), data.views
         self.splits = tuple(name for name in ("val", "test") if name in data.splits)
@@ -137,7 +139,7 @@ class Classify:
         self.runtime.same_buffers(self.net)
         self.net.eval()
         out = [torch.empty(0, len(self.data.classes))]
-        for places in self.runtime.shard(len(samples)).split(self.config.eval_batch):
+        for places in self.runtime.shard(len(samples)).split(self.eval_batch):
             if self.cached and (split != "train" or not self.data.prepare.active):
                 inputs = self._features(split, places)
             else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sketchlab import rng
@@ -38,6 +39,8 @@ def last_map(net: nn.Module, images: Tensor) -> nn.Module | None:
 def heat(net: nn.Module, layer: nn.Module, images: Tensor, classes: Tensor) -> Tensor:
     """(B, C, S, S) images, (B,) classes → (B, h, w) in [0, 1]: what in the map of `layer` spoke for the class.
 
+    A network that looks at crops of its images (a stage with `windows`) gives (B, S, S).
+
     Weights of the channels are the means of the logit's gradient; negative sums are cut; each image's largest value
     is 1, unless nothing spoke for the class, which is all 0. Parameters and their gradients are left as they were.
     """
@@ -55,8 +58,23 @@ def heat(net: nn.Module, layer: nn.Module, images: Tensor, classes: Tensor) -> T
             (gradient,) = torch.autograd.grad(score, kept[-1])
     finally:
         handle.remove()
-    found = (gradient.mean((2, 3), keepdim=True) * kept[-1].detach()).sum(1).relu()  # (B, h, w)
+    found = (gradient.mean((2, 3), keepdim=True) * kept[-1].detach()).sum(1)  # (B, h, w), or of every crop
+    crops = next((stage for stage in flatten(net) if hasattr(stage, "windows")), None)
+    found = (_in_place(found, crops, images.shape[-1]) if crops else found).relu()
     return found / found.amax((1, 2), keepdim=True).clamp(min=torch.finfo(found.dtype).tiny)
+
+
+def _in_place(found: Tensor, crops: Any, size_px: int) -> Tensor:
+    """(n·B, h, w) heat of the crops a network looks at → (B, S, S), the mean over those that show a place."""
+    windows, c = crops.windows(size_px), crops.crop_px
+    heat = found.new_zeros(len(found) // len(windows), size_px, size_px)
+    times = found.new_zeros(size_px, size_px)
+    for i, (top, left, mirrored) in enumerate(windows):
+        part = found[i :: len(windows)]
+        part = F.interpolate((part.flip(-1) if mirrored else part)[:, None].float(), size=(c, c), mode="bilinear")[:, 0]
+        heat[:, top : top + c, left : left + c] += part
+        times[top : top + c, left : left + c] += 1
+    return heat / times.clamp(min=1)
 
 
 def explained(
