@@ -256,6 +256,7 @@ def adopt_shorter(run: RunConfig, identity: dict[str, Any], folder: Any) -> None
     state = checkpoint.load(last)
     for name in ("metrics.jsonl", "timing.jsonl"):
         shutil.copy(source / name, folder.path / name)
+    shutil.copytree(source / "samples", folder.path / "samples", dirs_exist_ok=True)
     for name in ("best", "last"):
         if (source / "checkpoints" / f"{name}.pt").exists():
             folder.save(name, checkpoint.load(source / "checkpoints" / f"{name}.pt"))
