@@ -34,11 +34,25 @@ def _mix(x: int) -> int:
 
 def fold(*parts: int | str) -> int:
     """A 63-bit key from integers and strings; order matters, and fold(a, b, c) == fold(fold(a, b), c) does not hold."""
-    key = len(parts)
+    return _folded(len(parts), parts) >> 1
+
+
+def word(part: int | str) -> int:
+    """The 64 bits that a part enters fold with, signed: what to store so as to fold many strings at once later."""
+    number = part if isinstance(part, int) else int.from_bytes(hashlib.sha256(part.encode()).digest()[:8], "little")
+    return _signed(number & _M64)
+
+
+def _folded(n: int, parts: tuple[int | str, ...]) -> int:
+    key = n
     for part in parts:
-        word = part if isinstance(part, int) else int.from_bytes(hashlib.sha256(part.encode()).digest()[:8], "little")
-        key = _mix(((key ^ (word & _M64)) + GOLDEN) & _M64)
-    return key >> 1
+        key = _mix(((key ^ (word(part) & _M64)) + GOLDEN) & _M64)
+    return key
+
+
+def fold_words(words: Any, *parts: int | str) -> Any:
+    """(n,) int64 words → (n,) int64: fold(*parts, x) of every x whose word(x) is given."""
+    return (mix((words ^ _signed(_folded(len(parts) + 1, parts))) + _SG) >> 1) & (_M64 >> 1)
 
 
 def mix(x: Any) -> Any:

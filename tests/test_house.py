@@ -27,13 +27,14 @@ OURS = {  # package → what of sketchlab it may import, besides the leaves and 
     "report": set(),
 }
 HEAVY = {"torch", "torchvision", "hydra", "omegaconf", "sklearn", "matplotlib", "pandas", "PIL", "yaml", "safetensors"}
+HEAVY |= {"numba", "orjson"}
 THEIRS = {  # package → which of the heavy libraries it may import
     "errors": set(),
     "rng": {"torch"},
     "stats": set(),
     "inputs": set(),
     "engine": {"torch", "pandas", "PIL", "yaml"},
-    "data": {"torch", "torchvision", "PIL", "pandas", "yaml", "matplotlib"},
+    "data": {"torch", "torchvision", "PIL", "pandas", "yaml", "matplotlib", "numba", "orjson"},
     "models": {"torch", "torchvision", "safetensors", "yaml"},
     "metrics": {"torch"},
     "report": {"pandas", "matplotlib", "PIL", "yaml"},

@@ -49,3 +49,11 @@ def test_values_are_pinned():
     """A change here changes every run that was ever made."""
     assert rng.fold(0, "order", 1) == 6895287419481632641
     assert rng.permutation(np.arange(5), 5, rng.fold(0)).tolist() == [3, 4, 1, 0, 2]
+
+
+def test_many_strings_fold_as_one_does():
+    names = ["cat/1", "cat/2", "", "dog/é"]
+    words = np.array([rng.word(name) for name in names], dtype=np.int64)
+    for parts in [(0, "split"), (-3,), ()]:
+        assert rng.fold_words(words, *parts).tolist() == [rng.fold(*parts, name) for name in names]
+        assert rng.fold_words(torch.from_numpy(words), *parts).tolist() == rng.fold_words(words, *parts).tolist()
