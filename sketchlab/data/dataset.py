@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -20,8 +20,8 @@ class Store(Protocol):
     @property
     def nbytes(self) -> int: ...
 
-    def gather(self, rows: Tensor) -> Tensor:
-        """(B,) int64 rows → (B, …) raw batch on the store's device."""
+    def gather(self, rows: Tensor) -> Any:
+        """(B,) int64 rows → raw batch on the store's device: (B, C, H, W) uint8, or stroke_batch.Strokes."""
         ...
 
     def to(self, device: torch.device) -> Store: ...
@@ -56,15 +56,20 @@ class Split:
     store: Store
     rows: Tensor  # (n,) int64, places in the store
     labels: Tensor  # (n,) int64, class numbers
-    ids: list[str]  # (n,) stable names, "class/file" for files
+    ids: Sequence[str]  # (n,) stable names, "class/file" for files
     groups: Tensor  # (n,) int64, which object a sample shows: a sketch and its photo share one number
 
     def __len__(self) -> int:
         return len(self.rows)
 
-    def gather(self, places: Tensor) -> Tensor:
-        """(B,) places in this split → (B, …) raw batch."""
+    def gather(self, places: Tensor) -> Any:
+        """(B,) places in this split → raw batch: (B, C, H, W) uint8, or stroke_batch.Strokes."""
         return self.store.gather(self.rows[places])
+
+    def pictures(self, places: Tensor) -> Tensor:
+        """(B,) places in this split → (B, C, H, W) uint8 on the CPU, for people: strokes drawn, dark on white."""
+        raw = self.gather(places).cpu()
+        return raw if isinstance(raw, Tensor) else raw.pictures()
 
 
 @dataclass(frozen=True)
@@ -82,13 +87,13 @@ class Pairs:
 class Dataset:
     """A data set ready to train on.
 
-    prepare: (raw batch, keys (B,) int64 or None) → (B, C, S, S) float32 as the model's Input says; with keys it
-    augments, without it is the plain image.
+    prepare: (raw batch, keys (B,) int64 or None) → float32 as the model's Input says, images (B, C, S, S); with keys
+    it augments, without it is the plain image.
     """
 
     classes: list[str]
     splits: dict[str, Any]  # name → Split, or Pairs when the model takes pairs
-    prepare: Callable[[Tensor, Tensor | None], Tensor]
+    prepare: Callable[[Any, Tensor | None], Tensor]
     views: int  # augmentation repeats after this many epochs; 0 = endless
     fingerprint: str  # of the sources: what the id of a run covers
     notes: list[str] = field(default_factory=list)  # what a reader must know: files skipped, …

@@ -19,15 +19,16 @@ import torch
 from tqdm import tqdm
 
 from sketchlab import rng
-from sketchlab.data import augment, shape_hand, splits
-from sketchlab.data.dataset import Dataset, Images, Pairs, Split, fingerprint
+from sketchlab.data import augment, raster, shape_hand, splits, stroke_augment, stroke_batch
+from sketchlab.data.dataset import Dataset, Images, Pairs, Split, Store, fingerprint
 from sketchlab.data.shape_hand import Strokes
 from sketchlab.data.shape_photos import paint
 from sketchlab.data.shape_strokes import OBJECTS, parts_of
+from sketchlab.data.stroke_prepare import Prepare
 from sketchlab.errors import UserError
 from sketchlab.inputs import Input
 
-GIVES = ("images", "pairs")
+GIVES = ("images", "pairs", "frames", "points")
 CLASSES = tuple(OBJECTS)
 PICTURES = ("sketch", "photo")
 VERSION = "1"  # of the drawings: change it with anything that changes a drawing, and record the new figures above
@@ -43,7 +44,9 @@ class Config:
     sketches_per_photo: int  # differing sketches of each object, by different hands
     on_bad: str  # error or skip, as in every data set; nothing here can be bad
     splits: splits.Config  # by object: all sketches of one object and its photo stay together
-    augment: augment.Config  # acts on both domains of a pair
+    augment: augment.Config  # of images; acts on both domains of a pair
+    raster: raster.Config  # how strokes become frames
+    stroke_augment: stroke_augment.Config  # of frames and points
 
     def __post_init__(self) -> None:
         if self.root is not None:
@@ -100,7 +103,7 @@ def photo(name: str, number: int, size_px: int) -> np.ndarray:
     return paint(name, parts_of(name, rng.generator("shapes", VERSION, name, number), eye), size_px, eye)
 
 
-def _whole(store: Images, labels: np.ndarray, ids: list[str], groups: np.ndarray) -> Split:
+def _whole(store: Store, labels: np.ndarray, ids: list[str], groups: np.ndarray) -> Split:
     return Split(store, torch.arange(len(ids)), torch.from_numpy(labels), ids, torch.from_numpy(groups))
 
 
@@ -124,6 +127,15 @@ def _sketches(config: Config, input: Input) -> Split:
     return _whole(store, *_objects(config, repeats))
 
 
+def _strokes(config: Config) -> Split:
+    repeats, numbers = config.sketches_per_photo, list(range(config.per_class))
+    drawn: list[Strokes] = []
+    for name in tqdm(config.names, "drawing shapes", unit="class", delay=3):
+        by_repeat = [drawings(name, numbers, k) for k in range(repeats)]
+        drawn += [by_repeat[k][i] for i in numbers for k in range(repeats)]
+    return _whole(stroke_batch.memory(stroke_batch.of_drawings(drawn)), *_objects(config, repeats))
+
+
 def _photos(config: Config, input: Input) -> Split:
     size = input.size_px
     pixels = np.empty((len(config.names), config.per_class, 3, size, size), dtype=np.uint8)
@@ -135,35 +147,41 @@ def _photos(config: Config, input: Input) -> Split:
 
 def _part(whole: Split, places: np.ndarray) -> Split:
     at = torch.from_numpy(places)
-    ids = [whole.ids[i] for i in places]
+    ids = [whole.ids[i] for i in places.tolist()]
     return Split(whole.store, whole.rows[at], whole.labels[at], ids, whole.groups[at])
 
 
 def build(config: Config, input: Input) -> Dataset:
-    """Draw everything, in memory, one grey channel for sketches and three for photos.
+    """Draw everything, in memory: one grey channel for sketches, three for photos; strokes for frames and points.
 
     UserError: a kind or number of channels that shapes do not give; too few objects for the splits.
     """
     if input.kind not in GIVES:
         raise UserError(f"model.input.kind={input.kind}, but data=shapes gives {' or '.join(GIVES)}")
-    if input.channels not in (1, 3):
+    strokes = input.kind in ("frames", "points")
+    if strokes and config.picture == "photo":
+        raise UserError(f"data.picture=photo gives images; for {input.kind} take data.picture=sketch")
+    if not strokes and input.channels not in (1, 3):
         raise UserError(f"model.input.channels={input.channels}, but data=shapes gives 1 or 3")
     _, ids, _ = _objects(config, 1)
     labels = np.repeat(np.arange(len(config.names)), config.per_class)
     chosen = splits.split(config.splits, ids, labels, config.names)  # name → numbers of objects; before drawing any
     pairs = input.kind == "pairs"
-    wholes = [_sketches(config, input)] if pairs or config.picture == "sketch" else []
+    wholes = [_strokes(config)] if strokes else []
+    wholes += [_sketches(config, input)] if pairs or (config.picture == "sketch" and not strokes) else []
     wholes += [_photos(config, input)] if pairs or config.picture == "photo" else []
     parts: dict[str, Split | Pairs] = {}
     for name, objects in chosen.items():
         of = [_part(whole, np.flatnonzero(np.isin(whole.groups.numpy(), objects))) for whole in wholes]
         parts[name] = Pairs(*of) if pairs else of[0]
+    of_strokes = Prepare(input, config.raster, config.stroke_augment) if strokes else None
+    prepare = of_strokes or augment.Prepare(input, config.augment)
     drawn = (VERSION, tuple(config.names), config.per_class, config.picture, config.sketches_per_photo)
     return Dataset(
         classes=config.names,
         splits=parts,
-        prepare=augment.Prepare(input, config.augment),
-        views=config.augment.views,
+        prepare=prepare,
+        views=config.stroke_augment.views if strokes else config.augment.views,
         fingerprint=fingerprint("shapes", input.kind, *drawn),
         notes=["drawn by code (built-in shapes), not by people"],
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -82,16 +83,26 @@ def split(config: Config, ids: list[str], labels: np.ndarray, classes: list[str]
     out: dict[str, list[np.ndarray]] = {name: [] for name in NAMES}
     for number, name in enumerate(classes):
         members = np.flatnonzero(labels == number)
-        groups = np.unique(keys[members])  # ascending by hash: the shuffled order of the groups
-        if config.rule == "kfold":  # one circle for all folds: fold k starts k/folds of the way round
-            groups = np.roll(groups, -(len(groups) * config.fold // config.folds))
-        for key, stretch in _places(config, len(groups), name).items():
-            out[key].append(members[np.isin(keys[members], groups[stretch])])
+        for key, chosen in of_class(config, keys[members], name).items():
+            out[key].append(members[chosen])
     merged = {name: np.sort(np.concatenate(parts)) for name, parts in out.items() if parts}
     return {name: places for name, places in merged.items() if len(places)}
 
 
-def check_disjoint(splits: dict[str, list[str]], where: str) -> None:
+def of_class(config: Config, keys: np.ndarray, name: str) -> dict[str, np.ndarray]:
+    """Places of each split among the samples of one class, ascending.
+
+    keys: (n,) int64, rng.fold(config.seed, "split", id) of each sample's id, or of the group that must stay together.
+    """
+    groups, rank = np.unique(keys, return_inverse=True)  # ascending by hash: the shuffled order of the groups
+    n = len(groups)
+    if config.rule == "kfold":  # one circle for all folds: fold k starts k/folds of the way round
+        rank = (rank - n * config.fold // config.folds) % max(n, 1)
+    stretches = _places(config, n, name)
+    return {key: np.flatnonzero((rank >= s.start) & (rank < s.stop)) for key, s in stretches.items()}
+
+
+def check_disjoint(splits: Mapping[str, Sequence[str]], where: str) -> None:
     """Refuse splits that share a sample, naming the first ones."""
     names = list(splits)
     for i, a in enumerate(names):

@@ -62,7 +62,7 @@ def images(root: Path, names: Sequence[str], size_px: int, channels: int, resize
     folder = cache_dir() / "images" / key
     index = _read(folder)
     if index is None:
-        with _alone(folder.parent):
+        with alone(folder.parent):
             index = _read(folder)  # another process may have built it meanwhile
             if index is None:
                 _build(root, names, shape, resize, folder)
@@ -103,7 +103,7 @@ def _read(folder: Path) -> dict[str, Any] | None:
 
 
 @contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
+def alone(folder: Path) -> Iterator[None]:
     """One builder at a time on this machine, others wait; what a killed builder left behind is cleared away."""
     try:
         folder.mkdir(parents=True, exist_ok=True)

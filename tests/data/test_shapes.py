@@ -8,8 +8,8 @@ import pytest
 import torch
 import yaml
 
-from sketchlab import rng
-from sketchlab.data import augment, shape_hand, shapes, splits
+from sketchlab import inputs, rng
+from sketchlab.data import augment, raster, shape_hand, shapes, splits, stroke_augment, stroke_batch
 from sketchlab.data.shape_strokes import parts_of
 from sketchlab.errors import UserError
 from sketchlab.inputs import Input
@@ -23,11 +23,15 @@ def config(**values) -> shapes.Config:
     del given["defaults"], given["name"]
     given["splits"] = splits.Config(**yaml.safe_load((CONF / "splits" / "fraction.yaml").read_text()))
     given["augment"] = augment.Config(**yaml.safe_load((CONF / "augment" / "none.yaml").read_text()))
+    given["raster"] = raster.Config(**yaml.safe_load((CONF / "raster" / "frames.yaml").read_text()))
+    changes = yaml.safe_load((CONF / "stroke_augment" / "none.yaml").read_text())
+    given["stroke_augment"] = stroke_augment.Config(**changes)
     return shapes.Config(**{**given, "per_class": 10, "classes": ["circle", "house", "sun"], **values})
 
 
 def takes(kind: str = "images", size_px: int = 32, channels: int = 1, ink: str = "bright") -> Input:
-    return Input(kind, size_px, channels, ink, [0.0] * channels, [1.0] * channels)
+    n = 1 if kind in ("frames", "points") else channels
+    return Input(kind, size_px, channels, ink, [0.0] * n, [1.0] * n)
 
 
 def test_drawings_are_pinned():
@@ -196,9 +200,29 @@ def test_bad_requests():
         shapes.drawing("blob", 0)
     with pytest.raises(UserError, match="class 'circle' has 2 items: too few"):
         shapes.build(config(per_class=2), takes())
-    with pytest.raises(UserError, match="gives images or pairs"):
-        shapes.build(config(), takes("points"))
+    with pytest.raises(UserError, match="data.picture=photo gives images; for points take data.picture=sketch"):
+        shapes.build(config(picture="photo"), takes("points", channels=3))
     with pytest.raises(UserError, match="channels=6"):
         shapes.build(config(), takes(channels=6))
     with pytest.raises(UserError, match="official"):
         config(splits=dataclasses.replace(config().splits, rule="official"))
+
+
+def test_frames_and_points_are_of_the_same_drawings():
+    frames = shapes.build(config(sketches_per_photo=2), takes("frames", 64, 8))
+    points = shapes.build(config(sketches_per_photo=2), takes("points", 1, 5))
+    for name, split in frames.splits.items():
+        assert split.ids == points.splits[name].ids and len(split) == {"train": 48, "val": 6, "test": 6}[name]
+        at = torch.arange(len(split))
+        drawn, sequences = frames.prepare(split.gather(at), None), points.prepare(points.splits[name].gather(at), None)
+        assert drawn.shape == (len(split), 8, 64, 64) and drawn.dtype == torch.float32
+        for i, text in enumerate(split.ids):
+            shape, _, rest = text.partition("/")
+            number, _, sketch = rest.partition("-")
+            wanted = shapes.drawing(shape, int(number), int(sketch or 1) - 1)
+            assert stroke_batch.to_drawings(split.gather(torch.tensor([i]))) == [wanted]
+            n = sum(len(stroke[0]) for stroke in wanted)
+            assert inputs.lengths(sequences[i : i + 1]).tolist() == [n]
+            assert sequences[i, :, 1 + 2].sum() == len(wanted)
+            inked = (drawn[i] > 0).flatten(1).sum(1)
+            assert (inked[: len(wanted)] > 0).all() and not inked[len(wanted) :].any()

@@ -1,0 +1,122 @@
+"""Drawings kept as strokes: any folder of QuickDraw's ndjson files, one per word, or of class folders of SVG files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from sketchlab import rng
+from sketchlab.data import ndjson_files, raster, splits, store, stroke_augment, stroke_store, tree
+from sketchlab.data.dataset import Dataset, Split, fingerprint
+from sketchlab.data.stroke_prepare import KINDS, Prepare
+from sketchlab.data.stroke_store import Ids, Part, StrokeStore
+from sketchlab.errors import UserError
+from sketchlab.inputs import Input
+
+GIVES = KINDS
+FORMATS = ("ndjson", "svg")
+
+
+@dataclass(frozen=True)
+class Config:
+    root: str | None  # folder of data sets; null = $SKETCHLAB_DATA, else ./data
+    folder: str  # the files, below root (or absolute); "." = root itself
+    source: str  # its file in conf/data/source, which tells where to get it; "" = your own
+    format: str  # ndjson: <word>.ndjson or .ndjson.gz, simplified or raw; svg: <class>/*.svg as TU-Berlin's
+    classes: list[str] | None  # in this order; null = all found
+    per_class: int | None  # at most so many drawings of each class, chosen by a keyed hash; null = all
+    recognized_only: bool  # leave out what QuickDraw's own network did not recognise; unmarked drawings stay
+    on_bad: str  # broken lines: error stops with their list; skip leaves them out and says so
+    splits: splits.Config
+    raster: raster.Config  # how strokes become pictures
+    augment: stroke_augment.Config
+
+    def __post_init__(self) -> None:
+        if self.format not in FORMATS:
+            raise UserError(f"data.format={self.format}: expected {' or '.join(FORMATS)}")
+        if self.on_bad not in store.ON_BAD:
+            raise UserError(f"data.on_bad={self.on_bad}: expected error or skip")
+        if self.per_class is not None and self.per_class < 1:
+            raise UserError(f"data.per_class={self.per_class}: expected at least 1, or null for all")
+        if self.splits.rule == "official":
+            raise UserError("data.splits.rule=official: drawings have no official list; take fraction, count or kfold")
+
+
+def build(config: Config, input: Input) -> Dataset:
+    """Raises UserError for a folder that is missing or empty, unknown classes, broken lines, splits too large."""
+    prepare = Prepare(input, config.raster, config.augment)
+    where = tree.place(config.root, config.folder, config.source)
+    parts = stroke_store.open_parts(_files(where, config))
+    notes = _notes(parts, where, config)
+    drawings = StrokeStore(parts)
+    rows: dict[str, list[np.ndarray]] = {name: [] for name in splits.NAMES}
+    labels: dict[str, list[np.ndarray]] = {name: [] for name in splits.NAMES}
+    for number, part in enumerate(parts):
+        chosen = _chosen(part, config)
+        keys = rng.fold_words(part.words[chosen], config.splits.seed, "split")
+        for name, places in splits.of_class(config.splits, keys, part.name).items():
+            rows[name].append(drawings.starts[number] + chosen[places])
+            labels[name].append(np.full(len(places), number))
+    found = {name: _split(drawings, np.concatenate(of), labels[name]) for name, of in rows.items() if sum(map(len, of))}
+    if "train" not in found:
+        raise UserError(f"{where}: data.splits leaves nothing to train on")
+    return Dataset(
+        classes=[part.name for part in parts],
+        splits=dict(found),
+        prepare=prepare,
+        views=config.augment.views if prepare.active else 1,
+        fingerprint=fingerprint("strokes", [(part.name, part.index["fingerprint"]) for part in parts]),
+        notes=notes,
+    )
+
+
+def _split(drawings: StrokeStore, rows: np.ndarray, labels: list[np.ndarray]) -> Split:
+    at = torch.from_numpy(rows)
+    return Split(drawings, at, torch.from_numpy(np.concatenate(labels)), Ids(drawings, rows), at)
+
+
+def _files(where: Path, config: Config) -> dict[str, Path]:
+    """Class → its file, or its folder of SVG files, in the order of the classes."""
+    if config.format == "ndjson":
+        there = ndjson_files.words(where)
+    else:
+        there = {path.name: path for path in sorted(where.iterdir()) if any(path.glob("*.svg"))}
+        if not there:
+            raise UserError(f"no class folders with .svg files in {where}: expected <class>/<id>.svg")
+    return {name: there[name] for name in tree.wanted(where, list(there), config.classes)}
+
+
+def _chosen(part: Part, config: Config) -> np.ndarray:
+    """(n,) which drawings of a part are used, ascending."""
+    rows = np.flatnonzero(part.recognized) if config.recognized_only else np.arange(len(part))
+    if config.per_class is not None and len(rows) > config.per_class:
+        keys = rng.fold_words(part.words[rows], 0, "per_class")
+        rows = np.sort(rows[np.argsort(keys, kind="stable")[: config.per_class]])
+    if not len(rows):
+        why = " that was recognised (data.recognized_only)" if len(part) else ""
+        raise UserError(f"class '{part.name}' has no drawing{why}; leave it out with data.classes")
+    return rows
+
+
+def _notes(parts: Sequence[Part], where: Path, config: Config) -> list[str]:
+    broken = [line for part in parts for line in part.index["broken"]]
+    n_broken, n_lines = (sum(part.index[key] for part in parts) for key in ("n_broken", "lines"))
+    shown = [*broken[: store.LISTED], *[f"and {n_broken - store.LISTED} more"] * (n_broken > store.LISTED)]
+    notes = []
+    if n_broken and config.on_bad == "error":
+        head = f"{n_broken} of {n_lines} drawings in {where} cannot be read; mend them, or leave them out with "
+        raise UserError("\n  ".join([head + "data.on_bad=skip:", *shown]))
+    if n_broken:
+        notes.append(f"{n_broken} of {n_lines} drawings left out as unreadable: {'; '.join(shown)}")
+    for part in parts:
+        if n := part.index["n_other"]:
+            other = part.index["other"]
+            notes.append(f"{n} drawings in the file of '{part.name}' name another word, the first '{other}'")
+    left_out = sum(int((part.recognized == 0).sum()) for part in parts)
+    if left_out and config.recognized_only:
+        notes.append(f"{left_out} drawings that were not recognised left out (data.recognized_only)")
+    return notes
