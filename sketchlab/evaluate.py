@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import shlex
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from tqdm import tqdm
 
 from sketchlab import stress, transfer
 from sketchlab.data.dataset import Dataset, Split, fingerprint
-from sketchlab.engine.files import write_json
+from sketchlab.engine.files import read_json, write_json
 from sketchlab.engine.rundir import SCHEMA, RunDir, identity, now
 from sketchlab.errors import UserError
 from sketchlab.opened import BATCH, OpenedRun, ink_of
@@ -156,8 +157,9 @@ def work(
     pipeline = run.config["pipeline"]
     classifier = run.classifier()
     net = classifier.net
-    parameters = sum(p.numel() for p in net.parameters()) if net is not None else 0
-    folder.document("env.json", environment(classifier.runtime, {"total": parameters, "trainable": 0}))
+    folder.document("env.json", environment(classifier.runtime, read_json(run.path / "env.json").get("parameters", {})))
+    if (run.path / "model.csv").exists():
+        shutil.copyfile(run.path / "model.csv", folder.path / "model.csv")
     logits = all_logits(classifier.logits, samples)
     scores = folder.keep("test", answers(logits, samples, run.classes, pipeline.get("mistakes", 0)))
     told = transfer.told(run, plan, samples, logits, used)

@@ -144,7 +144,7 @@ def _mismatch(
     hint = "".join(f" --rename '{theirs}={ours}'" for theirs, ours in close)
     known = [name for name in theirs if name not in unknown]
     out = f"data={choice} has no class {_list(missing)} of the run's classes; it has {_list(theirs)}."
-    out += f" Did you mean{hint}?" if hint else " Match names by --rename THEIRS=OURS"
+    out += f" Did you mean{hint} ?" if hint else " Match names by --rename THEIRS=OURS."
     return out + (f" To ask about the others alone: data.classes=[{','.join(known)}]" if known else "")
 
 
@@ -183,12 +183,23 @@ def told(run: OpenedRun, plan: Plan, samples: Split, logits: Tensor, used: str) 
         "classes": plan.classes,
         "renamed": plan.renamed,
         "accuracy": {"k": hits, "n": n, "value": hits / n, "low": low, "high": high},
-        "warnings": _seen(run, plan, samples),
+        "notes": plan.notes,
+        "warnings": [*_few_classes(run, plan), *_seen(run, plan, samples)],
     }
     if not plan.own and (reference := _reference(run, plan.classes)):
         gap = stats.newcombe(reference["k"], reference["n"], hits, n)
         out |= {"reference": reference, "drop": {"value": gap.difference, "low": gap.low, "high": gap.high}}
     return out
+
+
+def _few_classes(run: OpenedRun, plan: Plan) -> list[str]:
+    asked, known = len(plan.classes), len(run.classes)
+    if asked == known:
+        return []
+    said = f"{asked} of the run's {known} classes were asked about ({_list(plan.classes)}): "
+    if asked == 1:
+        return [said + "a network that always says so would score 1, so this tells nothing of telling classes apart."]
+    return [said + "its own score beside it is on these classes alone."]
 
 
 def _reference(run: OpenedRun, classes: list[str]) -> dict[str, Any] | None:
@@ -248,4 +259,4 @@ def lines(told: dict[str, Any]) -> list[str]:
             f"the run's own {own['split']}: {own['k'] / own['n']:.3f} (n = {own['n']}); drop {drop['value']:.3f}, "
             f"95% Newcombe [{drop['low']:.3f}, {drop['high']:.3f}]"
         )
-    return out + [f"warning: {line}" for line in told["warnings"]]
+    return [*out, *told["notes"], *(f"warning: {line}" for line in told["warnings"])]

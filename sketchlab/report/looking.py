@@ -18,7 +18,7 @@ COLOURS = "plasma"  # dark to light: read in grey, and by the colour-blind
 
 
 def looking(run: Run) -> str:
-    """Cards per split: the image beside its overlay, wrong answers first. "" where the run kept no maps."""
+    """Cards per split: the image above its overlay, wrong answers first. "" where the run kept no maps."""
     parts = {split: found for split in run.predicted() if (found := _split(run, split))}
     if not parts:
         return ""
@@ -45,7 +45,7 @@ def _split(run: Run, split: str) -> str:
     wrong, right = [], []
     for i, place in enumerate(places):
         row = table.iloc[int(place)]
-        picture = beside(np.asarray(pixels[i]), np.asarray(heat[i]))
+        picture = overlaid(np.asarray(pixels[i]), np.asarray(heat[i]))
         kept = right if row["label"] == row["prediction"] else wrong
         kept.append(page.pixels(picture, f"{row['label']}: where the network looked", _caption(row, table)))
     n_wrong = int(np.sum(table["label"].to_numpy() != table["prediction"].to_numpy()))
@@ -63,12 +63,12 @@ def _caption(row: Any, table: Any) -> str:
     return f"<b>{page.escape(row['label'])}</b>, {said}{sure}<br>{page.escape(row['id'])}"
 
 
-def beside(pixels: np.ndarray, heat: np.ndarray) -> np.ndarray:
-    """(H, W[, 3]) uint8 image, (h, w) uint8 heat → (S, 2·S, 3) uint8: the image, and the image under its heat."""
+def overlaid(pixels: np.ndarray, heat: np.ndarray) -> np.ndarray:
+    """(H, W[, 3]) uint8 image, (h, w) uint8 heat → (2·S, S, 3) uint8: the image, below it its heat."""
     image = Image.fromarray(pixels).convert("RGB").resize((SIDE_PX, SIDE_PX), Image.Resampling.BILINEAR)
     share = np.asarray(Image.fromarray(heat).resize((SIDE_PX, SIDE_PX), Image.Resampling.BICUBIC)) / 255.0
     colour = matplotlib.colormaps[COLOURS](share)[..., :3]
     cover = (STRONGEST * share)[..., None]
     grey = np.asarray(image.convert("L"))[..., None] / 255.0  # the heat's colours are read against grey
     over = (1 - cover) * (0.35 + 0.65 * grey if grey.mean() < 0.35 else grey) + cover * colour
-    return np.hstack([np.asarray(image), (over * 255).round().astype(np.uint8)])
+    return np.vstack([np.asarray(image), (over * 255).round().astype(np.uint8)])

@@ -55,7 +55,7 @@ def transfer(run: Run) -> str:
         rows.append((said["trained_on"], own["split"], *_share(own["k"], own["n"])))
     out += page.table(("data", "split", "right", "n", "accuracy", "95% Wilson"), rows, ("right", "n", "accuracy"))
     if own and drop:
-        points = [f"{100 * drop[key]:+.1f}" for key in ("value", "low", "high")]
+        points = [f"{100 * drop[key]:.1f}" for key in ("value", "low", "high")]
         sentence = f"Drop: {points[0]} points, 95% Newcombe [{points[1]}, {points[2]}]"
         verdict = "more than noise explains" if drop["low"] > 0 or drop["high"] < 0 else "no evidence of a change"
         out += page.paragraph(f"{sentence}: {verdict}.")
