@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -52,7 +54,7 @@ def heat(net: nn.Module, layer: nn.Module, images: Tensor, classes: Tensor) -> T
 
     handle = layer.register_forward_hook(keep)
     try:
-        with torch.enable_grad():
+        with torch.enable_grad(), _any_kernel():
             logits = net(images)
             score = logits.gather(1, classes[:, None].to(logits.device)).sum()
             (gradient,) = torch.autograd.grad(score, kept[-1])
@@ -77,6 +79,17 @@ def _in_place(found: Tensor, crops: Any, size_px: int) -> Tensor:
     return heat / times.clamp(min=1)
 
 
+@contextlib.contextmanager
+def _any_kernel() -> Iterator[None]:
+    """On a GPU some pooling has no deterministic backward pass: a picture must not end a run that has its scores."""
+    strict, warns = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    torch.use_deterministic_algorithms(strict, warn_only=True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(strict, warn_only=warns)
+
+
 def explained(
     net: nn.Module, images: Any, samples: Any, logits: Tensor, most: int, seed: int, device: torch.device
 ) -> dict[str, Tensor]:
@@ -91,7 +104,9 @@ def explained(
         return {}
     net.eval()
     raw = samples.gather(torch.zeros(1, dtype=torch.int64))
-    layer = last_map(net, images(raw)) if raw.ndim == 4 and raw.dtype == torch.uint8 else None
+    layer = (
+        last_map(net, images(raw)) if isinstance(raw, Tensor) and raw.ndim == 4 and raw.dtype == torch.uint8 else None
+    )
     if layer is None:
         return {}
     said = logits.argmax(1)

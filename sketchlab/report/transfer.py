@@ -131,7 +131,7 @@ def _curve(run: Run, kind: str, rows: pd.DataFrame) -> Plot:
         axes.set_xticks(range(-180, 181, 60))
     heading = f"{name}: accuracy (n = {n[0]} images at every level)"
     canvas.plain(axes, heading, axis, "accuracy")
-    axes.legend(fontsize=8, frameon=False, loc="lower right" if kind == "thickness" else "lower center")
+    axes.legend(fontsize=8, frameon=False, loc="best")
     return canvas.save(run, figure, f"stress_{kind}", "stress", "", heading)
 
 
