@@ -49,6 +49,9 @@ class Task(Protocol):
         ...
 
 
+    # explain(split) -> dict, optional: what shows why the last answers were given, asked for once at the end
+
+
 class FitOnce(Protocol):
     """A baseline: fitted in one go from its inputs, refitted with the same bits, stored as arrays."""
 
