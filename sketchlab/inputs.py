@@ -16,10 +16,10 @@ class Input:
     """What a model takes; the data layer produces exactly this.
 
     images: (B, C, S, S). frames: (B, T, S, S), a drawing after 1, 2, … T strokes. pairs: sketch and photo, each
-    (B, C, S, S). points: (B, L, 3) or (B, L, 5), a row a point, the longest drawing of the batch gives L: dx and dy from
-    the point before (the first: from the drawing's top left corner), then the state of the pen, of 3: 0 = the stroke
-    goes on, 1 = it ends here, −1 = no point, padding; of 5, one of three is 1: goes on, ends here, padding (Ha and Eck
-    2017, section 3.1).
+    (B, C, S, S). points: (B, L, 3) or (B, L, 5), a row a point, the longest drawing of the batch gives L: dx and dy
+    from the point before (the first: from the top left corner of the canvas), then the state of the pen; of 3: 0 = the
+    stroke goes on, 1 = it ends here, −1 = no point, padding; of 5, one of three is 1: goes on, ends here, padding (Ha
+    and Eck 2017, section 3.1).
     """
 
     kind: str  # images, frames, points or pairs

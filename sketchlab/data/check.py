@@ -51,7 +51,7 @@ class Pair:
 
 def grey(split: Split, places: Tensor) -> Tensor:
     """(B,) places → (B, 1, 64, 64) float32 in [0, 255]."""
-    raw = split.gather(places).cpu().float()
+    raw = split.pictures(places).float()
     if raw.dim() != 4 or raw.shape[1] not in (1, 3):
         raise UserError("only data sets that give images can be checked")
     weights = torch.tensor([0.299, 0.587, 0.114])[:, None, None]

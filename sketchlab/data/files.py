@@ -65,7 +65,7 @@ def left_out(stored: store.ImageStore, tree: Tree) -> list[str]:
 def pick(split: Split, places: np.ndarray) -> Split:
     """Some places of a split, as a split."""
     chosen = torch.from_numpy(places)
-    ids = [split.ids[i] for i in places.tolist()]
+    ids = [split.ids[i] for i in map(int, places)]
     return Split(split.store, split.rows[chosen], split.labels[chosen], ids, split.groups[chosen])
 
 

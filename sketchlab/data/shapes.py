@@ -147,7 +147,7 @@ def _photos(config: Config, input: Input) -> Split:
 
 def _part(whole: Split, places: np.ndarray) -> Split:
     at = torch.from_numpy(places)
-    ids = [whole.ids[i] for i in places.tolist()]
+    ids = [whole.ids[i] for i in map(int, places)]
     return Split(whole.store, whole.rows[at], whole.labels[at], ids, whole.groups[at])
 
 

@@ -11,6 +11,7 @@ from torchvision.utils import make_grid
 
 from sketchlab import rng
 from sketchlab.data.dataset import Dataset, Pairs, Split
+from sketchlab.data.stroke_prepare import of_points
 from sketchlab.inputs import Input
 
 _COLUMNS, _ROWS = 10, 6
@@ -24,6 +25,8 @@ def grid(images: Tensor, columns: int) -> np.ndarray:
 
 def of_training(data: Dataset, input: Input, seed: int) -> np.ndarray:
     """What the network sees: up to 60 training samples, augmented, several of each class; pairs one above the other."""
+    if input.kind in ("frames", "points"):
+        return _of_strokes(data, input, seed)
     split: Any = data.splits["train"]
     parts = [split.sketch, split.photo] if isinstance(split, Pairs) else [split]
     places = _spread(parts[0], seed, _COLUMNS * (_ROWS // len(parts)))
@@ -41,6 +44,17 @@ def of_training(data: Dataset, input: Input, seed: int) -> np.ndarray:
         )
     lines = [part[i : i + _COLUMNS] for i in range(0, len(places), _COLUMNS) for part in rows]
     return grid(torch.cat(lines), _COLUMNS)
+
+
+def _of_strokes(data: Dataset, input: Input, seed: int) -> np.ndarray:
+    """Frames: a row a drawing, from its first stroke to its last; points: drawn again, as the network is told them."""
+    split: Split = data.splits["train"]
+    places = _spread(split, seed, 24 if input.kind == "frames" else _COLUMNS * _ROWS)
+    batch = data.prepare(split.gather(places).cpu(), rng.fold_each(rng.fold(seed, "augment", 0), places))
+    if input.kind == "points":
+        return grid(of_points(batch, input).pictures() / 255, _COLUMNS)
+    images = batch * input.std[0] + input.mean[0]  # (B, T, S, S)
+    return grid(images.flatten(0, 1)[:, None], input.channels * max(1, round(12 / input.channels)))
 
 
 def _spread(split: Split, seed: int, n: int) -> Tensor:

@@ -17,7 +17,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from sketchlab import rng
-from sketchlab.data import augment
+from sketchlab.data import augment, show_strokes
 from sketchlab.data.dataset import Dataset
 from sketchlab.data.download import Source
 from sketchlab.errors import UserError
@@ -58,6 +58,7 @@ def page(name: str, data: Dataset, files: Path | None, source: Source | None) ->
     if files is not None:
         parts.append(_sizes(files, [i for split in data.splits.values() for i in split.ids]))
     parts.append(_table(classes, list(data.splits)))
+    parts.append(show_strokes.section(data))
     style = f"<style>{CSS}</style>"
     head = f"<!doctype html><html lang=en><meta charset=utf-8><title>{html.escape(name)}</title>"
     view = '<meta name=viewport content="width=device-width, initial-scale=1">'
@@ -81,7 +82,7 @@ def _ink(data: Dataset, key: str) -> Tensor:
     """(n,) how far each image is from its background (the median of its border), on average; 0 to 1."""
     split, out = data.splits[key], []
     for low in tqdm(range(0, len(split), _BLOCK), f"measuring {key}", unit="block", delay=2):
-        raw = split.gather(torch.arange(low, min(low + _BLOCK, len(split)))).cpu()
+        raw = split.pictures(torch.arange(low, min(low + _BLOCK, len(split))))
         if raw.dim() != 4:
             raise UserError("only data sets that give images can be shown")
         images = raw.float() / 255
@@ -93,7 +94,7 @@ def _class(data: Dataset, number: int, ink: dict[str, Tensor]) -> Class:
     here = {key: torch.nonzero(split.labels == number).flatten().tolist() for key, split in data.splits.items()}
     order = [(rng.fold("show", data.splits[key].ids[place]), key, place) for key in here for place in here[key]]
     chosen = [(key, place) for _, key, place in sorted(order)[:SAMPLES]]
-    tiles = [_tile(data.splits[key].gather(torch.tensor([place]))[0]) for key, place in chosen]
+    tiles = [_tile(data.splits[key].pictures(torch.tensor([place]))[0]) for key, place in chosen]
     if any(tile.ndim == 3 for tile in tiles):  # photos beside sketches
         tiles = [tile if tile.ndim == 3 else np.repeat(tile[:, :, None], 3, axis=2) for tile in tiles]
     row = np.concatenate([np.pad(t, [(0, 0), (0, 3), (0, 0)][: t.ndim], constant_values=160) for t in tiles], axis=1)

@@ -84,8 +84,10 @@ class Runtime:
         return tensor.to(self.device, non_blocking=True)
 
     def layout(self, images: Tensor) -> Tensor:
-        """(B, C, H, W) in the configured memory layout."""
-        return images.contiguous(memory_format=torch.channels_last) if self.config.channels_last else images
+        """(B, C, H, W) in the configured memory layout; sequences (B, L, C) as they are."""
+        if self.config.channels_last and images.ndim == 4:
+            return images.contiguous(memory_format=torch.channels_last)
+        return images
 
     def mean_grads(self, parameters: Iterable[nn.Parameter]) -> None:
         """Average gradients over ranks: one flat all-reduce in the order of `parameters`.

@@ -33,7 +33,7 @@ def answers(logits: Tensor, samples: Any, classes: list[str], mistakes: int) -> 
     order = probabilities[wrong].amax(1).argsort(descending=True, stable=True)
     places = wrong[order[:mistakes]]
     if len(places):
-        pixels = samples.gather(places).cpu()  # (K, C, H, W)
+        pixels = samples.pictures(places)  # (K, C, H, W)
         if pixels.ndim == 4 and pixels.dtype == torch.uint8:
             out["mistake_pixels"] = pixels.permute(0, 2, 3, 1).squeeze(-1)
             out["mistake_places"] = places

@@ -382,3 +382,21 @@ def test_real_folders(words, classes, n):
     assert frames.shape == (4, 8, 64, 64) and (frames[:, 0].flatten(1).sum(1) > 0).all()
     assert json.dumps(data.notes)
     assert Path(os.environ["SKETCHLAB_CACHE"], "strokes").is_dir()
+
+
+def test_the_page_counts_strokes_and_points(folder):
+    from sketchlab.data import show_strokes
+
+    data = made(folder)
+    text = show_strokes.section(data)
+    drawings = [d for number in range(3) for d in random_drawings(40 + 10 * number, number)]
+    strokes = [len(d) for d in drawings]
+    points = [sum(len(s[0]) for s in d) for d in drawings]
+    row = text.partition("all classes")[2].partition("<tr>")[0]
+    assert f">150<td>{show_strokes._histogram(np.array(strokes))}" in row
+    for value in (f"{np.mean(np.array(strokes) <= 8):.1%}", f"{np.median(points):g}", f"{np.median(strokes):g}"):
+        assert f"<td class=n>{value}" in row
+    assert text.count("<tr>") == 5
+    of_pixels = config.from_overrides(["data=shapes", "data.per_class=10"]).data
+    images = of_pixels.build(Input("images", 8, 1, "dark", [0.0], [1.0]))
+    assert show_strokes.section(images) == ""
