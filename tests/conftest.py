@@ -31,12 +31,3 @@ def sketchlab(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]
         )
 
     return run
-
-
-TINY = [
-    "data.per_class=10",
-    "data.classes=[circle,square,line]",
-    "loop.epochs=2",
-    "loop.batch_size=8",
-    "runtime.workers=0",
-]
