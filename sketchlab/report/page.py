@@ -65,7 +65,7 @@ PAGE = Template("""<!doctype html>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>$title</title>
-<style>$css</style>
+<style>$css</style>$head
 </head>
 <body>
 <header>
@@ -88,14 +88,21 @@ def escape(value: object) -> str:
 
 
 def render(
-    title: str, state: str, headline: str, under: str, warnings: Sequence[str], sections: Iterable[tuple[str, str]]
+    title: str,
+    state: str,
+    headline: str,
+    under: str,
+    warnings: Sequence[str],
+    sections: Iterable[tuple[str, str]],
+    head: str = "",
 ) -> str:
-    """The whole page. sections: (title, HTML) in order, empty ones are left out; every other argument is plain text."""
+    """The whole page. sections: (title, HTML) in order, empty ones are left out; head: HTML; the rest is plain text."""
     filled = [(name, body) for name, body in sections if body]
     listed = "".join(f"<li>{escape(line)}</li>" for line in warnings)
     box = f'<section class="warnings" role="note"><h2>Before you believe it</h2><ul>{listed}</ul></section>'
     return PAGE.substitute(
         css=CSS,
+        head=head,
         title=escape(title),
         state=escape(state),
         headline=escape(headline),

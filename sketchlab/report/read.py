@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import datetime
 import json
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ import yaml
 from sketchlab.errors import UserError
 
 SCHEMA = 1  # of config.yaml, as engine/rundir.py writes it
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where PyYAML was built with it
 
 
 @dataclass(frozen=True)
@@ -25,12 +28,23 @@ class Run:
     config: dict[str, Any]  # schema, command, choices, config, differs
     env: dict[str, Any]
     status: dict[str, Any]  # state, started, …, metrics, best
-    metrics: pd.DataFrame  # one row per evaluation; NaN where an evaluation did not give a metric
-    timing: pd.DataFrame
-    model: pd.DataFrame  # layer, type, output, parameters, trainable
     data: dict[str, Any]  # classes, splits, rule, …
     notes: list[str] = field(default_factory=list)  # what could not be read, in words
     _tables: dict[str, pd.DataFrame] = field(default_factory=dict, repr=False, compare=False)  # predictions, once read
+
+    @cached_property
+    def metrics(self) -> pd.DataFrame:
+        """One row per evaluation; NaN where an evaluation did not give a metric."""
+        return pd.DataFrame(_merged(_lines(self.folder / "metrics.jsonl", self.notes)))
+
+    @cached_property
+    def timing(self) -> pd.DataFrame:
+        return pd.DataFrame(_lines(self.folder / "timing.jsonl", self.notes))
+
+    @cached_property
+    def model(self) -> pd.DataFrame:
+        """layer, type, output, parameters, trainable."""
+        return _table(self.folder / "model.csv")
 
     @property
     def state(self) -> str:
@@ -63,11 +77,30 @@ class Run:
 
     def final(self) -> dict[str, float]:
         """Final value of each metric: from status.json once finished, else the last one in metrics.jsonl."""
+        return dict(self._final)
+
+    @cached_property
+    def _final(self) -> dict[str, float]:
         values = {}
+        known = {key: float(value) for key, value in (self.status.get("metrics") or {}).items()}
         for key in self.metrics.columns:
-            if "/" in key and len(found := self.curve(key, "step")[1]):
+            if "/" in key and key not in known and len(found := self.curve(key, "step")[1]):
                 values[key] = float(found[-1])
-        return values | {key: float(value) for key, value in (self.status.get("metrics") or {}).items()}
+        return values | known
+
+    @cached_property
+    def seconds(self) -> float | None:
+        """Time spent training, evaluating and saving; where that is not kept, from start to end; None: not known."""
+        spent = [np.nansum(numbers(self.timing, key)) for key in ("train_s", "eval_s", "save_s") if key in self.timing]
+        if spent:
+            return float(sum(spent))
+        try:
+            started, ended = (
+                datetime.datetime.fromisoformat(str(self.status.get(key))) for key in ("started", "ended")
+            )
+        except ValueError:  # one of them is not written
+            return None
+        return (ended - started).total_seconds()
 
     def document(self, name: str, split: str) -> dict[str, Any]:
         """<name>_<split>.json, such as chance (score → what guessing gives) and quality; {} when it is not there."""
@@ -116,12 +149,18 @@ def read(folder: Path) -> Run:
 
     Raises UserError when the folder is no run, or when a file that is written in one go is broken.
     """
+    run = glance(folder)
+    _ = run.metrics, run.timing  # what is cut in them stands in run.notes
+    return run
+
+
+def glance(folder: Path) -> Run:
+    """As `read`, but metrics, timing and model are read when they are first asked for: for many runs at once."""
     folder = Path(folder).resolve()
     if not (folder / "config.yaml").is_file():
         what = "is not there" if not folder.exists() else "holds no config.yaml"
         raise UserError(f"{folder} {what}: expected a run folder, such as outputs/<model>-<data>/<id>")
-    notes: list[str] = []
-    config = _yaml(folder / "config.yaml")
+    config = yaml_file(folder / "config.yaml")
     if (schema := config.get("schema", SCHEMA)) != SCHEMA:
         raise UserError(
             f"{folder / 'config.yaml'}: schema {schema}, expected {SCHEMA}: read it with the sketchlab that wrote it"
@@ -131,17 +170,13 @@ def read(folder: Path) -> Run:
         config=config,
         env=_json(folder / "env.json"),
         status=_json(folder / "status.json"),
-        metrics=_merged(_lines(folder / "metrics.jsonl", notes)),
-        timing=_lines(folder / "timing.jsonl", notes),
-        model=_table(folder / "model.csv"),
         data=_json(folder / "data.json"),
-        notes=notes,
     )
 
 
-def _yaml(path: Path) -> dict[str, Any]:
+def yaml_file(path: Path) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=LOADER)
     except yaml.YAMLError as error:
         raise UserError(f"{path} is no readable YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
@@ -161,8 +196,8 @@ def _json(path: Path) -> dict[str, Any]:
     return content
 
 
-def _lines(path: Path, notes: list[str]) -> pd.DataFrame:
-    """A .jsonl file as a table, read up to the first line that is cut; the rest is told in notes."""
+def _lines(path: Path, notes: list[str]) -> list[dict[str, Any]]:
+    """The rows of a .jsonl file, read up to the first line that is cut; the rest is told in notes."""
     rows: list[dict[str, Any]] = []
     lines = path.read_bytes().splitlines() if path.is_file() else []
     for number, line in enumerate(lines, start=1):
@@ -174,14 +209,20 @@ def _lines(path: Path, notes: list[str]) -> pd.DataFrame:
             notes.append(f"{path.name} is cut in line {number} of {len(lines)}: read up to line {number - 1}.")
             break
         rows.append(row)
-    return pd.DataFrame(rows)
+    return rows
 
 
-def _merged(rows: pd.DataFrame) -> pd.DataFrame:
+def _merged(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """One row per step: the test scores stand in a line of their own after those of the last evaluation."""
-    if "step" not in rows:
+    if not any("step" in row for row in rows):
         return rows
-    return rows.groupby("step", sort=False).last().reset_index()
+    out: dict[Any, dict[str, Any]] = {}
+    for row in rows:
+        merged = out.setdefault(row["step"], {}) if "step" in row else {}
+        for key, value in row.items():
+            if key not in merged or not (value is None or value != value):  # a NaN does not hide a number
+                merged[key] = value
+    return list(out.values())
 
 
 def numbers(table: pd.DataFrame, key: str) -> np.ndarray:

@@ -283,3 +283,83 @@ def drawn(tmp_path_factory):
     folder = classifier(tmp_path_factory.mktemp("drawn") / "small_cnn-shapes" / "one")
     report.write(folder)
     return folder
+
+
+def sweep(root: Path, models: dict[str, float], seeds=range(3), lrs=(0.001,), n: int = 100, **changes) -> Path:
+    """root/<model>-shapes/<lr>_<seed>: classifiers on the same n test images, right on a share of them. Returns root.
+
+    changes: files to write differently, name without ending → update of its content (data={"fingerprint": "x"}).
+    """
+    labels = np.arange(n) % 4
+    for place, (model, right) in enumerate(models.items()):
+        for lr in lrs:
+            for seed in seeds:
+                luck = np.random.default_rng([place, seed, round(1e6 * lr)])
+                difficulty = np.random.default_rng(7).random(n)
+                hit = 0.7 * difficulty + 0.3 * luck.random(n) < right
+                _swept(root / f"{model}-shapes" / f"{lr}_{seed}", model, lr, seed, labels, hit, luck, changes)
+    return root
+
+
+def _swept(folder: Path, model: str, lr: float, seed: int, labels, hit, luck, changes) -> None:
+    names = ["ant", "bee", "cat", "dog"]
+    score, n = float(hit.mean()), len(labels)
+    curve = (0.25 + (score - 0.25) * (1 - 0.7 ** np.arange(1, 9)) + luck.normal(0, 0.01, 8)).clip(0, 1)
+    rows = [
+        {"step": 10 * e, "epoch": e, "train/loss": 1.4 / e, "val/loss": 1.4 / e, "val/accuracy": v}
+        for e, v in enumerate(curve.tolist(), 1)
+    ]
+    final = {"val/loss": 0.2, "val/accuracy": rows[-1]["val/accuracy"], "test/loss": 0.3, "test/accuracy": score}
+    split = {"n": n, "per_class": [n // 4] * 4}
+    files = {
+        "config": {
+            "schema": 1,
+            "command": f"python -m sketchlab.run model={model} seed={seed} loop.lr={lr}",
+            "choices": {"pipeline": "classify", "data": "shapes", "model": model},
+            "config": {
+                "seed": seed,
+                "run": {"root": "x"},
+                "loop": {"lr": lr, "epochs": 8},
+                "data": {"name": "shapes", "splits": {"rule": "fraction", "seed": 0, "fold": 0}},
+                "model": {"name": model, f"{model}_width": 8},
+                "pipeline": {"name": "classify"},
+            },
+        },
+        "status": {
+            "state": "finished",
+            "started": "2026-01-01T10:00:00+00:00",
+            "ended": "2026-01-01T10:01:00+00:00",
+            "metrics": final,
+            "best": {"epoch": 8, "val/accuracy": final["val/accuracy"]},
+        },
+        "env": {
+            "device": "cpu",
+            "device_name": "a cpu",
+            "precision": "fp32",
+            "parameters": {"total": 9, "trainable": 9},
+        },
+        "data": {
+            "classes": names,
+            "fingerprint": "f00d",
+            "splits": {"val": {**split, "digest": "va"}, "test": {**split, "digest": "te"}},
+        },
+    }
+    for name, update in changes.items():
+        files[name] = _updated(files[name], update)
+    for name, content in files.items():
+        put(folder, f"{name}.{'yaml' if name == 'config' else 'json'}", content)
+    put(folder, "metrics.jsonl", [*rows, {"step": 80, "epoch": 8, **{k: v for k, v in final.items() if "test" in k}}])
+    put(folder, "timing.jsonl", [{"step": 10 * e, "epoch": e, "train_s": 5.0, "eval_s": 0.5} for e in range(1, 9)])
+    said = np.where(hit, labels, (labels + 1) % 4)
+    lines = [
+        f"{names[t]}/{i:04d},{names[t]},{names[s]},0.1,0.2,0.3,0.4"
+        for i, (t, s) in enumerate(zip(labels, said, strict=True))
+    ]
+    (folder / "predictions_test.csv").write_text("\n".join(["id,label,prediction,p_ant,p_bee,p_cat,p_dog", *lines, ""]))
+
+
+def _updated(content: dict, update: dict) -> dict:
+    return {
+        **content,
+        **{k: _updated(content[k], v) if isinstance(content.get(k), dict) else v for k, v in update.items()},
+    }

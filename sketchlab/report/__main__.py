@@ -1,0 +1,97 @@
+"""python -m sketchlab.report FOLDER…: one run's page drawn again, or many runs compared on one page."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from sketchlab import report
+from sketchlab.errors import UserError
+from sketchlab.report import compare, groups
+
+EPILOG = """
+examples:
+  python -m sketchlab.report outputs
+  python -m sketchlab.report outputs/small_cnn-* --by model,loop.lr --metric val/accuracy --out lr
+  python -m sketchlab.report outputs --watch          (while a sweep runs; Ctrl-C ends it)
+  python -m sketchlab.report outputs/small_cnn-shapes/1d9393060484     (one run: its own report.html)
+"""
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Exit status 0: the page is written, its path is the last line; 1: a mistake, in one line."""
+    chosen = _parser().parse_args(words)
+    try:
+        if chosen.watch is None:
+            print(_once(chosen, 0))
+        else:
+            _watch(chosen)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "python -m sketchlab.report", description=__doc__, epilog=EPILOG, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("folder", nargs="+", type=Path, help="a run folder, or any folder above run folders")
+    parser.add_argument("--by", default="", help="what names the groups: choices or dotted keys; default: what differs")
+    parser.add_argument("--metric", default="", help="such as val/accuracy; default: the result of each kind of run")
+    parser.add_argument("--out", type=Path, help="where the page, figures/ and tables/ go; default ./comparison")
+    parser.add_argument("--published", type=Path, help="YAML of published values, drawn where the protocol is the same")
+    parser.add_argument(
+        "--watch", nargs="?", type=int, const=10, metavar="SECONDS", help="write again whenever a run has moved on"
+    )
+    return parser
+
+
+def _once(chosen: argparse.Namespace, refresh_s: int) -> Path:
+    only = chosen.folder[0]
+    alone = len(chosen.folder) == 1 and {"config.yaml", "status.json"} <= {p.name for p in only.glob("*.*")}
+    if alone and not (chosen.by or chosen.metric or chosen.out or chosen.published):
+        return report.write(only)
+    return compare.compare(
+        chosen.folder,
+        by=[key for key in chosen.by.split(",") if key],
+        metric=chosen.metric,
+        out=chosen.out or Path("comparison"),
+        values=chosen.published,
+        refresh_s=refresh_s,
+    )
+
+
+def _watch(chosen: argparse.Namespace) -> None:
+    """Until Ctrl-C, which leaves a page that no longer reloads itself."""
+    if chosen.watch < 1:
+        raise UserError(f"--watch {chosen.watch}: expected at least 1 second")
+    seen: object = None
+    try:
+        while True:
+            if (now := _moved(chosen.folder)) != seen:
+                seen = now
+                try:
+                    print(f"{time.strftime('%H:%M:%S')}  {_once(chosen, chosen.watch)}", flush=True)
+                except UserError as error:  # no run yet, or one being written this moment: the next look may find more
+                    print(f"{time.strftime('%H:%M:%S')}  waiting: {error}", flush=True)
+            time.sleep(chosen.watch)
+    except KeyboardInterrupt:
+        print(_once(chosen, 0))
+
+
+def _moved(folders: Sequence[Path]) -> object:
+    """What changes when any run below has written a score or changed its state."""
+    try:
+        paths, _ = groups.find(folders)
+    except UserError as error:
+        return str(error)
+    files = [path / name for path in paths for name in ("status.json", "metrics.jsonl")]
+    return [(str(file), file.stat().st_mtime_ns) for file in files if file.is_file()]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,111 @@
+"""What the page of a comparison opens with: who leads, the table of groups, their scores in a row."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+
+from sketchlab.report import inspect, page, pairs, scores, standing
+from sketchlab.report.facts import listed
+from sketchlab.report.family import Family, Table
+from sketchlab.report.groups import KINDS, Group
+from sketchlab.report.pairs import Pair
+from sketchlab.report.read import Run
+from sketchlab.report.scores import text
+
+
+def states(runs: Sequence[Run]) -> str:
+    return ", ".join(f"{n} {state}" for state, n in Counter(run.state for run in runs).most_common())
+
+
+def unfinished(groups: Sequence[Group]) -> list[str]:
+    """Runs that are not in the means, by group."""
+    out = []
+    for group in groups:
+        if group.unfinished:
+            said = Counter(run.state for run in group.unfinished)
+            which = ", ".join(f"{n} {state}" for state, n in said.items())
+            out.append(f"{group.name}: {which}; their curves are drawn, their scores are in no mean and in no test.")
+    return out
+
+
+def headline(families: Sequence[Family]) -> str:
+    """Who leads, and how sure that is."""
+    out = []
+    for family in families:
+        if not family.standings:
+            continue
+        best = family.standings[0]
+        split, metric = family.key.split("/", 1)
+        runs = f"mean of {len(best.single)} runs" if len(best.single) > 1 else "one run"
+        line = f"{best.group.name}: {scores.SPLITS.get(split, split)} {metric} {text(metric, best.mean)} ({runs})"
+        out.append(line + "; ".join(["", *(_against(pair, best.group) for pair in family.pairs[:1])]) + ".")
+    return " ".join(out) or "No run has finished with a score yet."
+
+
+def _against(pair: Pair, best: Group) -> str:
+    """The leading group against the second, in a few words."""
+    other, p = pair.b.name, "" if pair.p is None else f" ({pairs.p_text(pair.p)})"
+    if pair.verdict == "better" and pair.test:
+        return f"better than {other} by {pairs.amount(pair.key, abs(pair.test.difference))}{p}"
+    if pair.verdict == "no evidence of a difference":
+        return f"no evidence of a difference to {other}{p}"
+    return (
+        f"not compared with {other}: their test sets differ"
+        if pair.verdict == "not paired"
+        else f"too few to tell from {other}{p}"
+    )
+
+
+def answer_table(family: Family) -> Table:
+    split, metric = family.key.split("/", 1)
+    other = {"test": "val", "val": "test"}.get(split, "val") + f"/{metric}"
+    has_other = any(math.isfinite(pairs.mean(g, other)) for g in family.groups)
+    called = KINDS if len({g.kind for g in family.groups}) > 1 else {}
+    columns = ["group", *(["kind"] if called else []), "runs", f"{split} {metric}", "95% interval", "sd", "n"]
+    devices = {standing.device(group) for group in family.groups}
+    columns += [other.replace("/", " ")] * has_other + ["trainable", "time"] + ["device"] * (len(devices) > 1)
+    by_group = {id(row.group): row for row in family.standings}
+    rows = []
+    for group in family.groups:
+        row = by_group.get(id(group))
+        count = str(len(group.runs)) + (f" + {len(group.unfinished)} open" if group.unfinished else "")
+        line: list[object] = [group.name, *([called.get(group.kind, group.kind)] if called else []), count]
+        if row:
+            sd = text(metric, row.sd) if math.isfinite(row.sd) else "–"
+            line += [text(metric, row.mean), standing.interval(row), sd, row.n]
+        else:
+            line += ["–"] * 4
+        if has_other:
+            value = pairs.mean(group, other)
+            line.append(text(metric, value) if math.isfinite(value) else "–")
+        line += [standing.trainable(group), standing.time(group)]
+        rows.append(line + [standing.device(group)] * (len(devices) > 1))
+    right = [c for c in columns if c not in ("group", "kind", "device")]
+    return columns, rows, right
+
+
+def answer(family: Family, titled: bool) -> str:
+    columns, rows, right = answer_table(family)
+    out = f"<h3>By {page.escape(family.key)}</h3>" if titled else ""
+    out += page.table(columns, rows, right, first=bool(family.standings))
+    devices = {standing.device(group) for group in family.groups}
+    on = f" All on {devices.pop()}." if len(devices) == 1 else ""
+    out += page.paragraph(f"{_intervals(family)}Time: the median run; trainable: parameters that train.{on}", "soft")
+    if family.key.startswith("val/"):
+        out += page.paragraph(
+            "Validation scores after the last epoch: the best is optimistic if settings were chosen by them.",
+            "soft",
+        )
+    return out + (inspect.still(family.figure) if family.figure else "")
+
+
+def _intervals(family: Family) -> str:
+    """What the intervals speak of, and of which groups where they differ."""
+    of: dict[str, list[str]] = {}
+    for row in family.standings:
+        of.setdefault(row.of, []).append(row.group.name)
+    of.pop("", None)
+    said = [f"{standing.OF[k]}{f' ({listed(names, 3)})' if len(of) > 1 else ''}" for k, names in of.items()]
+    return f"Intervals speak of {'; of '.join(said)}. " if said else ""
