@@ -40,9 +40,16 @@ class Component:
 
     module: str
     config: Any
+    backbone: Component | None = None  # the network that its Config names by `backbone`, for its features
 
     def build(self, *args: Any) -> Any:
-        return importlib.import_module(self.module).build(self.config, *args)
+        built = importlib.import_module(self.module).build(self.config, *args)
+        if self.backbone is None:
+            return built
+        from sketchlab.pipelines.frozen import OnFeatures
+
+        keep = self.backbone.constant("fingerprint")(self.backbone.config) == "none"
+        return OnFeatures(built, self.backbone.build(*args), self.config.input, keep)
 
     def constant(self, name: str) -> Any:
         return getattr(importlib.import_module(self.module), name)
@@ -134,7 +141,21 @@ def component(group: str, node: Any) -> Component:
     module = importlib.import_module(f"sketchlab.{files[name]}.{name}")
     if not hasattr(module, "Config"):
         raise UserError(f"{group}.name={name}: sketchlab/{files[name]}/{name}.py has no Config, so it is not a {group}")
-    return Component(module.__name__, typed(module.Config, values, group))
+    config = typed(module.Config, values, group)
+    return Component(module.__name__, config, _backbone(config) if hasattr(config, "backbone") else None)
+
+
+def _backbone(config: Any) -> Component:
+    """The network that a baseline takes features from. Raises UserError for one that cannot give any."""
+    found = component("model", config.backbone)
+    name = config.backbone.get("name")
+    if not hasattr(importlib.import_module(found.module), "fingerprint") or "classify" not in found.constant("FITS"):
+        raise UserError(f"model.backbone.name={name}: gives no features; choose a classifier that can load weights")
+    if found.config.tune == "finetune":
+        raise UserError("model.backbone.tune=finetune: a baseline's features stay as they are; expected freeze")
+    if found.config.input != config.input:
+        raise UserError("model.input differs from model.backbone.input: set the keys of model.backbone.input alone")
+    return found
 
 
 def _files(group: str) -> dict[str, str]:
@@ -238,11 +259,15 @@ def search_path() -> list[str]:
 
 
 def chosen(choices: Any) -> dict[str, str]:
-    """Hydra's table of choices without Hydra's own groups; `loop@_global_.loop` counts as loop."""
+    """Hydra's table of choices without Hydra's own groups.
+
+    `loop@_global_.loop` counts as loop; `model@model.backbone`, a choice put below another key, as model.backbone.
+    """
     out = {}
     for key, value in choices.items():
         if not key.startswith("hydra/") and value is not None:
-            out[key.partition("@")[0]] = str(value)
+            group, _, package = key.partition("@")
+            out[package.removeprefix("_global_.") or group] = str(value)
     return out
 
 

@@ -94,8 +94,9 @@ def deciding(run: RunConfig, data: Any) -> dict[str, Any]:
     plain["runtime"] |= {"device": device, "precision": precision, "ranks": launch.world(run.runtime)}
     for group, key in (("data", "root"), ("data", "source"), ("loop", "save_every_s"), ("runtime", "workers")):
         plain[group].pop(key, None)
-    if hasattr(sys.modules[run.model.module], "fingerprint"):
-        plain["model"]["weights"] = run.model.constant("fingerprint")(run.model.config)
+    for model, values in ((run.model, plain["model"]), (run.model.backbone, plain["model"].get("backbone"))):
+        if model and hasattr(sys.modules[model.module], "fingerprint"):
+            values["weights"] = model.constant("fingerprint")(model.config)
     return {k: plain[k] for k in ("seed", "data", "model", "pipeline", "loop", "runtime")} | {
         "samples": data.fingerprint
     }

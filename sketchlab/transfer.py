@@ -45,7 +45,8 @@ def compose(run: OpenedRun, overrides: list[str]) -> config.RunConfig:
         if not equals or not (name == "data" or name.startswith(("data.", "data/"))):
             raise UserError(f"{word}: evaluate takes data=<choice>, data.<key>=<value> and data/<group>=<choice> only")
     choices = run.document["choices"]
-    words = [f"model={choices['model']}", *_words(run.config["model"], "model")]
+    below = [f"model@{key}={choice}" for key, choice in choices.items() if key.startswith("model.")]  # a backbone
+    words = [f"model={choices['model']}", *below, *_words(run.config["model"], "model")]
     if not any(word.startswith("data=") for word in overrides):
         words += [f"data={choices['data']}", *_words(run.config["data"], "data")]
     return config.from_overrides([*words, *overrides])

@@ -22,7 +22,11 @@ SMALL_DATA = [
 SMALL_RUN = ["loop.epochs=2", "loop.batch_size=4", "runtime.workers=0", "runtime.device=cpu", "run.keep_last=true"]
 # A model that is too large for a fast test names its small twin here; any other is trained as it is.
 FRESH = ["model.weights=none", "model.tune=scratch"]
+RANDOM = ["model@model.backbone=vgg16", "model.backbone.weights=none", "model.backbone.tune=scratch"]  # features
+RANDOM += ["model.backbone.input.size_px=32", "model.backbone.width=0.2", "model.backbone.head=pool"]
 TWINS: dict[str, list[str]] = {
+    "features_logistic": [*RANDOM, "model.c=100"],
+    "features_random_forest": [*RANDOM, "model.trees=20"],
     "vgg16": [*FRESH, "model.width=0.05", "model.input.size_px=32", "model.head=pool"],
     "vgg16_sketchanet": [*FRESH, "model.width=0.05", "model.input.size_px=32", "model.head=pool"],
     "sketchanet": ["model.width=0.05", "model.input.size_px=88", "model.scale_px=64", "model.crop_px=81"],

@@ -1,4 +1,7 @@
-"""A scikit-learn estimator, fitted once on what the data layer would give a network of the same input."""
+"""A scikit-learn estimator, fitted once on what the data layer would give a network of the same input.
+
+On these pixels, or on what a frozen network makes of them (frozen.OnFeatures).
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,8 @@ from sketchlab.engine.loop import Config as Loop
 from sketchlab.engine.runtime import Runtime
 from sketchlab.errors import UserError
 from sketchlab.pipelines.answers import answers
+from sketchlab.pipelines.features import Features
+from sketchlab.pipelines.frozen import OnFeatures
 
 _LEAST = float(np.log(np.finfo(np.float64).tiny))  # log-probability of what an estimator calls impossible
 
@@ -36,7 +41,12 @@ class Baseline:
 
     def __init__(self, config: Config, estimator: Any, data: Any, runtime: Runtime, seed: int) -> None:
         self.config, self.data, self.runtime, self.seed = config, data, runtime, seed
-        self.estimator, self.classes = estimator, data.classes
+        self.model, self.classes = estimator, data.classes
+        self.features: Features | None = None
+        if isinstance(estimator, OnFeatures):
+            self.features = Features(runtime.place(estimator.network), data, self._images, runtime)
+            estimator = estimator.estimator
+        self.estimator = estimator
         self.splits = tuple(name for name in ("val", "test") if name in data.splits)
         counts = torch.bincount(data.splits["train"].labels.cpu(), minlength=len(self.classes))
         if len(counts) < 2 or not counts.all():
@@ -62,19 +72,46 @@ class Baseline:
             out.append(self.data.prepare(samples.gather(places).cpu(), keys).flatten(1))
         return torch.cat(out).numpy()
 
+    def _images(self, raw: Tensor, keys: Tensor | None) -> Tensor:
+        """Raw samples → what the network takes, on the device."""
+        keys = keys if keys is None else self.runtime.to_device(keys)
+        return self.runtime.layout(self.data.prepare(self.runtime.to_device(raw), keys))
+
+    def inputs(self, split: str) -> np.ndarray:
+        """(n, …) float32 that the estimator takes, of a split as it is: pixels or features."""
+        if self.features is None:
+            return self.pixels(split)
+        assert split != "train" or not self.data.prepare.active, "of an augmented split there are features of its views"
+        every = torch.arange(len(self.data.splits[split]))
+        return self.features.plain(split, every).flatten(1).cpu().numpy()
+
+    def training(self) -> np.ndarray:
+        """(views · n, …) what is fitted on: the training split, or all of its views, one after another."""
+        if not self.data.prepare.active:
+            return self.inputs("train")
+        views, n = range(self.data.views), len(self.data.splits["train"])
+        if self.features is None:
+            return np.concatenate([self.pixels("train", view) for view in views])
+        every = torch.arange(n)
+        found = self.features.views(
+            "train",
+            torch.arange(n * self.data.views),
+            lambda: torch.cat([rng.fold_each(rng.fold(self.seed, "augment", view), every) for view in views]),
+        )
+        return found.flatten(1).cpu().numpy()
+
     def fit(self) -> None:
         """The same bits every time: pixels, order and random_state follow from the configuration."""
-        views = range(self.data.views) if self.data.prepare.active else [None]
-        labels = self.data.splits["train"].labels.cpu().numpy()
-        self.estimator.fit(np.concatenate([self.pixels("train", view) for view in views]), np.tile(labels, len(views)))
+        labels, inputs = self.data.splits["train"].labels.cpu().numpy(), self.training()
+        self.estimator.fit(inputs, np.tile(labels, len(inputs) // len(labels)))
 
     def arrays(self) -> dict[str, Any]:
-        return arrays(self.estimator)
+        return arrays(self.model)
 
     def log_probabilities(self, split: str) -> Tensor:
         """(n, n_classes) float64, natural logarithm; no lower than that of the smallest float."""
-        pixels = self.pixels(split)
-        chunks = np.array_split(pixels, max(1, -(-len(pixels) // self.config.eval_batch)))
+        inputs = self.inputs(split)
+        chunks = np.array_split(inputs, max(1, -(-len(inputs) // self.config.eval_batch)))
         out = np.concatenate([self.estimator.predict_log_proba(chunk) for chunk in chunks])
         return torch.from_numpy(np.where(np.isneginf(out), _LEAST, out).astype(np.float64))
 
@@ -89,6 +126,8 @@ def arrays(estimator: Any) -> dict[str, Any]:
 
     Raises UserError when something else was left, for then it could not be restored from these.
     """
+    if isinstance(estimator, OnFeatures):
+        return {"estimator": arrays(estimator.estimator), "network": estimator.state()}
     out: dict[str, Any] = {}
     for name, value in vars(estimator).items():
         if name in estimator.get_params(deep=False):
@@ -107,6 +146,10 @@ def arrays(estimator: Any) -> dict[str, Any]:
 
 def from_arrays(estimator: Any, stored: dict[str, Any]) -> Any:
     """A fresh estimator (from its file's `build`) and what arrays() gave → the fitted estimator."""
+    if isinstance(estimator, OnFeatures):
+        estimator.load(stored["network"])
+        from_arrays(estimator.estimator, stored["estimator"])
+        return estimator
     for name, value in stored.items():
         setattr(estimator, name, value.numpy() if isinstance(value, Tensor) else value)
     return estimator
