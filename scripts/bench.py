@@ -87,20 +87,17 @@ class _Enough(Exception):
 
 @dataclass
 class Blocks:
-    """One figure per block of steps and side: the median step by the clock; a step's processor time, all threads."""
+    """The median step of each block, by side: by the clock, and in processor time over all threads."""
 
     wall_s: dict[str, list[float]]
     processor_s: dict[str, list[float]]
 
     def add(self, side: str, marks: list[tuple[float, float]]) -> None:
-        wall, processor = zip(*marks, strict=True)
-        self.wall_s[side].append(statistics.median(b - a for a, b in zip(wall, wall[1:], strict=False)))
-        self.processor_s[side].append((processor[-1] - processor[0]) / (len(marks) - 1))
+        for into, times in zip((self.wall_s, self.processor_s), zip(*marks, strict=True), strict=True):
+            into[side].append(statistics.median(b - a for a, b in zip(times, times[1:], strict=False)))
 
 
-def beside_fit(
-    task: Any, run: Any, runtime: Any, bare_step: Callable[[int], object], steps: int, block: int
-) -> Blocks:
+def beside_fit(task: Any, run: Any, runtime: Any, bare_step: Callable[[int], object], steps: int, block: int) -> Blocks:
     """engine.loop.fit on `task` and bare_step(step), in turns of `block` steps; the first block of each is thrown away.
 
     Sketchlab's step lasts from one call of train_step to the next: all that the loop does in between is in it.

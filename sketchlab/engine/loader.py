@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,6 +15,8 @@ from torch import Tensor
 from sketchlab import rng
 
 _CHUNK = 8192  # positions whose places are computed at once
+_WORTH_S = 1e-3  # a draw that takes less costs more to hand to a thread: both then take turns at the interpreter's lock
+_OFTEN = 3.0  # four slow draws in a row pass it, or a third of many: one interrupted by other work does not
 
 
 class Order:
@@ -25,7 +28,7 @@ class Order:
 
     def __init__(self, n: int, batch_size: int, seed: int, views: int = 0) -> None:
         self.n, self.batch_size, self.seed, self.views = n, batch_size, seed, views
-        self._start, self._places, self._keys = 0, np.empty(0, np.int64), np.empty(0, np.int64)
+        self._start, self._places, self._keys = 0, torch.empty(0, dtype=torch.int64), torch.empty(0, dtype=torch.int64)
 
     def steps(self, epochs: int) -> int:
         """Batches until every sample was seen `epochs` times."""
@@ -35,12 +38,12 @@ class Order:
         return step * self.batch_size // self.n
 
     def batch(self, step: int, rank: int = 0, ranks: int = 1) -> tuple[Tensor, Tensor]:
-        """(B/ranks,) places and augmentation keys of this rank's part of batch `step`."""
+        """(B/ranks,) places and augmentation keys of this rank's part of batch `step`: views, not to be written to."""
         low = step * self.batch_size
         if not self._start <= low <= low + self.batch_size <= self._start + len(self._places):
             self._compute(low)
         part = slice(low - self._start + rank, low - self._start + self.batch_size, ranks)
-        return torch.from_numpy(self._places[part].copy()), torch.from_numpy(self._keys[part].copy())
+        return self._places[part], self._keys[part]
 
     def _compute(self, start: int) -> None:
         positions = np.arange(start, start + max(_CHUNK, self.batch_size))
@@ -51,7 +54,7 @@ class Order:
             places[here] = rng.permutation(within[here], self.n, rng.fold(self.seed, "order", int(epoch)))
             view = int(epoch) % self.views if self.views else int(epoch)
             keys[here] = rng.fold_each(rng.fold(self.seed, "augment", view), places[here])
-        self._start, self._places, self._keys = start, places, keys
+        self._start, self._places, self._keys = start, torch.from_numpy(places), torch.from_numpy(keys)
 
 
 def batches(
@@ -59,15 +62,20 @@ def batches(
 ) -> Generator[Any, None, None]:
     """draw(places, keys) of this rank's part of steps start … stop − 1, in order, fetched ahead by threads.
 
-    Threads, not processes: a fetch is one gather from a memory map and runs without the interpreter's lock.
+    Threads, not processes: a fetch is one gather from a memory map and runs without the interpreter's lock. They begin
+    when draws turn out to be slow; who draws a batch never changes it.
     """
-    if workers == 0:
-        for step in range(start, stop):
-            yield draw(*order.batch(step, rank, ranks))
+    step, slow = start, 0.0
+    while step < stop and (workers == 0 or slow < _OFTEN):
+        began = time.perf_counter()
+        batch = draw(*order.batch(step, rank, ranks))
+        slow = 0.9 * slow + (time.perf_counter() - began > _WORTH_S)
+        step += 1
+        yield batch
+    if step == stop:
         return
     with ThreadPoolExecutor(workers, thread_name_prefix="loader") as pool:
         ahead: deque[Future[Any]] = deque()
-        step = start
         try:
             while step < stop or ahead:
                 while step < stop and len(ahead) < workers + 1:
