@@ -14,6 +14,9 @@ from sketchlab.report.pairs import Pair
 from sketchlab.report.read import Run
 from sketchlab.report.scores import text
 
+LISTED = 30  # groups listed before the reader asks for more
+LEADERS = 3  # test sets whose best group is named in the headline
+
 
 def states(runs: Sequence[Run]) -> str:
     return ", ".join(f"{n} {state}" for state, n in Counter(run.state for run in runs).most_common())
@@ -36,26 +39,32 @@ def headline(families: Sequence[Family]) -> str:
     for family in families:
         if not family.standings:
             continue
-        best = family.standings[0]
-        split, metric = family.key.split("/", 1)
-        runs = f"mean of {len(best.single)} runs" if len(best.single) > 1 else "one run"
-        line = f"{best.group.name}: {scores.SPLITS.get(split, split)} {metric} {text(metric, best.mean)} ({runs})"
-        out.append(line + "; ".join(["", *(_against(pair, best.group) for pair in family.pairs[:1])]) + ".")
+        blocks = pairs.test_sets(family.groups, family.key)
+        out += [_leader(family, block[0], len(blocks) > 1) for block in blocks[:LEADERS]]
+        if len(blocks) > LEADERS:
+            out.append(f"{len(blocks) - LEADERS} more test sets: see the table.")
     return " ".join(out) or "No run has finished with a score yet."
 
 
-def _against(pair: Pair, best: Group) -> str:
+def _leader(family: Family, best: Group, several: bool) -> str:
+    """The best group on one test set against the second."""
+    row = next(row for row in family.standings if row.group is best)
+    split, metric = family.key.split("/", 1)
+    runs = f"mean of {len(row.single)} runs" if len(row.single) > 1 else "one run"
+    alone = "on samples of its own, " if several else ""
+    first = next((pair for pair in family.pairs if pair.a is best and pair.verdict != "not paired"), None)
+    line = f"{best.name}: {scores.SPLITS.get(split, split)} {metric} {text(metric, row.mean)} ("
+    return line + (f"{runs}); {_against(first)}." if first else f"{alone}{runs}).")
+
+
+def _against(pair: Pair) -> str:
     """The leading group against the second, in a few words."""
     other, p = pair.b.name, "" if pair.p is None else f" ({pairs.p_text(pair.p)})"
     if pair.verdict == "better" and pair.test:
         return f"better than {other} by {pairs.amount(pair.key, abs(pair.test.difference))}{p}"
     if pair.verdict == "no evidence of a difference":
         return f"no evidence of a difference to {other}{p}"
-    return (
-        f"not compared with {other}: their test sets differ"
-        if pair.verdict == "not paired"
-        else f"too few to tell from {other}{p}"
-    )
+    return f"too few to tell from {other}"
 
 
 def answer_table(family: Family) -> Table:
@@ -65,7 +74,14 @@ def answer_table(family: Family) -> Table:
     called = KINDS if len({g.kind for g in family.groups}) > 1 else {}
     columns = ["group", *(["kind"] if called else []), "runs", f"{split} {metric}", "95% interval", "sd", "n"]
     devices = {standing.device(group) for group in family.groups}
-    columns += [other.replace("/", " ")] * has_other + ["trainable", "time"] + ["device"] * (len(devices) > 1)
+    blocks = {id(g): str(i) for i, block in enumerate(pairs.test_sets(family.groups, family.key), 1) for g in block}
+    sets = len(set(blocks.values())) > 1
+    columns += (
+        ["test set"] * sets
+        + [other.replace("/", " ")] * has_other
+        + ["trainable", "time"]
+        + ["device"] * (len(devices) > 1)
+    )
     by_group = {id(row.group): row for row in family.standings}
     rows = []
     for group in family.groups:
@@ -77,6 +93,7 @@ def answer_table(family: Family) -> Table:
             line += [text(metric, row.mean), standing.interval(row), sd, row.n]
         else:
             line += ["–"] * 4
+        line += [blocks.get(id(group), "–")] * sets
         if has_other:
             value = pairs.mean(group, other)
             line.append(text(metric, value) if math.isfinite(value) else "–")
@@ -89,10 +106,14 @@ def answer_table(family: Family) -> Table:
 def answer(family: Family, titled: bool) -> str:
     columns, rows, right = answer_table(family)
     out = f"<h3>By {page.escape(family.key)}</h3>" if titled else ""
-    out += page.table(columns, rows, right, first=bool(family.standings))
+    out += page.table(columns, rows[:LISTED], right, first=bool(family.standings))
+    more = page.table(columns, rows[LISTED:], right) if rows[LISTED:] else ""
+    out += page.details(f"{len(rows) - LISTED} more groups", more)
     devices = {standing.device(group) for group in family.groups}
     on = f" All on {devices.pop()}." if len(devices) == 1 else ""
     out += page.paragraph(f"{_intervals(family)}Time: the median run; trainable: parameters that train.{on}", "soft")
+    if "test set" in columns:
+        out += page.paragraph("Groups tested on other samples cannot be ranked together: see the column test set.")
     if family.key.startswith("val/"):
         out += page.paragraph(
             "Validation scores after the last epoch: the best is optimistic if settings were chosen by them.",

@@ -97,7 +97,7 @@ def _family(
 ) -> Family:
     """Test, rank and draw the groups whose kind is compared by this score."""
     own = [group for group in groups if chosen.get(group.kind) == key]
-    ranked = pairs.rank(own, key)
+    ranked = [group for block in pairs.test_sets(own, key) for group in block]
     samples = Samples(key)
     rows = [standing(group, samples) for group in ranked]
     shown, hidden = published.fitting(known, ranked, key)

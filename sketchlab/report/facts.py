@@ -27,6 +27,8 @@ def flat(node: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
 def _text(value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(map(str, value))
+    if isinstance(value, float) and len(str(value)) > 14:  # 0.018000000000000002, as a sweep's range makes them
+        return f"{value:.12g}"
     return "–" if value is None else str(value)
 
 

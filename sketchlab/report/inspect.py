@@ -60,7 +60,9 @@ for (const look of document.querySelectorAll('.look')) {
     cursor.setAttribute('x1', place(x)); cursor.setAttribute('x2', place(x));
     cursor.setAttribute('visibility', 'visible');
     const wide = svg.getBoundingClientRect().width, scale = wide / svg.viewBox.baseVal.width, px = place(x) * scale;
-    tip.style.left = Math.max(0, px > wide / 2 ? px - tip.offsetWidth - 12 : px + 12) + 'px';
+    tip.style.left = 0;
+    const beside = px > wide / 2 ? px - tip.offsetWidth - 12 : px + 12;
+    tip.style.left = Math.max(0, Math.min(beside, look.clientWidth - tip.offsetWidth)) + 'px';
     tip.style.top = (svg.getBoundingClientRect().top - look.getBoundingClientRect().top + top * scale) + 'px';
   };
   const move = e => {

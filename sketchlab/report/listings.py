@@ -13,6 +13,7 @@ from sketchlab.report.groups import Group, differing, settings
 from sketchlab.report.scores import text
 
 LISTED = 2000  # runs listed on the page
+FOLDED = 30  # groups from which on their settings are folded away
 
 
 def differs(groups: list[Group], keys: Sequence[str]) -> str:
@@ -26,6 +27,8 @@ def differs(groups: list[Group], keys: Sequence[str]) -> str:
         return page.table(("group", *columns), [(g.name, *(said(g, key) for key in columns)) for g in groups])
 
     out = table(list(keys)) if keys else page.paragraph("No setting differs but seeds and folds.")
+    if keys and len(groups) > FOLDED:
+        out = page.details(f"{', '.join(keys)} of all {len(groups)} groups", out)
     rest = [key for key in every if key not in keys]
     if rest and len(groups) <= figures.SHOWN:
         columns = ("setting", *(g.name for g in groups))

@@ -18,7 +18,7 @@ from sketchlab.report.read import Run
 
 ALPHA = 0.05
 WORTH = 0.25  # a share; a test that would have missed even such a difference has too little to go by
-ALL = 12  # groups up to which all pairs are tested; beyond, each with the best
+ALL = 12  # groups up to which all pairs are tested; beyond, each with the best of those on its test set
 
 
 @dataclass(frozen=True)
@@ -50,19 +50,33 @@ class Samples:
 
 
 def compare(groups: Sequence[Group], key: str, samples: Samples | None = None) -> list[Pair]:
-    """Pairs of the groups that have finished runs with this score, the best group first."""
+    """Pairs of the groups that have finished runs with this score: first those on the same samples, then the others."""
     samples = samples or Samples(key)
-    ranked = rank(groups, key)
-    last, draws = (len(ranked), 10_000) if len(ranked) <= ALL else (1, 2_000)  # p is smooth beyond its draws
-    couples = [(a, b) for i, a in enumerate(ranked[:last]) for b in ranked[i + 1 :]]
-    family = len(ranked) * (len(ranked) - 1) // 2
+    blocks = test_sets(groups, key)
+    few = sum(map(len, blocks)) <= ALL
+    couples, family = [], 0
+    for block in blocks:
+        family += len(block) * (len(block) - 1) // 2
+        first = block if few else block[:1]
+        couples += [(a, b) for i, a in enumerate(first) for b in block[i + 1 :]]
+    untested = family - len(couples)
+    if few:  # pairs of other samples are said, not tested
+        couples += [(a, b) for i, one in enumerate(blocks) for other in blocks[i + 1 :] for a in one for b in other]
+    draws = 10_000 if few else 2_000  # p goes on smoothly beyond its draws
     tested = [(a, b, *_test(a, b, samples, draws)) for a, b in couples]
     # pairs that stand in the family untested (each with the best only) count as tests that found nothing
     tests = [test for *_, test, _ in tested if test is not None]
-    untested = family - len(couples)
     adjusted = iter(stats.holm([test.p for test in tests] + [1.0] * untested)[: len(tests)])
     many = len(tests) + untested
     return [_said(a, b, key, test, next(adjusted) if test else None, many, notes) for a, b, test, notes in tested]
+
+
+def test_sets(groups: Sequence[Group], key: str) -> list[list[Group]]:
+    """Groups with this score by what they were tested on, the best first in each; scores compare only within one."""
+    out: dict[frozenset[str | None], list[Group]] = {}
+    for group in rank(groups, key):
+        out.setdefault(frozenset(_digest(run, key) for run in group.runs.values()), []).append(group)
+    return list(out.values())
 
 
 def value(run: Run, key: str) -> float:

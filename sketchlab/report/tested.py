@@ -12,7 +12,8 @@ EXPLAINED = (
     "A before B as ranked above; {}intervals are of each difference alone, p (Holm) is corrected for all pairs of this "
     "list. Same samples and several seeds: paired bootstrap over samples within seeds, which speaks of new samples and "
     "new seeds. One run each: exact McNemar. Samples of their own (folds), or scores not kept sample by sample: sign "
-    "flips over seeds, which cannot reach .05 with fewer than six. “Would have seen”: with power .8, at the corrected level."
+    "flips over seeds, which cannot reach .05 with fewer than six. “Would have seen”: with power .8, at the corrected "
+    "level."
 )
 
 
@@ -25,11 +26,13 @@ def tested(family: Family) -> str:
         notes = f'<span class="soft">{page.escape("; ".join(pair.notes))}</span>' if pair.notes and pair.test else ""
         quotes.append(f'<p class="{style}">{page.escape(pair.sentence)}{notes}</p>')
     columns, rows, right = table(family)
-    n, all_pairs = len(family.standings), len(family.standings) * (len(family.standings) - 1) // 2
+    blocks = pairs.test_sets(family.groups, family.key)
+    n, all_pairs = len(family.standings), sum(len(block) * (len(block) - 1) // 2 for block in blocks)
     out = f"<h3>By {page.escape(family.key)}</h3>"
     if all_pairs > len(family.pairs):
         out += page.paragraph(
-            f"{n} groups make {all_pairs:,} pairs: each is tested against the best, corrected as if all had been.",
+            f"{n} groups make {all_pairs:,} pairs{' on the same samples' if len(blocks) > 1 else ''}: each is tested "
+            "against the best, corrected as if all had been.",
             "soft",
         )
     out += "".join(quotes[:QUOTED]) + page.details(f"{len(quotes) - QUOTED} more", "".join(quotes[QUOTED:]))

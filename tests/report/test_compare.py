@@ -121,6 +121,31 @@ def test_curves_can_be_hidden_without_script_and_inspected_with_it(two):
     assert 0 < left < right < 5.4 * 72 and 0 < top < bottom
 
 
+PROBE = """<script>addEventListener('DOMContentLoaded', () => {
+const svg = document.querySelector('.look svg'), box = svg.getBoundingClientRect(), said = [];
+const tip = document.querySelector('.tip'), at = x => ({clientX: box.left + box.width * x, clientY: box.top + 50});
+svg.dispatchEvent(new PointerEvent('pointermove', at(0.6))); said.push(tip.innerText);
+document.querySelectorAll('.keys input')[1].click(); said.push(tip.innerText);
+said.push(...['g0', 'g1'].map(g => getComputedStyle(svg.querySelector(`[id$="${g}-mean"]`)).display));
+svg.dispatchEvent(new KeyboardEvent('keydown', {key: 'ArrowLeft'})); said.push(tip.innerText);
+svg.dispatchEvent(new PointerEvent('pointerleave')); said.push(String(tip.hidden));
+document.body.innerHTML = '<pre>' + JSON.stringify(said).replaceAll('<', '&lt;') + '</pre>'; });</script></html>"""
+
+
+@pytest.mark.browser
+def test_in_a_browser_values_follow_the_pointer_and_groups_hide(two, tmp_path):
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    if browser is None:
+        pytest.skip("neither chromium nor google-chrome is installed")
+    (tmp_path / "probe.html").write_text(two.read_text().replace("</html>", PROBE))
+    words = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom", f"file://{tmp_path}/probe.html"]
+    page = subprocess.run(words, capture_output=True, text=True, timeout=60).stdout
+    hover, hidden, first, second, left, gone = json.loads(html.unescape(re.findall("<pre>(.*?)</pre>", page)[0]))
+    assert hover.startswith("epoch ") and "big <b>&" in hover and "small" in hover and "n = 3" in hover
+    assert "big" in hidden and "small" not in hidden and (first, second) == ("inline", "none")
+    assert int(left.split()[1]) == int(hover.split()[1]) - 1 and gone == "true"
+
+
 def test_figures_and_tables_lie_beside_the_page(two):
     out = two.parent
     for stem in ("scores-test-accuracy", "curves-classify-val-accuracy"):

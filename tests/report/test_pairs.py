@@ -145,6 +145,18 @@ def test_other_test_samples_are_never_paired(tmp_path):
     assert "95% Newcombe [" in pair.sentence
 
 
+def test_each_test_set_has_a_ranking_of_its_own(tmp_path):
+    sweep(tmp_path / "x", {"a": 0.9, "b": 0.5}, seeds=[0])
+    other = {"data": {"splits": {"test": {"digest": "other"}}}}
+    sweep(tmp_path / "y", {"c": 0.95, "d": 0.7}, seeds=[0], n=96, **other)
+    runs, _ = groups.read_all(groups.find([tmp_path])[0])
+    gathered = groups.gather(runs)[0]
+    assert [[g.name for g in block] for block in pairs.test_sets(gathered, KEY)] == [["c", "d"], ["a", "b"]]
+    found = pairs.compare(gathered, KEY)
+    assert [(p.a.name, p.b.name) for p in found if p.verdict != "not paired"] == [("c", "d"), ("a", "b")]
+    assert len(found) == 6 and {p.many for p in found} == {2}
+
+
 def test_one_sample_of_another_name_is_enough_not_to_pair(tmp_path):
     sweep(tmp_path, {"a": 0.9, "b": 0.5}, seeds=[0])
     path = tmp_path / "b-shapes" / "0.001_0" / "predictions_test.csv"
