@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -39,8 +40,12 @@ def fold(*parts: int | str) -> int:
 
 def word(part: int | str) -> int:
     """The 64 bits that a part enters fold with, signed: what to store so as to fold many strings at once later."""
-    number = part if isinstance(part, int) else int.from_bytes(hashlib.sha256(part.encode()).digest()[:8], "little")
-    return _signed(number & _M64)
+    return _signed((part if isinstance(part, int) else _digest(part)) & _M64)
+
+
+@lru_cache(maxsize=256)  # a step folds the same few names each time
+def _digest(name: str) -> int:
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "little")
 
 
 def _folded(n: int, parts: tuple[int | str, ...]) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
@@ -79,8 +80,7 @@ class Prepare:
             images = F.interpolate(images, size, mode="bilinear", antialias=True)
         if keys is not None and self.augment is not None and self.active:
             images = _augment(images, keys.to(images.device), self.augment)
-        mean = torch.tensor(self.input.mean, device=images.device)[:, None, None]
-        std = torch.tensor(self.input.std, device=images.device)[:, None, None]
+        mean, std = _scale(tuple(self.input.mean), tuple(self.input.std), images.device)
         return (images - mean) / std  # one grey channel spreads over all here
 
     def _channels(self, images: Tensor) -> Tensor:
@@ -91,6 +91,12 @@ class Prepare:
         if given == wanted or (given == 1 and wanted == 3):
             return images
         raise UserError(f"model.input.channels={wanted}, but the data set gives images of {given} channel(s)")
+
+
+@lru_cache(maxsize=16)
+def _scale(mean: tuple[float, ...], std: tuple[float, ...], device: torch.device) -> tuple[Tensor, Tensor]:
+    """(C, 1, 1) each, made once per device."""
+    return torch.tensor(mean, device=device)[:, None, None], torch.tensor(std, device=device)[:, None, None]
 
 
 def background(images: Tensor) -> Tensor:

@@ -65,6 +65,7 @@ class Runtime:
         elif ranks > 1:
             torch.set_num_threads(max(1, (os.cpu_count() or 1) // ranks))
         torch.use_deterministic_algorithms(config.deterministic)
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # none is read
 
     def autocast(self) -> Any:
         if self.precision == "bf16":

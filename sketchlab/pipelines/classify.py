@@ -48,6 +48,7 @@ class Classify:
     def __init__(self, config: Config, net: nn.Module, data: Any, loop: Loop, runtime: Runtime, seed: int) -> None:
         self.config, self.loop, self.runtime, self.data, self.seed = config, loop, runtime, data, seed
         self.net = runtime.place(net)
+        set_train(net)
         crops = max(getattr(stage, "n_crops", 1) for stage in flatten(net))  # one sample may be looked at ten times
         self.eval_batch = max(1, config.eval_batch // crops)
         self.train = data.splits["train"]
@@ -110,7 +111,8 @@ class Classify:
     # --- the step
 
     def train_step(self, batch: dict[str, Tensor], epoch: float) -> dict[str, Tensor]:
-        set_train(self.net)
+        if not self.net.training:
+            set_train(self.net)
         logs = {"loss": torch.zeros((), device=self.runtime.device)}
         parts = self.loop.accumulate
         for part in range(parts):
@@ -153,14 +155,15 @@ class Classify:
         self.answered[split] = self.logits(split)
         return answers(self.answered[split], self.data.splits[split], self.data.classes, self.config.mistakes)
 
-    def explain(self, split: str) -> dict[str, Tensor]:
+    def explain(self, split: str) -> dict[str, Any]:
         """Where the network looked when it gave its last answers to a split; what is given, gradcam.py says."""
         logits, samples = self.answered[split], self.data.splits[split]
 
         def images(raw: Tensor) -> Tensor:
             return self._images(raw, None)
 
-        return gradcam.explained(self.net, images, samples, logits, self.config.explain, self.seed, self.runtime.device)
+        most, device = self.config.explain, self.runtime.device
+        return gradcam.explained(self.net, images, samples, logits, most, self.seed, device, self.data.prepare)
 
 
 def build(config: Config, net: nn.Module, data: Any, loop: Loop, runtime: Runtime, seed: int) -> Classify:
