@@ -173,17 +173,17 @@ def _said(a: Group, b: Group, key: str, test: Test | None, p: float | None, many
     how = f"{p_text(p)}{f', corrected for {many} comparisons' if many > 1 else ''}"
     if verdict in ("better", "worse"):
         size = amount(key, abs(test.difference))
-        sentence = f"{better.name} better than {other.name} {_where(a, key, test)}, by {size} ({how})."
+        sentence = f"{better.name} better than {other.name} {_where(a, b, key, test)}, by {size} ({how})."
     elif verdict == "too few to tell":
         why = (
             f"{test.seeds} pairs of runs cannot reach p = .05" + (f" in {many} comparisons" if many > 1 else "")
             if test.n is None and test.smallest_p * many > ALPHA
             else f"a difference below {amount(key, visible)} would have been missed"
         )
-        sentence = f"{a.name} and {b.name}: too few to tell {_where(a, key, test)} ({how}; {why})."
+        sentence = f"{a.name} and {b.name}: too few to tell {_where(a, b, key, test)} ({how}; {why})."
     else:
         sentence = (
-            f"{a.name} and {b.name}: no evidence of a difference {_where(a, key, test)} ({how}); "
+            f"{a.name} and {b.name}: no evidence of a difference {_where(a, b, key, test)} ({how}); "
             f"this test would have seen one of {amount(key, visible)}."
         )
     return Pair(a, b, key, test, p, verdict, sentence, tuple(notes), many)
@@ -214,11 +214,12 @@ SIDES = {"val": "validation", "train": "training"}
 CALLED = {"retrieve": "queries", "strokes": "drawings"}  # what the samples of a kind of run are
 
 
-def _where(a: Group, key: str, test: Test) -> str:
+def _where(a: Group, b: Group, key: str, test: Test) -> str:
     what = f"in {key.split('/', 1)[1]} " if not key.endswith("/accuracy") else ""
     if test.n is None:
         return f"{what}over {test.seeds} {test.method.rpartition(' ')[2]}"
-    seeds = f" and {test.seeds} seeds of each" if test.seeds > 1 else ""
+    one = test.seeds == 1 and len(a.runs) == len(b.runs) == 1  # McNemar speaks of these trainings, not of the settings
+    seeds = f" and {test.seeds} seeds of each" if test.seeds > 1 else ", by one training of each" if one else ""
     kind = "validation " if key.startswith("val/") else "training " if key.startswith("train/") else ""
     return f"{what}on these {test.n} {kind}{CALLED.get(a.kind, 'images')}{seeds}"
 

@@ -11,9 +11,9 @@ QUOTED = 15  # sentences before the reader asks for more
 EXPLAINED = (
     "A before B as ranked above; {}intervals are of each difference alone, p (Holm) is corrected for all pairs of this "
     "list. Same samples and several seeds: paired bootstrap over samples within seeds, which speaks of new samples and "
-    "new seeds. One run each: exact McNemar. Samples of their own (folds), or scores not kept sample by sample: sign "
-    "flips over seeds, which cannot reach .05 with fewer than six. “Would have seen”: with power .8, at the corrected "
-    "level."
+    "new seeds. One run each: exact McNemar, which speaks of these trainings, not of other seeds. Samples of their own "
+    "(folds), or scores not kept sample by sample: sign flips over seeds, which cannot reach .05 with fewer than six. "
+    "“Would have seen”: with power .8, at the corrected level."
 )
 
 

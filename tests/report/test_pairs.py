@@ -134,6 +134,7 @@ def test_tiny_test_sets_are_too_few_to_tell(tmp_path):
     sweep(tmp_path, {"a": 0.8, "b": 0.7}, seeds=[0], n=8)
     (pair,) = compared(tmp_path)
     assert pair.verdict == "too few to tell" and "would have been missed" in pair.sentence
+    assert "on these 8 images, by one training of each" in pair.sentence
 
 
 def test_other_test_samples_are_never_paired(tmp_path):
