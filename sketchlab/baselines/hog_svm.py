@@ -85,7 +85,7 @@ class HogSvm(ClassifierMixin, BaseEstimator):
             return 1.0
         split = StratifiedKFold(folds, shuffle=True, random_state=self.random_state)
         svm = LinearSVC(C=self.c, dual="auto", random_state=self.random_state)
-        margins = two_sided(cross_val_predict(svm, x, y, cv=split, method="decision_function"))
+        margins = two_sided(np.asarray(cross_val_predict(svm, x, y, cv=split, method="decision_function")))
 
         def surprise(log_temperature: float) -> float:
             logs = log_softmax(margins / math.exp(log_temperature), axis=1)

@@ -88,7 +88,10 @@ def divide(config: splits.Config, loaded: Loaded, classes: list[str], where: str
         if "val" not in places and config.val > 0:
             places, note = _val_from_train(config, places, loaded, classes)
             notes.append(note)
-    found = {name: pick(loaded.all, places[name]) for name in splits.NAMES if name in places}
+        places = splits.thinned(config, places, loaded.objects, labels, classes)
+    if splits.REST in places:
+        notes.append(f"{len(places[splits.REST])} training samples are left out (data.splits.train_at_most)")
+    found = {name: pick(loaded.all, places[name]) for name in (*splits.NAMES, splits.REST) if name in places}
     for name, split in found.items():
         if missing := [c for i, c in enumerate(classes) if not (split.labels == i).any()]:
             notes.append(f"split {name} has no sample of {', '.join(missing)}")
@@ -99,7 +102,7 @@ def _val_from_train(
     config: splits.Config, places: dict[str, np.ndarray], loaded: Loaded, classes: list[str]
 ) -> tuple[dict[str, np.ndarray], str]:
     train = places["train"]
-    rule = replace(config, rule="fraction", train=1 - config.val, val=config.val, test=0.0)
+    rule = replace(config, rule="fraction", train=1 - config.val, val=config.val, test=0.0, train_at_most=None)
     labels = loaded.all.labels.numpy()[train]
     halves = splits.split(rule, [loaded.objects[i] for i in train], labels, classes)
     note = f"the official list has no val: {len(halves['val'])} of {len(train)} train samples serve (data.splits.val)"

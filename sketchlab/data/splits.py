@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from sketchlab.errors import UserError
 
 RULES = ("fraction", "count", "kfold", "official")
 NAMES = ("train", "val", "test")
+REST = "rest"  # training samples that data.splits.train_at_most leaves out: in nobody's training, in nobody's test
 
 
 @dataclass(frozen=True)
@@ -22,11 +23,14 @@ class Config:
     test: float  # share or count per class (kfold: unused, one fold)
     folds: int  # kfold: how many
     fold: int  # kfold: which one is the test split, from 0
+    train_at_most: int | None  # training samples kept, of all classes together and as equal as can be; null = all
     seed: int  # of the shuffle; apart from the run's seed, so that runs of several seeds share their test images
 
     def __post_init__(self) -> None:
         if self.rule not in RULES:
             raise UserError(f"data.splits.rule={self.rule}: expected one of {', '.join(RULES)}")
+        if self.train_at_most is not None and self.train_at_most < 1:
+            raise UserError(f"data.splits.train_at_most={self.train_at_most}: expected at least 1, or null for all")
         if min(self.train, self.val, self.test) < 0:
             raise UserError("data.splits.train, val and test must not be negative")
         if self.rule == "fraction" and not 0 < self.train + self.val + self.test <= 1 + 1e-9:
@@ -83,10 +87,37 @@ def split(config: Config, ids: list[str], labels: np.ndarray, classes: list[str]
     out: dict[str, list[np.ndarray]] = {name: [] for name in NAMES}
     for number, name in enumerate(classes):
         members = np.flatnonzero(labels == number)
-        for key, chosen in of_class(config, keys[members], name).items():
+        for key, chosen in of_class(replace(config, train_at_most=None), keys[members], name).items():
             out[key].append(members[chosen])
     merged = {name: np.sort(np.concatenate(parts)) for name, parts in out.items() if parts}
-    return {name: places for name, places in merged.items() if len(places)}
+    return thinned(config, {name: places for name, places in merged.items() if len(places)}, ids, labels, classes)
+
+
+def thinned(
+    config: Config, places: dict[str, np.ndarray], ids: Sequence[str], labels: np.ndarray, classes: list[str]
+) -> dict[str, np.ndarray]:
+    """The same splits with data.splits.train_at_most training samples, for learning curves; the others are `rest`.
+
+    Fewer are a part of more, and val and test stay as they are: the points of one curve share their test images. With
+    a remainder the first classes have one sample more. ids, labels: of all samples, as in `split`.
+    """
+    if config.train_at_most is None or "train" not in places:
+        return places
+    train = places["train"]
+    keys = np.array([rng.fold(config.seed, "split", ids[i]) for i in train], dtype=np.int64)
+    kept = np.zeros(len(train), dtype=bool)
+    for number, name in enumerate(classes):
+        most = config.train_at_most // len(classes) + (number < config.train_at_most % len(classes))
+        members = np.flatnonzero(labels[train] == number)
+        if most > len(members):
+            raise UserError(
+                f"data.splits.train_at_most={config.train_at_most} is {most} of class '{name}', which has "
+                f"{len(members)} in train; expected at most {len(classes) * len(members)}, or null for all"
+            )
+        kept[members[np.argsort(keys[members], kind="stable")[:most]]] = True
+    if kept.all():
+        return places
+    return {**places, "train": train[kept], REST: train[~kept]}
 
 
 def of_class(config: Config, keys: np.ndarray, name: str) -> dict[str, np.ndarray]:
@@ -94,6 +125,8 @@ def of_class(config: Config, keys: np.ndarray, name: str) -> dict[str, np.ndarra
 
     keys: (n,) int64, rng.fold(config.seed, "split", id) of each sample's id, or of the group that must stay together.
     """
+    if config.train_at_most is not None:
+        raise UserError("data.splits.train_at_most: this data set cannot leave training samples out; expected null")
     groups, rank = np.unique(keys, return_inverse=True)  # ascending by hash: the shuffled order of the groups
     n = len(groups)
     if config.rule == "kfold":  # one circle for all folds: fold k starts k/folds of the way round

@@ -83,7 +83,9 @@ def test_hog_svm_answers_as_the_svm_at_the_likeliest_temperature(classes):
     assert np.allclose(np.exp(ours.predict_log_proba(x)).sum(1), 1) and ours.temperature_ > 0
 
     folds = StratifiedKFold(5, shuffle=True, random_state=0)
-    margins = hog_svm.two_sided(cross_val_predict(theirs, described, y, cv=folds, method="decision_function"))
+    margins = hog_svm.two_sided(
+        np.asarray(cross_val_predict(theirs, described, y, cv=folds, method="decision_function"))
+    )
     losses = [log_loss(y, softmax(margins / (ours.temperature_ * factor), 1)) for factor in (0.8, 0.95, 1, 1.05, 1.25)]
     assert min(losses) == losses[2]
 
