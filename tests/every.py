@@ -24,6 +24,8 @@ SMALL_RUN = ["loop.epochs=2", "loop.batch_size=4", "runtime.workers=0", "runtime
 FRESH = ["model.weights=none", "model.tune=scratch"]
 RANDOM = ["model@model.backbone=vgg16", "model.backbone.weights=none", "model.backbone.tune=scratch"]  # features
 RANDOM += ["model.backbone.input.size_px=32", "model.backbone.width=0.2", "model.backbone.head=pool"]
+QUICK = ["loop.lr=0.005"]
+FRAMES = ["model.input.size_px=16", "model.input.channels=4", "model.channels=[8,8]", "model.head=16", *QUICK]
 TWINS: dict[str, list[str]] = {
     "features_logistic": [*RANDOM, "model.c=100"],
     "features_random_forest": [*RANDOM, "model.trees=20"],
@@ -36,6 +38,10 @@ TWINS: dict[str, list[str]] = {
     "resnet18": [*FRESH, "model.input.size_px=32"],
     "resnet34": [*FRESH, "model.input.size_px=32"],
     "inception_v3": [*FRESH, "model.input.size_px=96"],
+    "cnn_lstm": [*FRAMES, "model.hidden=16", "model.layers=2"],
+    "cnn_strokes": FRAMES,
+    "cnn_bilstm2d": [*FRAMES, "model.hidden=8"],
+    "stroke_lstm": ["model.channels=[16,16]", "model.kernels=[5,3]", "model.hidden=16", "model.layers=2", *QUICK],
     "small_siamese": ["data.per_class=16"],
     "small_dcgan": ["pipeline.epoch_images=1", "pipeline.eval_images=8", "model.widths=[8,8,4]", "model.z=8", "model.pack=2"],
 }
