@@ -94,21 +94,24 @@ def _ask(arguments: argparse.Namespace, answers: Path) -> None:
     sketches = arguments.overrides
     if not any(word.startswith("data=") for word in sketches):
         sketches = ["data=tuberlin", *sketches]
-    tables = [look(arguments.arch, sketches)]
-    if arguments.photos != "none":
-        tables.append(look(arguments.arch, [f"data={arguments.photos}"]))
+    asked = [sketches] if arguments.photos == "none" else [sketches, [f"data={arguments.photos}"]]
+    made = [config.from_overrides([f"model={arguments.arch}", *words]) for words in asked]
+    tables = [look(run) for run in made]
     answers.parent.mkdir(parents=True, exist_ok=True)
     with atomic(answers) as temporary:
         pd.concat(tables).to_csv(temporary, index=False)
 
 
-def look(arch: str, overrides: list[str]) -> pd.DataFrame:
+def look(run: config.RunConfig) -> pd.DataFrame:
     """One row a sample: data, label, answer, p (of the answer), entropy (bits), pin (probability), right (NaN: none).
 
     Raises UserError for data or weights that are not there.
     """
-    run = config.from_overrides([f"model={arch}", *overrides])
-    names = list(torchvision.models.get_model_weights(arch)["IMAGENET1K_V1"].meta["categories"])
+    names = list(
+        torchvision.models.get_model_weights(getattr(run.model.config, "arch", "vgg16"))["IMAGENET1K_V1"].meta[
+            "categories"
+        ]
+    )
     runtime = Runtime(run.runtime)
     net = runtime.place(run.model.build(None)).eval()
     data = run.data.build(run.model.config.input)
