@@ -14,14 +14,16 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from sketchlab import stress, transfer
+from sketchlab import drop, stress, stress_strokes, transfer
 from sketchlab.data.dataset import Dataset, Split, fingerprint
+from sketchlab.data.stroke_batch import Strokes
 from sketchlab.engine.files import read_json, write_json
 from sketchlab.engine.rundir import SCHEMA, RunDir, identity, now
 from sketchlab.errors import UserError
-from sketchlab.opened import BATCH, OpenedRun, ink_of
+from sketchlab.opened import BATCH, KINDS, OpenedRun
 from sketchlab.pipelines import gradcam
 from sketchlab.pipelines.answers import answers
+from sketchlab.reading import ink_of
 
 SPLITS = ("auto", "all", "train", "val", "test")
 STRESS_IMAGES = 300
@@ -65,7 +67,7 @@ def parser() -> argparse.ArgumentParser:
     out.add_argument(
         "--stress",
         action="store_true",
-        help="also accuracy against rotation, scale, shift and (drawings) line thickness",
+        help="also accuracy against rotation, scale, shift, (drawings) line width and (strokes) missing strokes",
     )
     out.add_argument(
         "--stress-images",
@@ -86,7 +88,7 @@ def evaluate(arguments: argparse.Namespace) -> Path:
     if arguments.stress_images < 1:
         raise UserError(f"--stress-images {arguments.stress_images}: expected at least 1")
     run = OpenedRun(arguments.run)
-    run.check_classifier("evaluate")
+    run.check_classifier("evaluate", KINDS)
     chosen = transfer.compose(run, arguments.overrides)
     plan = transfer.plan(run, chosen, arguments.split, arguments.rename)
     data = plan.data.build(run.input)
@@ -155,26 +157,34 @@ def work(
     from sketchlab.engine.environment import code, environment
 
     pipeline = run.config["pipeline"]
-    classifier = run.classifier()
+    classifier = run.classifier("dark", getattr(plan.data.config, "raster", None))
     net = classifier.net
     folder.document("env.json", environment(classifier.runtime, read_json(run.path / "env.json").get("parameters", {})))
     if (run.path / "model.csv").exists():
         shutil.copyfile(run.path / "model.csv", folder.path / "model.csv")
     logits = all_logits(classifier.logits, samples)
     scores = folder.keep("test", answers(logits, samples, run.classes, pipeline.get("mistakes", 0)))
-    told = transfer.told(run, plan, samples, logits, used)
+    told = drop.told(run, plan, samples, logits, used)
     write_json(folder.path / "evaluation.json", told)
     if net is not None:
         most, device = pipeline.get("explain", 0), classifier.runtime.device
         seed = run.config["seed"]
-        folder.keep("test", gradcam.explained(net, classifier.images, samples, logits, most, seed, device))
+        prepare = classifier.strokes
+        seen = gradcam.explained(net, classifier.images, samples, logits, most, seed, device, prepare)
+        folder.keep("test", seen)
+        if isinstance(said := seen.get("cam"), dict):
+            folder.say(said["none"])
     if stress_images:
-        ink = "none" if ink_of(plan.plain()) == "none" else run.input.ink
-        table = stress.curves(classifier.logits, samples, stress_images, ink, BATCH)
+        if isinstance(samples.gather(torch.zeros(1, dtype=torch.int64)), Strokes):
+            kinds = stress_strokes.of_strokes(classifier)
+        else:
+            ink = "none" if ink_of(plan.plain()) == "none" else run.input.ink
+            kinds = stress.of_images(classifier.logits, ink)
+        table = stress.curves(classifier.logits, kinds, samples, stress_images, BATCH)
         folder.table("stress.csv", table.to_dict("records"))
     folder.cut_rows(0)
     folder.add("metrics.jsonl", {"step": 1, "epoch": 1, **scores})
-    for line in transfer.lines(told):
+    for line in drop.lines(told):
         folder.say(line)
     folder.status(state="finished", ended=now(), code=code(), metrics=scores, best={})
 

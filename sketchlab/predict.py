@@ -1,4 +1,8 @@
-"""python -m sketchlab.predict RUN FILES|FOLDER|-: a finished run's answers on images, as a table and a CSV."""
+"""python -m sketchlab.predict RUN FILES|FOLDER|-: a finished run's answers on images and drawings, table and CSV.
+
+A file of drawings (.ndjson, .ndjson.gz: QuickDraw's, simplified or raw) gives a row for every line, named file:line;
+reading.py says how drawings are drawn for a run.
+"""
 
 from __future__ import annotations
 
@@ -7,22 +11,30 @@ import contextlib
 import csv
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from tqdm import tqdm
 
+from sketchlab import reading
 from sketchlab.data.decode import SUFFIXES
 from sketchlab.engine.files import atomic
 from sketchlab.errors import UserError
-from sketchlab.opened import BATCH, OpenedRun, squares
+from sketchlab.opened import BATCH, KINDS, OpenedRun
 
-STROKES = (".ndjson", ".ndjson.gz")
 BAR_FROM = 200  # images from which on a progress bar is shown
+
+
+class Row(NamedTuple):
+    """What is asked about: an image file (asked is None until it is read), a drawing, or why there is none."""
+
+    name: str  # the file's, or file:line
+    key_id: str  # of a drawing; "" = it has none
+    asked: Any
 
 
 class ReaderGone(Exception):
@@ -30,7 +42,7 @@ class ReaderGone(Exception):
 
 
 def main(words: list[str] | None = None) -> None:
-    """Exit code 0 when every image was answered, 1 when one could not be read or nothing could be done."""
+    """Exit code 0 when everything was answered, 1 when a part could not be read or nothing could be done."""
     arguments = parser().parse_args(words)
     sys.stdout.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]  file names are bytes, not always text
     try:
@@ -47,16 +59,17 @@ def main(words: list[str] | None = None) -> None:
 
 
 def parser() -> argparse.ArgumentParser:
-    out = argparse.ArgumentParser("python -m sketchlab.predict", description=__doc__, allow_abbrev=False)
+    what = (__doc__ or "").partition("\n")[0]
+    out = argparse.ArgumentParser("python -m sketchlab.predict", description=what, allow_abbrev=False)
     out.add_argument("run", type=Path, metavar="RUN", help="folder of a finished run")
     out.add_argument(
         "images",
         nargs="+",
         metavar="IMAGE",
-        help="image files in their order; a folder means all images in it, recursive and sorted; - reads names from "
-        "standard input, one a line",
+        help="image files, and .ndjson or .ndjson.gz files of drawings, in their order; a folder means all of them in "
+        "it, recursive and sorted; - reads names from standard input, one a line",
     )
-    out.add_argument("-k", type=int, default=3, help="classes shown for each image, the likeliest first (default 3)")
+    out.add_argument("-k", type=int, default=3, help="classes shown for each row, the likeliest first (default 3)")
     out.add_argument("--out", type=Path, metavar="CSV", help="also write image, prediction, every p_<class>, error")
     out.add_argument(
         "--ink",
@@ -67,25 +80,28 @@ def parser() -> argparse.ArgumentParser:
 
 
 def predict(arguments: argparse.Namespace) -> int:
-    """Print the table, write the CSV; returns how many images could not be read."""
+    """Print the table, write the CSV; returns how many rows could not be read."""
     if arguments.k < 1:
         raise UserError(f"-k {arguments.k}: expected at least 1")
     run = OpenedRun(arguments.run)
-    run.check_classifier("predict")
+    run.check_classifier("predict", KINDS)
     names = listed(arguments.images)
+    drawn = any(map(holds_drawings, names))
     shown = min(arguments.k, len(run.classes))
-    width = min(60, max(len(name) for name in names))
-    bad = 0
-    with writer(arguments.out, run.classes) as write:
-        bar = tqdm(total=len(names), unit="image", disable=len(names) < BAR_FROM, file=sys.stderr, mininterval=0.5)
-        with bar:
-            for name, answer in answers(run, names, arguments.ink):
+    width = min(60, max(len(name) + 6 * holds_drawings(name) for name in names))
+    n = bad = 0
+    with writer(arguments.out, run.classes, drawn) as write:
+        total = None if drawn else len(names)  # how many lines a file has is known at its end
+        off = None if drawn else len(names) < BAR_FROM  # None: only on a terminal
+        with tqdm(total=total, unit=" rows", disable=off, file=sys.stderr, mininterval=0.5) as bar:
+            for row, answer in answers(run, names, arguments.ink):
+                n += 1
                 bad += isinstance(answer, str)
-                say(line(name, answer, run.classes, shown, width))
-                write(name, answer)
+                say(line(row.name, answer, run.classes, shown, width))
+                write(row, answer)
                 bar.update()
     if bad:
-        print(f"{bad} of {len(names)} images could not be read", file=sys.stderr)
+        print(f"{bad} of {n} {'rows' if drawn else 'images'} could not be read", file=sys.stderr)
     return bad
 
 
@@ -98,7 +114,7 @@ def say(row: str) -> None:
 
 
 def listed(images: list[str]) -> list[str]:
-    """File names in the order given. Raises UserError for a folder without images."""
+    """File names in the order given. Raises UserError for a folder without images and drawings."""
     names: list[str] = []
     for given in images:
         if given == "-":
@@ -114,36 +130,44 @@ def listed(images: list[str]) -> list[str]:
 
 
 def inside(folder: str) -> list[str]:
-    """The images of a folder, recursive and sorted; what else lies there is counted on standard error."""
+    """Images and files of drawings in a folder, recursive and sorted; the rest is counted on standard error."""
     found, others = [], 0
     for here, inner, files in os.walk(folder):
         inner[:] = [name for name in inner if not name.startswith(".")]
         shown = [name for name in files if not name.startswith(".")]
-        images = [name for name in shown if name.lower().endswith(SUFFIXES)]
+        images = [name for name in shown if name.lower().endswith((*SUFFIXES, *reading.SUFFIXES))]
         found += [os.path.join(here, name) for name in images]
         others += len(shown) - len(images)
-    kinds = " ".join(SUFFIXES)
+    kinds = f"{' '.join(SUFFIXES)}; drawings: {' '.join(reading.SUFFIXES)}"
     if not found:
         raise UserError(f"{folder}: no images in this folder ({kinds})" + f", only {others} other files" * (others > 0))
     if others:
-        print(f"{folder}: {others} other files left alone (images are {kinds})", file=sys.stderr)
+        print(f"{folder}: {others} other files left alone (images: {kinds})", file=sys.stderr)
     return sorted(found)
 
 
-def answers(run: OpenedRun, names: list[str], ink: str | None) -> Iterator[tuple[str, np.ndarray | str]]:
-    """Each name with its (n_classes,) probabilities or why there are none, in order; one batch in memory at a time."""
-    classifier, reader = run.classifier(), run.reader(ink)
+def holds_drawings(name: str) -> bool:
+    return name.lower().endswith(reading.SUFFIXES)
+
+
+def answers(run: OpenedRun, names: list[str], ink: str | None) -> Iterator[tuple[Row, np.ndarray | str]]:
+    """Each row with its (n_classes,) probabilities or why there are none, in order; one batch in memory at a time."""
+    classifier, reader, waiting = run.classifier(ink), run.reader(ink), rows(names)
     with ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="decode") as pool:
-        for start in range(0, len(names), BATCH):
-            batch = names[start : start + BATCH]
-            images = [name for name in batch if not name.lower().endswith(STROKES)]
-            read: dict[str, Any] = dict(zip(images, squares(images, reader, pool), strict=True))
-            good = [name for name in read if not isinstance(read[name], str)]
-            if good:
-                logits = classifier.logits(torch.from_numpy(np.stack([read[name] for name in good])))
-                read |= zip(good, logits.double().softmax(1).numpy(), strict=True)
-            for name in batch:
-                yield name, read.get(name, "drawings as strokes; this run's network takes images, not strokes")
+        while batch := list(islice(waiting, BATCH)):
+            images = [row.name for row in batch if row.asked is None]
+            read = iter(reading.squares(images, reader, pool))
+            asked = [next(read) if row.asked is None else row.asked for row in batch]
+            yield from zip(batch, classifier.answers(asked), strict=True)
+
+
+def rows(names: Iterable[str]) -> Iterator[Row]:
+    """An image file is a row, a file of drawings one for every line; a line is read when its row is asked for."""
+    for name in names:
+        if holds_drawings(name):
+            yield from (Row(*found) for found in reading.drawings(name))
+        else:
+            yield Row(name, "", None)
 
 
 def line(name: str, answer: np.ndarray | str, classes: list[str], shown: int, width: int) -> str:
@@ -155,23 +179,27 @@ def line(name: str, answer: np.ndarray | str, classes: list[str], shown: int, wi
 
 
 @contextlib.contextmanager
-def writer(path: Path | None, classes: list[str]) -> Iterator[Any]:
-    """(name, answer) → a row of the CSV, which is there whole or not at all; without a path nothing is written."""
+def writer(path: Path | None, classes: list[str], drawn: bool) -> Iterator[Any]:
+    """(row, answer) → a line of the CSV, which is there whole or not at all; without a path nothing is written.
+
+    drawn: with a column key_id, QuickDraw's name of a drawing.
+    """
     if path is None:
-        yield lambda name, answer: None
+        yield lambda row, answer: None
         return
     if path.is_dir() or not path.parent.is_dir():
         raise UserError(f"--out {path}: expected a file name in a folder that exists")
     with atomic(path) as temporary, open(temporary, "w", newline="", errors="surrogateescape") as file:
-        rows = csv.writer(file, lineterminator="\n")
-        rows.writerow(["image", "prediction", *(f"p_{name}" for name in classes), "error"])
+        lines = csv.writer(file, lineterminator="\n")
+        lines.writerow(["image", *["key_id"] * drawn, "prediction", *(f"p_{name}" for name in classes), "error"])
 
-        def write(name: str, answer: np.ndarray | str) -> None:
+        def write(row: Row, answer: np.ndarray | str) -> None:
+            named = [row.name, *[row.key_id] * drawn]
             if isinstance(answer, str):
-                rows.writerow([name, "", *[""] * len(classes), answer])
+                lines.writerow([*named, "", *[""] * len(classes), answer])
             else:
                 best = classes[int(answer.argmax())]
-                rows.writerow([name, best, *(f"{p:.6g}" for p in answer), ""])
+                lines.writerow([*named, best, *(f"{p:.6g}" for p in answer), ""])
 
         yield write
 

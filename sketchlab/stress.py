@@ -1,8 +1,12 @@
-"""How far an image may be turned, scaled, moved or redrawn before a classifier's answer goes wrong."""
+"""How far an image may be turned, scaled, moved or redrawn before a classifier's answer goes wrong.
+
+Here for images; stress_strokes.py has the same for drawings kept as strokes.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -25,6 +29,25 @@ LEVELS: dict[str, tuple[float, ...]] = {
     "thickness": (-2, -1, 0, 1, 2, 3),
 }
 NEUTRAL = {"rotation": 0, "scale": 1.0, "shift_right": 0.0, "shift_down": 0.0, "thickness": 0}
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of change."""
+
+    levels: tuple[float, ...]
+    neutral: float  # the level, one of them, at which nothing changes
+    logits: Callable[[Any, float, Tensor], Tensor]  # raw batch, level, keys (B,) of its samples → (B, n_classes)
+
+
+def of_images(logits: Callable[[Tensor], Tensor], ink: str) -> dict[str, Kind]:
+    """The kinds of LEVELS. logits: (B, C, S, S) uint8 → (B, n_classes). ink: bright, dark, or none: photos have no
+    lines to thicken."""
+
+    def kind(name: str) -> Kind:
+        return Kind(LEVELS[name], NEUTRAL[name], lambda raw, level, _: logits(change(raw, name, level, ink)))
+
+    return {name: kind(name) for name in LEVELS if name != "thickness" or ink != "none"}
 
 
 def change(raw: Tensor, kind: str, level: float, ink: str) -> Tensor:
@@ -67,28 +90,27 @@ def chosen(ids: list[str], most: int) -> Tensor:
     return keys.argsort(stable=True)[:most].sort().values
 
 
-def curves(logits: Callable[[Tensor], Tensor], samples: Any, most: int, ink: str, batch: int) -> pd.DataFrame:
+def curves(
+    logits: Callable[[Any], Tensor], kinds: dict[str, Kind], samples: Any, most: int, batch: int
+) -> pd.DataFrame:
     """One row a level: kind, level, k right of n. All levels see the same samples.
 
-    logits: raw uint8 batch → (B, n_classes). ink: bright, dark, or none: photos have no lines to thicken.
+    logits: raw batch → (B, n_classes), of samples as they are.
     """
     places = chosen(samples.ids, most)
-    kinds = [kind for kind in LEVELS if kind != "thickness" or ink != "none"]
-    steps = [(kind, level) for kind in kinds for level in LEVELS[kind]]
+    steps = [(name, level) for name, kind in kinds.items() for level in kind.levels]
     right: dict[tuple[str, float], int] = {}
     bar = tqdm(total=len(steps) * len(places), desc="stress", unit="image", mininterval=0.5, leave=False)
     with bar:
-        for raw, labels in _batches(samples, places, batch):
+        for part in places.split(batch):
+            raw, labels = samples.gather(part).cpu(), samples.labels[part].cpu()
+            keys = rng.fold_each(rng.fold(0, "stress"), part)
             plain = int((logits(raw).argmax(1) == labels).sum())
-            for kind, level in steps:
-                same = level == NEUTRAL[kind]
-                hits = plain if same else int((logits(change(raw, kind, level, ink)).argmax(1) == labels).sum())
-                right[kind, level] = right.get((kind, level), 0) + hits
-                bar.update(len(raw))
-    rows = [{"kind": kind, "level": level, "k": right[kind, level], "n": len(places)} for kind, level in steps]
+            for name, level in steps:
+                kind = kinds[name]
+                same = level == kind.neutral
+                hits = plain if same else int((kind.logits(raw, level, keys).argmax(1) == labels).sum())
+                right[name, level] = right.get((name, level), 0) + hits
+                bar.update(len(part))
+    rows = [{"kind": name, "level": level, "k": right[name, level], "n": len(places)} for name, level in steps]
     return pd.DataFrame(rows)
-
-
-def _batches(samples: Any, places: Tensor, batch: int) -> Iterator[tuple[Tensor, Tensor]]:
-    for part in places.split(batch):
-        yield samples.gather(part).cpu(), samples.labels[part].cpu()

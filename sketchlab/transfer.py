@@ -1,23 +1,22 @@
-"""From one data set to another: which classes and samples of it a run is asked about, and what the answers cost."""
+"""From one data set to another: which classes and samples of it a run is asked about."""
 
 from __future__ import annotations
 
 import difflib
-import os
 import re
+import sys
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-import pandas as pd
 import torch
-from torch import Tensor
 
-from sketchlab import config, stats
+from sketchlab import config, reading
 from sketchlab.data.dataset import Dataset, Split
 from sketchlab.errors import UserError
 from sketchlab.opened import OpenedRun
 
 LISTED = 12  # names in a message before "and n more"
+_RASTER = re.compile(r"data[./]raster\b")
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,10 @@ class Plan:
 
 
 def compose(run: OpenedRun, overrides: list[str]) -> config.RunConfig:
-    """The run's model with another data set, or with its own when there is no data=…; other groups are refused."""
+    """The run's model with another data set, or with its own when there is no data=…; other groups are refused.
+
+    Strokes are drawn as the run's training data were (reading.raster_of), unless the words say how.
+    """
     for word in overrides:
         key, equals, _ = word.partition("=")
         name = key.lstrip("+~")
@@ -49,7 +51,12 @@ def compose(run: OpenedRun, overrides: list[str]) -> config.RunConfig:
     words = [f"model={choices['model']}", *below, *_words(run.config["model"], "model")]
     if not any(word.startswith("data=") for word in overrides):
         words += [f"data={choices['data']}", *_words(run.config["data"], "data")]
-    return config.from_overrides([*words, *overrides])
+    chosen = config.from_overrides([*words, *overrides])
+    theirs, said = chosen.data.config, [word.lstrip("+~") for word in overrides]
+    if not reading.of_strokes(asdict(theirs), run.input) or any(map(_RASTER.match, said)):
+        return chosen
+    look = reading.raster_of(run.config["data"], run.input)
+    return replace(chosen, data=replace(chosen.data, config=replace(theirs, raster=look)))
 
 
 def _words(node: dict[str, Any], group: str) -> list[str]:
@@ -72,6 +79,8 @@ def plan(run: OpenedRun, chosen: config.RunConfig, split: str, renames: list[str
     rule, notes = data.config.splits.rule, []
     if split == "auto":
         split = "test" if own or rule == "official" else "all"
+    if not own and reading.of_strokes(asdict(data.config), run.input):
+        notes.append(f"drawn with {', '.join(f'{key}={value}' for key, value in asdict(data.config.raster).items())}")
     touched = any(key.startswith("data.splits") for key in chosen.differs)
     if split == "all" and not touched and rule != "official" and not hasattr(data.config, "paired"):
         data = _whole(data)
@@ -85,11 +94,11 @@ def plan(run: OpenedRun, chosen: config.RunConfig, split: str, renames: list[str
     if missing and not given or len(missing) == len(run.classes) or (given and unknown):
         raise UserError(_mismatch(choice, run, theirs, missing, unknown, given))
     if unknown:
-        notes.append(f"left out: {len(unknown)} classes of data={choice} that the run does not know: {_list(unknown)}")
+        notes.append(f"left out: {len(unknown)} classes of data={choice} that the run does not know: {listed(unknown)}")
     if missing:
         notes.append(
             f"of the run's {len(run.classes)} classes this data set shows {len(run.classes) - len(missing)}; "
-            f"without samples: {_list(missing)}"
+            f"without samples: {listed(missing)}"
         )
     known = [name for name in theirs if name not in unknown]
     twice = [name for name in known if [ours[k] for k in known].count(ours[name]) > 1]
@@ -103,7 +112,8 @@ def plan(run: OpenedRun, chosen: config.RunConfig, split: str, renames: list[str
 
 def _source(data: dict[str, Any]) -> dict[str, Any]:
     """What of a data set's settings says which files (or drawings) it has."""
-    return {key: data.get(key) for key in ("name", "folder", "picture", "train", "val", "test")}
+    keys = ("name", "folder", "picture", "train", "val", "test")
+    return {key: data.get(key) for key in (*keys, *["root"] * (data.get("folder") == "."))}
 
 
 def _whole(data: config.Component) -> config.Component:
@@ -128,7 +138,9 @@ def _theirs(name: str, renamed: dict[str, str]) -> str:
 
 
 def _peek(data: config.Component, run: OpenedRun) -> list[str] | None:
-    """The classes a data set has, from one sample of each; None where it cannot be taken apart like that."""
+    """The classes a data set has, by name or from one sample of each; None where it cannot be taken apart like that."""
+    if hasattr(sys.modules[data.module], "class_names"):
+        return data.constant("class_names")(data.config)
     whole = _whole(data)
     try:
         return replace(whole, config=replace(whole.config, per_class=1)).build(run.input).classes
@@ -140,16 +152,16 @@ def _mismatch(
     choice: str, run: OpenedRun, theirs: list[str], missing: list[str], unknown: list[str], given: bool
 ) -> str:
     if given and unknown:
-        return f"data.classes: the run does not know {_list(unknown)}; it knows {_list(run.classes)} (or --rename)"
+        return f"data.classes: the run does not know {listed(unknown)}; it knows {listed(run.classes)} (or --rename)"
     close = [(k, m) for m in missing for k in difflib.get_close_matches(m, unknown, n=1)]
     hint = "".join(f" --rename '{theirs}={ours}'" for theirs, ours in close)
     known = [name for name in theirs if name not in unknown]
-    out = f"data={choice} has no class {_list(missing)} of the run's classes; it has {_list(theirs)}."
+    out = f"data={choice} has no class {listed(missing)} of the run's classes; it has {listed(theirs)}."
     out += f" Did you mean{hint} ?" if hint else " Match names by --rename THEIRS=OURS."
     return out + (f" To ask about the others alone: data.classes=[{','.join(known)}]" if known else "")
 
 
-def _list(names: list[str]) -> str:
+def listed(names: list[str]) -> str:
     return ", ".join(names[:LISTED]) + (f" and {len(names) - LISTED} more" if len(names) > LISTED else "")
 
 
@@ -170,94 +182,3 @@ def samples(run: OpenedRun, data: Dataset, plan: Plan) -> tuple[Split, str]:
     labels = numbers[torch.cat([part.labels for part in parts])]
     groups = torch.cat([part.groups for part in parts])
     return Split(parts[0].store, rows[order], labels[order], [ids[i] for i in order.tolist()], groups[order]), used
-
-
-def told(run: OpenedRun, plan: Plan, samples: Split, logits: Tensor, used: str) -> dict[str, Any]:
-    """evaluation.json: what was compared with what, the drop with its interval, and what must be known about it."""
-    hits, n = int((logits.argmax(1) == samples.labels).sum()), len(samples)
-    low, high = stats.wilson(hits, n)
-    out: dict[str, Any] = {
-        "run": f"{run.path.resolve().parent.name}/{run.path.resolve().name}",
-        "trained_on": run.document["choices"]["data"],
-        "data": plan.choice,
-        "split": used,
-        "classes": plan.classes,
-        "renamed": plan.renamed,
-        "accuracy": {"k": hits, "n": n, "value": hits / n, "low": low, "high": high},
-        "notes": plan.notes,
-        "warnings": [*_few_classes(run, plan), *_seen(run, plan, samples)],
-    }
-    if not plan.own and (reference := _reference(run, plan.classes)):
-        gap = stats.newcombe(reference["k"], reference["n"], hits, n)
-        out |= {"reference": reference, "drop": {"value": gap.difference, "low": gap.low, "high": gap.high}}
-    return out
-
-
-def _few_classes(run: OpenedRun, plan: Plan) -> list[str]:
-    asked, known = len(plan.classes), len(run.classes)
-    if asked == known:
-        return []
-    said = f"{asked} of the run's {known} classes were asked about ({_list(plan.classes)}): "
-    if asked == 1:
-        return [said + "a network that always says so would score 1, so this tells nothing of telling classes apart."]
-    return [said + "its own score beside it is on these classes alone."]
-
-
-def _reference(run: OpenedRun, classes: list[str]) -> dict[str, Any] | None:
-    """The run's own score on the same classes: test by the best weights, else val by the last ones."""
-    for split in ("test", "val"):
-        path = run.path / f"predictions_{split}.csv"
-        if path.is_file():
-            table = pd.read_csv(path, usecols=["label", "prediction"], dtype=str, keep_default_na=False)
-            table = table[table["label"].isin(classes)]
-            labels, said = table["label"].tolist(), table["prediction"].tolist()
-            right = [a for a, b in zip(labels, said, strict=True) if a == b]
-            if labels:
-                each = {name: [right.count(name), labels.count(name)] for name in dict.fromkeys(labels)}
-                return {"split": split, "k": len(right), "n": len(labels), "per_class": each}
-    return None
-
-
-def _seen(run: OpenedRun, plan: Plan, samples: Split) -> list[str]:
-    """Whether the network was trained on these samples, or on others of the same objects, by their names."""
-    path = run.path / "splits.csv"
-    if not path.is_file():
-        return ["The run kept no list of its samples: it may have been trained on some of these."] * plan.own
-    table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    trained = set(table.loc[table["split"] == "train", "id"])
-    n = len(samples)
-    if plan.own:
-        seen = sum(name in trained for name in samples.ids)
-        said = f"{seen} of these {n} samples are training samples of the run: the score says nothing about new ones."
-        return [said] * (seen > 0)
-    theirs, ours = plan.plain(), run.config["data"]
-    objects = {_object(name, ours) for name in trained}
-    same = sum(_object(name, theirs, plan.renamed) in objects for name in samples.ids)
-    return [
-        f"{same} of these {n} samples carry the name of an object that the run was trained on (the same object in "
-        "another picture, if the two data sets name their objects alike)."
-    ] * (same > 0)
-
-
-def _object(name: str, data: dict[str, Any], renamed: dict[str, str] | None = None) -> str:
-    """class/object of a sample's id, as the data set groups them."""
-    folders, stem = os.path.split(os.path.splitext(name)[0])
-    group = data.get("group_by") or (data.get("train") or {}).get("group_by") or ""
-    match = re.fullmatch(group, stem) if group else None
-    home = os.path.basename(folders)
-    return f"{(renamed or {}).get(home, home)}/{match[1] if match else stem}"
-
-
-def lines(told: dict[str, Any]) -> list[str]:
-    """The result in words."""
-    here, own, drop = told["accuracy"], told.get("reference"), told.get("drop")
-    out = [
-        f"{told['data']} ({told['split']}): accuracy {here['value']:.3f} "
-        f"(n = {here['n']}, 95% Wilson [{here['low']:.3f}, {here['high']:.3f}])"
-    ]
-    if own and drop:
-        out.append(
-            f"the run's own {own['split']}: {own['k'] / own['n']:.3f} (n = {own['n']}); drop {drop['value']:.3f}, "
-            f"95% Newcombe [{drop['low']:.3f}, {drop['high']:.3f}]"
-        )
-    return [*out, *told["notes"], *(f"warning: {line}" for line in told["warnings"])]

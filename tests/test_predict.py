@@ -81,12 +81,12 @@ def test_bad_files_are_rows_with_a_reason_and_the_others_are_done(trained, image
     assert run(trained, images, *more, "--out", tmp_path / "out.csv") == 1
     table = pd.read_csv(tmp_path / "out.csv", keep_default_na=False).set_index("image")
     why = {os.path.basename(name): said for name, said in table["error"].items() if said}
-    assert set(why) == {"empty.png", "cut.png", "text.png", "pipe.png", "moving.gif", "cat.ndjson", "gone.png"}
+    assert set(why) == {"empty.png", "cut.png", "text.png", "pipe.png", "moving.gif", "cat.ndjson:1", "gone.png"}
     for name, word in (("empty", "empty file"), ("text", "not an image"), ("pipe", "not a file"), ("gone", "No such")):
         assert word in why[f"{name}.png"]
-    assert "animated" in why["moving.gif"] and "strokes" in why["cat.ndjson"]
+    assert "animated" in why["moving.gif"] and "no object" in why["cat.ndjson:1"]
     assert (table["prediction"] != "").sum() == 7
-    assert "7 of 14 images could not be read" in capsys.readouterr().err
+    assert "7 of 14 rows could not be read" in capsys.readouterr().err
 
 
 def test_many_files_in_batches_are_the_same_as_one_by_one(trained, tmp_path, monkeypatch):

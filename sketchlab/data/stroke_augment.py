@@ -13,7 +13,7 @@ from sketchlab.data import raster
 from sketchlab.data.stroke_batch import Strokes
 from sketchlab.errors import UserError
 
-_MIDDLE = 127.5  # of 0…255
+MIDDLE = 127.5  # of 0…255
 
 
 @dataclass(frozen=True)
@@ -64,19 +64,19 @@ def augment(batch: Strokes, keys: Tensor, config: Config, align: str) -> Strokes
     batch = replace(batch, points=batch.points.double())
     if align == "centre":
         low, high = raster.boxes(batch, batch.points)
-        batch = _moved(batch, _MIDDLE - (low + high) / 2)
+        batch = moved(batch, MIDDLE - (low + high) / 2)
     if config.drop > 0:
-        batch = _dropped(batch, keys, config.drop)
+        batch = dropped(batch, keys, config.drop)
     if config.reverse > 0:
         batch = _reversed(batch, draws[:, 0] < config.reverse)
     if config.bends:
-        batch = _bent(batch, keys, draws[:, 1], draws[:, 2], config, align)
+        batch = bent(batch, keys, draws[:, 1], draws[:, 2], config, align)
     zoom = _log_uniform(draws[:, 3], *config.scale)[:, None]
-    batch = _moved(batch, _MIDDLE * (1 - zoom) + (2 * draws[:, 4:6] - 1) * config.shift * 255, zoom)
+    batch = moved(batch, MIDDLE * (1 - zoom) + (2 * draws[:, 4:6] - 1) * config.shift * 255, zoom)
     return replace(batch, points=batch.points.float())
 
 
-def _moved(batch: Strokes, by: Tensor, zoom: Tensor | None = None) -> Strokes:
+def moved(batch: Strokes, by: Tensor, zoom: Tensor | None = None) -> Strokes:
     """Each drawing times zoom (B, 1) plus by (B, 2)."""
     owner = batch.drawing_of_point()
     points = batch.points if zoom is None else batch.points * zoom[owner]
@@ -87,7 +87,9 @@ def _log_uniform(draws: Tensor, low: float, high: float) -> Tensor:
     return torch.exp(math.log(low) + draws * math.log(high / low))
 
 
-def _dropped(batch: Strokes, keys: Tensor, share: float) -> Strokes:
+def dropped(batch: Strokes, keys: Tensor, share: float) -> Strokes:
+    """Each stroke left out with probability `share`, one of a drawing always stays; what a larger share keeps, a
+    smaller one keeps too."""
     owner = batch.drawing_of_stroke()
     own = rng.fold_each(rng.fold("drop"), keys[owner] ^ batch.number_of_stroke())
     luck = rng.uniform(own, 1)[:, 0]  # (S,)
@@ -104,7 +106,8 @@ def _reversed(batch: Strokes, which: Tensor) -> Strokes:
     return batch.take_strokes(torch.where(which[owner], opposite, place))
 
 
-def _bent(batch: Strokes, keys: Tensor, turn: Tensor, stretch: Tensor, config: Config, align: str) -> Strokes:
+def bent(batch: Strokes, keys: Tensor, turn: Tensor, stretch: Tensor, config: Config, align: str) -> Strokes:
+    """Jittered, stretched and turned as far as draws (B,) in [0, 1] say, then brought back to the old extent."""
     owner = batch.drawing_of_point()
     low, high = raster.boxes(batch, batch.points)
     points = batch.points - ((low + high) / 2)[owner]
@@ -121,4 +124,4 @@ def _bent(batch: Strokes, keys: Tensor, turn: Tensor, stretch: Tensor, config: C
     old, new = (high - low).amax(1, keepdim=True), (new_high - new_low).amax(1, keepdim=True)
     zoom = torch.where(new > 0, old / new.clamp(min=1e-9), 1.0)
     by = low - new_low * zoom if align == "corner" else (low + high - (new_low + new_high) * zoom) / 2
-    return _moved(replace(batch, points=points), by, zoom)
+    return moved(replace(batch, points=points), by, zoom)

@@ -46,6 +46,11 @@ class Config:
             raise UserError("data.splits.rule=official: drawings have no official list; take fraction, count or kfold")
 
 
+def class_names(config: Config) -> list[str]:
+    """The classes that build would give, without reading a drawing. Raises UserError as build does."""
+    return list(_files(tree.place(config.root, config.folder, config.source), config))
+
+
 def build(config: Config, input: Input) -> Dataset:
     """Raises UserError for a folder that is missing or empty, unknown classes, broken lines, splits too large."""
     prepare = Prepare(input, config.raster, config.augment)

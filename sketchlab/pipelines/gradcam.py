@@ -91,22 +91,23 @@ def _any_kernel() -> Iterator[None]:
 
 
 def explained(
-    net: nn.Module, images: Any, samples: Any, logits: Tensor, most: int, seed: int, device: torch.device
-) -> dict[str, Tensor]:
+    net: nn.Module, images: Any, samples: Any, logits: Tensor, most: int, seed: int, device: torch.device, prepare: Any
+) -> dict[str, Any]:
     """Up to `most` samples of a split with the heat for the class that was said: half of them wrong, the surest
     first, the rest a keyed sample of right ones.
 
-    images: raw uint8 batch → what the network takes, on its device. logits: (n, n_classes), of all samples in order.
-    Returns cam (K, h, w) uint8, cam_places (K,) in the split, cam_pixels (K, S, S[, 3]) uint8, the image itself;
-    {} where the network has no map, or most is 0.
+    images: raw batch → what the network takes, on its device. logits: (n, n_classes), of all samples in order.
+    prepare: of the data set; of drawings kept as strokes it says what they become, and draws them.
+    Returns cam (K, h, w) uint8, cam_places (K,) in the split, cam_pixels (K, S, S[, 3]) uint8, the image itself; {}
+    where the network has no map, or most is 0; where it takes no images, cam = {"none": why} alone.
     """
     if not most or not len(samples):
         return {}
-    net.eval()
     raw = samples.gather(torch.zeros(1, dtype=torch.int64))
-    layer = (
-        last_map(net, images(raw)) if isinstance(raw, Tensor) and raw.ndim == 4 and raw.dtype == torch.uint8 else None
-    )
+    if why := _none(raw, prepare):
+        return {"cam": {"none": why}}
+    net.eval()
+    layer = last_map(net, images(raw))
     if layer is None:
         return {}
     said = logits.argmax(1)
@@ -115,9 +116,27 @@ def explained(
     for part in places.split(BATCH):
         inputs = images(samples.gather(part))
         found.append(heat(net, layer, inputs, said[part].to(device)).float().cpu())
-    pixels = samples.gather(places).cpu().permute(0, 2, 3, 1).squeeze(-1)
+    pixels = _shown(samples.gather(places), prepare).cpu().permute(0, 2, 3, 1).squeeze(-1)
     cam = (torch.cat(found) * 255).round().to(torch.uint8)
     return {"cam": cam, "cam_places": places, "cam_pixels": pixels}
+
+
+def _none(raw: Any, prepare: Any) -> str:
+    """Why there is no Grad-CAM of these samples; "" where there may be one."""
+    if isinstance(raw, Tensor) and raw.ndim == 4 and raw.dtype == torch.uint8:
+        return ""
+    kind = getattr(getattr(prepare, "input", None), "kind", "something else")
+    if kind == "images" and hasattr(prepare, "drawn"):
+        return ""
+    return f"Grad-CAM shows places in an image; this network takes {kind}, so there is none."
+
+
+def _shown(raw: Any, prepare: Any) -> Tensor:
+    """(K, C, S, S) uint8: the image that the network saw, of strokes as they were drawn (their last channel: all)."""
+    if isinstance(raw, Tensor):
+        return raw
+    ink = prepare.drawn(raw)[:, -1:]
+    return ink if prepare.input.ink == "bright" else 255 - ink
 
 
 def _chosen(logits: Tensor, wrong: Tensor, most: int, seed: int) -> Tensor:
