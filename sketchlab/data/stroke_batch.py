@@ -80,6 +80,11 @@ class Strokes:
         strokes = spans(starts(self.counts)[chosen], counts)
         return replace(self.take_strokes(strokes), counts=counts)
 
+    def begun(self, n_strokes: int) -> Strokes:
+        """The drawings as they stood after at most so many strokes, at least 1."""
+        kept = (self.number_of_stroke() < n_strokes).nonzero()[:, 0]
+        return replace(self.take_strokes(kept), counts=self.counts.clamp(max=n_strokes))
+
     def take_strokes(self, strokes: Tensor) -> Strokes:
         """(K,) numbers of strokes → their points and lengths; counts are left as they are, for the caller to mend."""
         lengths = self.lengths[strokes]

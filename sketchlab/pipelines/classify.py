@@ -15,7 +15,7 @@ from sketchlab.engine.loop import Config as Loop
 from sketchlab.engine.runtime import Runtime
 from sketchlab.engine.task import trainable
 from sketchlab.errors import UserError
-from sketchlab.pipelines import gradcam
+from sketchlab.pipelines import early, gradcam
 from sketchlab.pipelines.answers import answers
 from sketchlab.pipelines.features import Features
 from sketchlab.stages import Trained, flatten, frozen_prefix, set_train
@@ -94,7 +94,7 @@ class Classify:
     def _keys(self, view: int, places: Tensor) -> Tensor:
         return rng.fold_each(rng.fold(self.seed, "augment", view), places)
 
-    def _images(self, raw: Tensor, keys: Tensor | None) -> Tensor:
+    def _images(self, raw: Any, keys: Tensor | None) -> Tensor:
         """Raw samples → what the network takes, on the device."""
         keys = keys if keys is None else self.runtime.to_device(keys)
         return self.runtime.layout(self.data.prepare(self.runtime.to_device(raw), keys))
@@ -156,14 +156,19 @@ class Classify:
         return answers(self.answered[split], self.data.splits[split], self.data.classes, self.config.mistakes)
 
     def explain(self, split: str) -> dict[str, Any]:
-        """Where the network looked when it gave its last answers to a split; what is given, gradcam.py says."""
+        """Of its last answers to a split: where the network looked (gradcam.py), how early it knew (early.py)."""
         logits, samples = self.answered[split], self.data.splits[split]
 
-        def images(raw: Tensor) -> Tensor:
+        def images(raw: Any) -> Tensor:
             return self._images(raw, None)
 
+        def ask(raw: Any) -> Tensor:
+            with torch.no_grad(), self.runtime.autocast():
+                return self.net(images(raw)).float().cpu()
+
         most, device = self.config.explain, self.runtime.device
-        return gradcam.explained(self.net, images, samples, logits, most, self.seed, device, self.data.prepare)
+        seen = gradcam.explained(self.net, images, samples, logits, most, self.seed, device, self.data.prepare)
+        return {**seen, **early.answers(ask, samples, logits, self.eval_batch)}
 
 
 def build(config: Config, net: nn.Module, data: Any, loop: Loop, runtime: Runtime, seed: int) -> Classify:

@@ -1,0 +1,60 @@
+"""How early a network is sure: its answers to drawings after one stroke, two strokes, … (document 004's wish)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from sketchlab import stats
+
+STROKES = 8  # as many as the document's frames; by then most drawings are finished
+SURE = 0.9  # an answer is called sure from this probability on
+
+
+def answers(ask: Callable[[Any], Tensor], samples: Any, logits: Tensor, batch: int) -> dict[str, pd.DataFrame]:
+    """early: one row for each number of strokes 1 … 8; {} where the samples are not kept as strokes.
+
+    ask: raw batch → (B, n_classes) logits on the CPU, of a network in eval mode. logits: (n, n_classes), the answers to
+    the whole drawings, in order; a drawing with fewer strokes counts with these.
+    Columns: strokes; n, all drawings; finished, of them; accuracy with its 95% interval low, high (Wilson); confidence,
+    the mean probability of the class that was said; sure, the share of answers with probability ≥ .9; sure_right, the
+    share of those that are right, with sure_low and sure_high.
+    """
+    if not len(samples) or not hasattr(samples.gather(torch.zeros(1, dtype=torch.int64)), "begun"):
+        return {}
+    found = logits.repeat(STROKES, 1, 1)  # (STROKES, n, n_classes)
+    strokes = torch.empty(len(samples), dtype=torch.int64)
+    for places in torch.arange(len(samples)).split(batch):
+        raw = samples.gather(places)
+        strokes[places] = raw.counts.cpu()
+        for k in range(STROKES):
+            longer = (strokes[places] > k + 1).nonzero()[:, 0]
+            if len(longer):
+                found[k, places[longer]] = ask(raw.take(longer).begun(k + 1))
+    labels = samples.labels.cpu()
+    return {"early": pd.DataFrame([_row(k + 1, found[k], labels, strokes) for k in range(STROKES)])}
+
+
+def _row(k: int, logits: Tensor, labels: Tensor, strokes: Tensor) -> dict[str, float]:
+    probability, said = logits.double().softmax(1).max(1)
+    right, sure = said == labels, probability >= SURE
+    n, n_sure, n_right, n_both = len(labels), int(sure.sum()), int(right.sum()), int((right & sure).sum())
+    low, high = stats.wilson(n_right, n)
+    sure_low, sure_high = stats.wilson(n_both, n_sure) if n_sure else (float("nan"), float("nan"))
+    return {
+        "strokes": k,
+        "n": n,
+        "finished": int((strokes <= k).sum()),
+        "accuracy": n_right / n,
+        "low": low,
+        "high": high,
+        "confidence": probability.mean().item(),
+        "sure": n_sure / n,
+        "sure_right": n_both / n_sure if n_sure else float("nan"),
+        "sure_low": sure_low,
+        "sure_high": sure_high,
+    }
