@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import matplotlib
@@ -21,7 +22,7 @@ def looking(run: Run) -> str:
     """Cards per split: the image above its overlay, wrong answers first. "" where the run kept no maps."""
     parts = {split: found for split in run.predicted() if (found := _split(run, split))}
     if not parts:
-        return ""
+        return _none(run)
     result = scores.primary(run)
     first = result.split if result and result.split in parts else next(iter(parts))
     out = page.paragraph(
@@ -34,6 +35,15 @@ def looking(run: Run) -> str:
         title = scores.SPLITS.get(split, split).capitalize()
         out += f"<h3>{title}</h3>{parts[split]}" if split == first else page.details(title, parts[split])
     return out
+
+
+def _none(run: Run) -> str:
+    """Why there are no maps, where the run said so."""
+    for split in run.predicted():
+        path = run.folder / f"cam_{split}.json"
+        if path.is_file():
+            return page.paragraph(json.loads(path.read_text(encoding="utf-8"))["none"], "soft")
+    return ""
 
 
 def _split(run: Run, split: str) -> str:

@@ -23,6 +23,9 @@ KINDS = {
     "shift_right": ("Moved right", "share of the side"),
     "shift_down": ("Moved down", "share of the side"),
     "thickness": ("Lines thickened", "pixels on either side, at the network's size"),
+    "line_px": ("Lines drawn wider", "width on the raster's canvas, px (data.raster.line_px)"),
+    "first_strokes": ("Only the first strokes", "share of the drawing's strokes, in the order drawn"),
+    "dropped_strokes": ("Strokes left out", "probability of each stroke to be missing; one always stays"),
 }
 
 
@@ -129,7 +132,7 @@ def _curve(run: Run, kind: str, rows: pd.DataFrame) -> Plot:
     axes.set_ylim(0, 1.02)
     if kind == "rotation":
         axes.set_xticks(range(-180, 181, 60))
-    heading = f"{name}: accuracy (n = {n[0]} images at every level)"
+    heading = f"{name}: accuracy (n = {n[0]} samples at every level)"
     canvas.plain(axes, heading, axis, "accuracy")
     axes.legend(fontsize=8, frameon=False, loc="best")
     return canvas.save(run, figure, f"stress_{kind}", "stress", "", heading)
@@ -139,9 +142,16 @@ def stress(run: Run, drawn: list[Plot]) -> str:
     table = _stress(run)
     if not len(table):
         return ""
+    drawn_again = "first_strokes" in list(table["kind"])  # drawings kept as strokes
+    how = (
+        "the points of the same drawings, which are then drawn again; a turned drawing fills its old place, one with "
+        "missing strokes stays where it was."
+        if drawn_again
+        else "the same images, at the network's own size; what comes in from outside is the background."
+    )
     out = page.paragraph(
-        "Every level changes the same images, at the network's own size; what comes in from outside is the background. "
-        "The bands are of one level each: between levels, on the same images, differences are surer.",
+        f"Every level changes {how} "
+        "The bands are of one level each: between levels, on the same samples, differences are surer.",
         "soft",
     )
     if "thickness" in list(table["kind"]):
