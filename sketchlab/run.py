@@ -57,8 +57,8 @@ def job(cfg: Any) -> float | None:
         sys.exit(128 + int(stop.args[0] if stop.args else signal.SIGINT))
 
 
-def execute(run: RunConfig) -> float | None:
-    """Train (or find, or resume) a run and write its report. Returns its best monitored score."""
+def execute(run: RunConfig, reported: bool = True) -> float | None:
+    """Train (or find, or resume) a run and write its report, when asked for. Returns its best monitored score."""
     from sketchlab.engine import launch
     from sketchlab.engine.rundir import RunDir
 
@@ -80,7 +80,7 @@ def execute(run: RunConfig) -> float | None:
             print(found(folder))
         else:
             train(run, data, identity, folder)
-        return report(folder)
+        return report(folder) if reported else None
     finally:
         folder.lock.release()
 
