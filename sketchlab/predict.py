@@ -20,11 +20,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from sketchlab import reading
 from sketchlab.data.decode import SUFFIXES
 from sketchlab.engine.files import atomic
 from sketchlab.errors import UserError
-from sketchlab.opened import BATCH, KINDS, OpenedRun
+from sketchlab.opened import BATCH, KINDS, OpenedRun, reading
 
 BAR_FROM = 200  # images from which on a progress bar is shown
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -38,12 +39,16 @@ TWINS: dict[str, list[str]] = {
     "resnet18": [*FRESH, "model.input.size_px=32"],
     "resnet34": [*FRESH, "model.input.size_px=32"],
     "inception_v3": [*FRESH, "model.input.size_px=96"],
+    "timm": [*FRESH, "model.arch=test_resnet", "model.input.size_px=32"],
     "cnn_lstm": [*FRAMES, "model.hidden=16", "model.layers=2"],
     "cnn_strokes": FRAMES,
     "cnn_bilstm2d": [*FRAMES, "model.hidden=8"],
     "stroke_lstm": ["model.channels=[16,16]", "model.kernels=[5,3]", "model.hidden=16", "model.layers=2", *QUICK],
     "small_siamese": ["data.per_class=16"],
-    "small_dcgan": ["pipeline.epoch_images=1", "pipeline.eval_images=8", "model.widths=[8,8,4]", "model.z=8", "model.pack=2"],
+    "small_dcgan": [
+        *("pipeline.epoch_images=1", "pipeline.eval_images=8"),
+        *("model.widths=[8,8,4]", "model.z=8", "model.pack=2"),
+    ],
 }
 # Their twins still have ten million parameters and more, and share every line with a smaller one.
 SLOW = ("alexnet", "googlenet", "resnet18", "resnet34", "inception_v3")
@@ -54,7 +59,9 @@ def choices(group: str) -> list[str]:
 
 
 def models() -> list[Any]:
-    return [pytest.param(m, marks=pytest.mark.slow) if m in SLOW else m for m in choices("model")]
+    absent = pytest.mark.skipif(find_spec("timm") is None, reason="the optional extra timm is not installed")
+    marks = {**dict.fromkeys(SLOW, pytest.mark.slow), "timm": absent}
+    return [pytest.param(m, marks=marks[m]) if m in marks else m for m in choices("model")]
 
 
 def small(model: str, *more: str) -> list[str]:

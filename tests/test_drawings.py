@@ -17,11 +17,12 @@ import yaml
 from PIL import Image
 
 import sketchlab.models
-from sketchlab import config, evaluate, open_run, predict, reading, rng, stress_strokes
+from sketchlab import config, evaluate, open_run, predict, rng
 from sketchlab import run as runs
 from sketchlab.data import raster, shapes, simplify, stroke_batch
 from sketchlab.data.stroke_prepare import Prepare
 from sketchlab.errors import UserError
+from sketchlab.opened import reading, stress_strokes
 from tests import every, finished
 
 NAMES = ["circle", "square", "line"]

@@ -13,7 +13,8 @@ from PIL import Image
 from scipy import optimize
 from scipy import stats as scipy_stats
 
-from sketchlab import evaluate, open_run, stats, stress, transfer
+from sketchlab import evaluate, open_run, stats
+from sketchlab.opened import stress, transfer
 from sketchlab.pipelines import gradcam
 from tests import finished
 from tests.finished import change_status

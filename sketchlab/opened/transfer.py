@@ -10,10 +10,10 @@ from typing import Any
 
 import torch
 
-from sketchlab import config, reading
+from sketchlab import config
 from sketchlab.data.dataset import Dataset, Split
 from sketchlab.errors import UserError
-from sketchlab.opened import OpenedRun
+from sketchlab.opened import OpenedRun, reading
 
 LISTED = 12  # names in a message before "and n more"
 _RASTER = re.compile(r"data[./]raster\b")

@@ -7,12 +7,12 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from sketchlab.classifier import Classifier
 from sketchlab.data import raster, stroke_augment
 from sketchlab.data.stroke_augment import MIDDLE
 from sketchlab.data.stroke_batch import Strokes
 from sketchlab.data.stroke_prepare import Prepare
-from sketchlab.stress import LEVELS, NEUTRAL, Kind
+from sketchlab.opened.classifier import Classifier
+from sketchlab.opened.stress import LEVELS, NEUTRAL, Kind
 
 # kind → levels, as in stress.LEVELS; first_strokes: share of a drawing's strokes, in the order drawn, at least one;
 # dropped_strokes: probability of each stroke to be left out, one always stays, and strokes do not come back at a higher

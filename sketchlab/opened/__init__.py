@@ -14,11 +14,11 @@ import yaml
 from torch import nn
 
 from sketchlab import config
-from sketchlab.classifier import Classifier
 from sketchlab.engine import checkpoint
 from sketchlab.engine.files import read_json, read_lines
 from sketchlab.errors import UserError
 from sketchlab.inputs import Input
+from sketchlab.opened.classifier import Classifier
 from sketchlab.stages import Trained
 
 CLASSIFIERS = ("classify", "baseline")  # pipelines whose runs answer with a class
@@ -80,7 +80,7 @@ class OpenedRun:
     @property
     def ink(self) -> str:
         """dark or bright drawings, or none (photos): what the run was trained on."""
-        from sketchlab.reading import ink_of
+        from sketchlab.opened.reading import ink_of
 
         return ink_of(self.config["data"])
 
@@ -143,9 +143,9 @@ class OpenedRun:
 
         ink: as in predict. raster: how to draw strokes (data.raster.Config); null = as reading.drawer says.
         """
-        from sketchlab import reading
         from sketchlab.data.augment import Prepare
         from sketchlab.engine import runtime
+        from sketchlab.opened import reading
 
         values = {**self.config["runtime"], "device": "auto", "ranks": 1, "workers": 0, "compile": False}
         here = runtime.Runtime(config.typed(runtime.Config, values, "runtime"))
@@ -169,7 +169,7 @@ class OpenedRun:
         prediction, p_<class>…; raises UserError for what cannot be read, and for a picture where the network takes
         strokes. Arrays go the way files go: same resizing, same bits as an image file of these pixels.
         """
-        from sketchlab.reading import given
+        from sketchlab.opened.reading import given
 
         names, load = given(images, self.reader(ink))
         classifier = self.classifier(ink)
@@ -186,6 +186,6 @@ class OpenedRun:
 
     def reader(self, ink: str | None = None) -> Callable[[bytes], np.ndarray]:
         """Bytes of an image file → (C, S, S) uint8, as the run's own data was read. It raises decode.BadImage."""
-        from sketchlab.reading import picture_reader
+        from sketchlab.opened.reading import picture_reader
 
         return picture_reader(self.config["data"], self.input, ink or self.ink)

@@ -12,7 +12,7 @@ from torch import Tensor
 from sketchlab import stats
 from sketchlab.data.dataset import Split
 from sketchlab.opened import OpenedRun
-from sketchlab.transfer import Plan, listed
+from sketchlab.opened.transfer import Plan, listed
 
 
 def told(run: OpenedRun, plan: Plan, samples: Split, logits: Tensor, used: str) -> dict[str, Any]:
