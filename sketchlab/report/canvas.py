@@ -24,7 +24,7 @@ class Plot:
     """A drawn figure: its file, and what it shows for those who read instead of look."""
 
     path: Path
-    kind: str  # curve, confusion, classes, mistakes, data or time: the section it belongs to
+    kind: str  # curve, confusion, classes, calibration, early, mistakes, data or time: the section it belongs to
     split: str
     title: str
 

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.colors import Normalize, PowerNorm
 from matplotlib.figure import Figure
 
-from sketchlab.report import canvas, curves, scores
+from sketchlab.report import canvas, curves, scores, sure
 from sketchlab.report.canvas import PALETTE, Plot, short
 from sketchlab.report.read import Run
 
@@ -22,7 +22,15 @@ def draw(run: Run) -> list[Plot]:
     """Draw every figure the folder has files for, into plots/."""
     with matplotlib.rc_context():
         matplotlib.rcdefaults()  # a person's own matplotlibrc must not change the bytes
-        return [*curves.curves(run), *_matrices(run), *_mistakes(run), *_balance(run), *curves.timeline(run)]
+        parts = (
+            curves.curves(run),
+            _matrices(run),
+            sure.plots(run),
+            _mistakes(run),
+            _balance(run),
+            curves.timeline(run),
+        )
+        return [plot for part in parts for plot in part]
 
 
 def _matrices(run: Run) -> Iterator[Plot]:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from sketchlab import stats
-from sketchlab.report import facts, looking, page, plots, scores, transfer
+from sketchlab.report import facts, looking, page, plots, scores, sure, transfer
 from sketchlab.report.canvas import Plot
 from sketchlab.report.read import Run
 from sketchlab.report.scores import text
@@ -29,6 +29,7 @@ def sections(run: Run, drawn: list[Plot]) -> list[tuple[str, str]]:
         ("Under stress", transfer.stress(run, drawn)),
         ("Curves", page.charts(drawn, "curve")),
         ("Confusion", confusion(run, drawn)),
+        ("How sure, how early", sure.sure(run, drawn)),
         ("Worst mistakes", mistakes(run)),
         ("Where it looked", looking.looking(run)),
         ("Pictures", samples(run)),
