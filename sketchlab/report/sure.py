@@ -106,7 +106,8 @@ def sure(run: Run, drawn: list[Plot]) -> str:
     if len(table := bins(run, split)):
         out += page.paragraph(
             f"Expected calibration error {text('accuracy', gap(table))} over {BINS} bins: on average, a stated "
-            "probability is so far from how often it is right. Points below the dotted line: it promises more than it keeps.",
+            "probability is so far from how often it is right. Points below the dotted line: it promises more than it "
+            "keeps.",
             "soft",
         )
         out += page.charts(drawn, "calibration", split) + page.details("Table", _bins_table(table))
