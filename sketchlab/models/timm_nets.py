@@ -1,0 +1,147 @@
+"""Any network of timm (the optional extra: pip install sketchlab[timm]) that gives one feature vector an image.
+
+Layers and names are timm's; the last layer is a fresh linear one, so that every network is frozen or tuned alike.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import os
+from collections import OrderedDict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from sketchlab.errors import UserError
+from sketchlab.inputs import Input
+from sketchlab.models import weight_files, weights
+
+FITS = ("classify",)
+PRETRAINED = "timm"  # model.weights: those that timm knows for the arch
+_SUFFIXES = (".safetensors", ".pth", ".bin")
+
+
+@dataclass(frozen=True)
+class Config:
+    """One of timm's networks."""
+
+    arch: str  # timm's name, with the tag of its weights where there are several: vit_small_patch14_dinov2.lvd142m
+    input: Input  # images; with pretrained weights mean and std are those that they were trained with
+    weights: str  # timm: $SKETCHLAB_WEIGHTS/<arch>.safetensors, .pth or .bin, else downloaded; none; a file of timm's
+    # names; or a run folder
+    tune: str  # freeze: what is loaded stays; finetune: all trains; scratch: nothing is loaded, whatever `weights` says
+    fresh: list[str]  # layers that start fresh although weights are loaded, such as features.blocks.11
+    dropout: float  # probability, before the last layer
+
+    def __post_init__(self) -> None:
+        weights.check(self)
+        if not 0 <= self.dropout < 1:
+            raise UserError(f"model.dropout={self.dropout}: expected a probability below 1")
+
+
+def build(config: Config, n_classes: int | None) -> nn.Module:
+    """(B, C, S, S) → (B, n_classes) logits: stages `features` (B, D), `dropout` and `classifier`.
+
+    Raises UserError when timm is not installed, for an arch that it does not know, for a size or normalisation that the
+    network or its weights do not take, and for weights that cannot be had.
+    """
+    if n_classes is None:
+        raise UserError(f"model=timm model.arch={config.arch}: give a number of classes; its last layer is a fresh one")
+    timm = _timm()
+    loads = config.tune != "scratch" and config.weights != "none"
+    from_timm = loads and not Path(config.weights).expanduser().is_dir()
+    features = _features(timm, config, from_timm)
+    width: Any = getattr(features, "head_hidden_size", None) or features.num_features
+    net = nn.Sequential(
+        OrderedDict(features=features, dropout=nn.Dropout(config.dropout), classifier=nn.Linear(width, n_classes))
+    )
+    if loads and not from_timm:
+        return weights.start(net, config, config.arch, head="classifier")
+    loaded = {name for name, _ in net.named_parameters() if name.startswith("features.")} if loads else set()
+    weights.set_tune(net, config.tune, loaded)
+    return net
+
+
+def fingerprint(config: Config) -> str:
+    """Of the weights a run starts from, for its id: of the file, or timm's name of what it downloads."""
+    if config.weights == PRETRAINED and config.tune != "scratch":
+        found = _at_hand(config.arch)
+        return weight_files.digest(found)[:16] if found else f"timm:{_source(_pretrained(_timm(), config.arch))}"
+    return weights.fingerprint(config, config.arch)
+
+
+def _features(timm: Any, config: Config, load: bool) -> nn.Module:
+    """The network without its last layer, by timm's own reading of weights (which knows the names of others)."""
+    known = _pretrained(timm, config.arch)
+    if load:
+        _check_normalisation(config, known)
+    # with a last layer like the file's timm compares all names; it is taken off afterwards
+    options: dict[str, Any] = {"num_classes": known["num_classes"] if load else 0, "in_chans": config.input.channels}
+    if known.get("fixed_input_size"):
+        options["img_size"] = config.input.size_px
+    file = _at_hand(config.arch) if config.weights == PRETRAINED else Path(config.weights).expanduser()
+    if load and file is not None:
+        state = weight_files.read(weight_files.find(str(file), config.arch))
+        options["pretrained_cfg_overlay"] = {"state_dict": state, "source": "timm"}
+    try:
+        net = timm.create_model(config.arch, pretrained=load, **options)
+        if load:
+            net.reset_classifier(0)
+        return net
+    except Exception as error:  # a network, a download or a file: each fails in its own way
+        what = f"model.weights={config.weights}" if load else f"model.input.size_px={config.input.size_px}"
+        where = f"; or put {config.arch}.safetensors into SKETCHLAB_WEIGHTS" if load and file is None else ""
+        first = (str(error).strip().splitlines() or [""])[0][:200]
+        raise UserError(f"{what}: timm cannot make {config.arch}: {type(error).__name__} {first}{where}") from error
+
+
+def _timm() -> Any:
+    try:
+        return importlib.import_module("timm")
+    except ImportError:
+        raise UserError("model=timm needs timm, which is not installed: pip install sketchlab[timm]") from None
+
+
+def _pretrained(timm: Any, arch: str) -> dict[str, Any]:
+    """What timm knows of the weights of an arch: input_size, mean, std, fixed_input_size, …"""
+    try:
+        if found := timm.get_pretrained_cfg(arch):
+            return found.to_dict()
+    except RuntimeError:  # timm's word for a tag that this network has not
+        pass
+    name = arch.partition(".")[0]
+    known = timm.is_model(name)
+    close = difflib.get_close_matches(arch, timm.list_models(f"{name}.*" if known else "", pretrained=known), 3, 0.4)
+    raise UserError(
+        f"model.arch={arch}: timm {timm.__version__} has no such {'weights' if known else 'network'}; "
+        + (f"did you mean {' or '.join(close)}?" if close else "timm.list_models() lists what it has")
+    )
+
+
+def _check_normalisation(config: Config, known: dict[str, Any]) -> None:
+    for key in ("mean", "std"):
+        wanted, given = [round(v, 4) for v in known[key]], [round(v, 4) for v in getattr(config.input, key)]
+        if config.input.channels == 3 and wanted != given:
+            raise UserError(
+                f"model.input.{key}={given}: the weights of {config.arch} expect {wanted}; set model.input.mean="
+                f"{_words(known['mean'])} model.input.std={_words(known['std'])}, or train from scratch"
+            )
+
+
+def _words(values: Any) -> str:
+    return "[" + ",".join(f"{value:g}" for value in values) + "]"
+
+
+def _at_hand(arch: str) -> Path | None:
+    """The file of these weights in $SKETCHLAB_WEIGHTS, by the name of the arch."""
+    folder = Path(os.environ.get("SKETCHLAB_WEIGHTS") or ".")
+    if "SKETCHLAB_WEIGHTS" not in os.environ:
+        return None
+    return next((path for suffix in _SUFFIXES if (path := folder / f"{arch}{suffix}").is_file()), None)
+
+
+def _source(known: dict[str, Any]) -> str:
+    return known.get("hf_hub_id") or known.get("url") or "no weights"
