@@ -61,8 +61,25 @@ def build(config: Config, n_classes: int | None) -> nn.Module:
     if loads and not from_timm:
         return weights.start(net, config, config.arch, head="classifier")
     loaded = {name for name, _ in net.named_parameters() if name.startswith("features.")} if loads else set()
+    if loads and config.fresh:
+        loaded -= _renew(net, _features(timm, config, load=False), config)
     weights.set_tune(net, config.tune, loaded)
     return net
+
+
+def _renew(net: nn.Module, random: nn.Module, config: Config) -> set[str]:
+    """Give the layers of model.fresh the random start of `random`; returns the names of their parameters."""
+    start = {f"features.{name}": value for name, value in random.state_dict().items()}
+    own = {name: value for name, value in net.state_dict().items() if name.startswith("classifier.")}
+    chosen: dict[str, Any] = {}
+    for layer in config.fresh:
+        under = {k: v for k, v in (start | own).items() if k == layer or k.startswith(f"{layer}.")}
+        if not under:
+            exist = ", ".join(f"features.{name}" for name, _ in random.named_children())
+            raise UserError(f"model.fresh=[{layer}]: {config.arch} has no such layer; it has {exist}, classifier")
+        chosen |= under
+    net.load_state_dict({**net.state_dict(), **chosen})
+    return set(chosen)
 
 
 def fingerprint(config: Config) -> str:

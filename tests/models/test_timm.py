@@ -64,6 +64,19 @@ def test_weights_at_hand_are_timms_own_network(timm, tmp_path, monkeypatch, suff
     assert all(p.requires_grad for p in tuned.parameters())
 
 
+def test_fresh_layers_start_anew_and_train(timm, tmp_path):
+    theirs = timm.create_model("test_vit")
+    save_file(theirs.state_dict(), tmp_path / "test_vit.safetensors")
+    values = {"input": {"size_px": 160, **HALF}, "weights": str(tmp_path / "test_vit.safetensors")}
+    net = network("test_vit", **values, fresh=["features.blocks.1"])
+    first, last = "blocks.0.attn.qkv.weight", "blocks.1.attn.qkv.weight"
+    ours, given = dict(net.named_parameters()), theirs.state_dict()
+    assert torch.equal(ours[f"features.{first}"], given[first]) and not ours[f"features.{first}"].requires_grad
+    assert not torch.equal(ours[f"features.{last}"], given[last]) and ours[f"features.{last}"].requires_grad
+    with pytest.raises(UserError, match=r"model.fresh=\[head\]: test_vit has no such layer; it has features.patch"):
+        network("test_vit", **values, fresh=["head"])
+
+
 def test_a_damaged_or_foreign_file(timm, tmp_path):
     (tmp_path / "x.pth").write_bytes(b"nothing")
     save_file({"a": torch.zeros(2)}, tmp_path / "y.safetensors")
