@@ -1,0 +1,87 @@
+"""The experiments of the first document: their rows compose, their lists exist, their fusion tells classes apart."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torchvision.models import get_model_weights
+
+from sketchlab import config
+from sketchlab.errors import UserError
+
+sys.path.append(str(Path(__file__).parents[2] / "experiments"))  # scripts: they find one another as python FILE does
+import sketchanet_fusion  # noqa: E402
+import stock_imagenet  # noqa: E402
+import transfer_000  # noqa: E402
+
+ONE_OF_EACH = list({(arm.task, arm.network): arm for arm in transfer_000.ARMS}.values())
+
+
+@pytest.mark.parametrize("arm", ONE_OF_EACH, ids=lambda arm: arm.name)
+def test_every_row_composes_and_differs_in_what_it_says(arm):
+    run = config.from_overrides(transfer_000.words_of(arm, bee=False))
+    assert run.choices["model"] == arm.network and run.model.config.tune == arm.tune
+    assert (run.loop.epochs, run.loop.batch_size, run.loop.optimizer, run.loop.lr) == (25, 8, "sgd", 0.001)
+    splits = run.data.config.splits
+    if run.choices["data"] != "hymenoptera":
+        asked = (64, 10) if "64" in arm.task else (43, 31)
+        assert (splits.rule, splits.train, splits.val) == ("count", *asked)
+    if arm.task in transfer_000.BEES:
+        published = config.from_overrides(transfer_000.words_of(arm, bee=True))
+        assert published.data.config.classes == ["ant", "bee"]
+        assert published.choices["data"] == ("mixed" if arm.task == "mixed" else "tuberlin")
+
+
+def test_smoke_rows_compose_too():
+    for arm in ONE_OF_EACH[:3]:
+        assert config.from_overrides(transfer_000.smoke(arm, "base")).model.config.width == 0.05
+
+
+def test_counterparts_are_names_of_imagenet():
+    names = get_model_weights("mobilenet_v2")["IMAGENET1K_V1"].meta["categories"]
+    assert names.index(stock_imagenet.PIN) == 772 and "paper clip" not in names
+    assert set(stock_imagenet.NEAR) <= set(names)
+    for label in stock_imagenet.RIGHT:
+        found = stock_imagenet._numbers(label, names)
+        assert found and all(0 <= i < 1000 for i in found)
+    dogs = [names[i] for i in sorted(stock_imagenet._numbers("dog", names))]
+    snakes = [names[i] for i in sorted(stock_imagenet._numbers("snake", names))]
+    assert (dogs[0], dogs[-1], snakes[0], snakes[-1]) == (
+        "Chihuahua",
+        "Mexican hairless",
+        "thunder snake",
+        "sidewinder",
+    )
+
+
+def test_rows_of_answers():
+    names = get_model_weights("mobilenet_v2")["IMAGENET1K_V1"].meta["categories"]
+    logits = torch.zeros(3, 1000)
+    logits[0, names.index("ant")] = logits[1, names.index("safety pin")] = 50.0
+    rows = stock_imagenet._rows(logits, ["ant", "ant", "comb"], names)
+    assert [row["answer"] for row in rows[:2]] == ["ant", "safety pin"]
+    assert [row["right"] for row in rows[:2]] == [1.0, 0.0] and np.isnan(rows[2]["right"])
+    assert rows[0]["entropy"] == pytest.approx(0, abs=1e-9) and rows[2]["entropy"] == pytest.approx(np.log2(1000))
+    assert rows[1]["pin"] == pytest.approx(1)
+
+
+def test_fusion_of_features_that_are_weak_alone():
+    torch.manual_seed(0)
+    labels = torch.arange(6).repeat(20)
+    one, two = (labels // 2).float(), (labels % 2).float()  # each tells a part of the class
+    train, test = (
+        [torch.stack([x, torch.zeros_like(x)], 1) + 0.05 * torch.randn(120, 2) for x in (one, two)] for _ in range(2)
+    )
+    alone = [sketchanet_fusion.bayes(a, labels, b, 6, 2, 5) for a, b in zip(train, test, strict=True)]
+    both = sketchanet_fusion.bayes(torch.cat(train, 1), labels, torch.cat(test, 1), 6, 4, 5)
+    right = [(found == labels.numpy()).mean() for found in (*alone, both)]
+    assert right[2] == 1.0 and max(right[:2]) < 0.75
+
+
+def test_fusion_refuses_one_run():
+    with pytest.raises(UserError, match="expected two or more"):
+        sketchanet_fusion.check([])
