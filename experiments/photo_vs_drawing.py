@@ -52,7 +52,7 @@ ARMS = {  # name → what to run; the document's own four first
 LISTED = ("inception_v3", "googlenet", "resnet18", "vgg16")  # --networks, where their weights can be had
 
 
-def main() -> None:
+def main(words: list[str] | None = None) -> None:
     out = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     out.add_argument("overrides", nargs="*", metavar="key=value", help="added to every run")
     out.add_argument(
@@ -66,16 +66,15 @@ def main() -> None:
     out.add_argument("--report", action="store_true", help="train nothing, write from the runs that are there")
     out.add_argument("--root", type=Path, help="run folders (default outputs/photo_vs_drawing)")
     out.add_argument("--out", type=Path, help="tables and figure (default experiments/results; --smoke: the root)")
-    args = out.parse_intermixed_args()
+    args = out.parse_intermixed_args(words)
     root = (args.root or Path("outputs", "photo_vs_drawing" + "_smoke" * args.smoke)).resolve()
     try:
         if not args.report:
             train(args, root)
+        if not (root / "runs.json").is_file():
+            raise UserError(f"{root}: no runs.json; run without --report first")
         results = args.out or (root if args.smoke else Path(__file__).parent / "results")
         print(report.write(read_json(root / "runs.json"), root, results, LISTED))
-    except FileNotFoundError:
-        print(f"error: {root}: no runs.json; run without --report first", file=sys.stderr)
-        sys.exit(1)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
@@ -90,7 +89,8 @@ def train(args: argparse.Namespace, root: Path) -> None:
     chosen = {name: words for name, words in arms.items() if any(fnmatch(name, p) for p in args.arms)}
     if not chosen:
         raise UserError(f"--arms {' '.join(args.arms)}: no such arm; there is {', '.join(arms)}")
-    bases = smoke_bases(root) if args.smoke else {}
+    networks = [name for name in chosen if "pixels" not in name and "HOG" not in name]
+    bases = smoke_bases(root) if args.smoke and networks else {}
     splits = {name: _splits(name, args) for name in chosen}
     for name, words in chosen.items():
         print(f"--- {name}", flush=True)

@@ -51,7 +51,7 @@ def write(index: dict[str, Any], root: Path, folder: Path, listed: tuple[str, ..
 
 
 def right_of(run: Run) -> tuple[int, int]:
-    table = run.predictions("test")
+    table: Any = run.predictions("test")
     return int((table["label"] == table["prediction"]).sum()), len(table)
 
 
@@ -85,7 +85,7 @@ def line(name: str, found: dict[str, Run], index: dict[str, Any]) -> dict[str, A
         "wall_s": took.get("wall_s", math.nan),
         "cpu_s": took.get("cpu_s", math.nan),
         "load": took.get("load", math.nan),
-        "device": str((run.env.get("device") or "")),
+        "device": str(run.env.get("device") or ""),
         "report": f"{run.name}/report.html",
     }
 
@@ -183,18 +183,18 @@ def draw(table: Any, curves: Any, path: Path) -> None:
     left.set(xlabel="accuracy", title=f"{rows[0]['n_train']} training images, the same {rows[0]['n_test']} test images")
     left.annotate("● 95% Wilson, one split    ◇ mean ± sd over splits    dotted: chance", (0, -0.17),
                   xycoords="axes fraction", fontsize=9)  # fmt: skip
-    for number, (name, of) in enumerate(curves.groupby("arm", sort=False) if len(curves) else ()):
-        colour, dashes, mark = _style(str(name))
-        x = of["n_train"] * 1.025 ** (number - 3.5)  # side by side
-        errors = [of["accuracy"] - of["low"], of["high"] - of["accuracy"]]
-        right.errorbar(x, of["accuracy"], yerr=errors, color=colour, ls=dashes, marker=mark, ms=5, lw=1.4, elinewidth=0.8,
-                       capsize=2, label=name)  # fmt: skip
-    if len(curves):
+    named = [(str(name), of) for name, of in curves.groupby("arm", sort=False)] if len(curves) else []
+    for number, (name, of) in enumerate(named):
+        colour, dashes, mark = _style(name)
+        x, y = of["n_train"] * 1.03 ** (number - (len(named) - 1) / 2), of["accuracy"]  # side by side
+        right.errorbar(x, y, yerr=[y - of["low"], of["high"] - y], color=colour, ls=dashes, marker=mark, ms=5, lw=1.4,
+                       elinewidth=0.8, capsize=2, label=name)  # fmt: skip
+    if named:
         sizes = sorted({int(size) for size in curves["n_train"]})
         right.set_xscale("log")
         right.set_xticks(sizes, [str(size) for size in sizes])
         right.minorticks_off()
-        right.legend(fontsize=8, loc="lower right")
+        fig.legend(fontsize=8.5, loc="outside lower right", ncols=4)
         right.axhline(0.5, color="k", lw=0.8, ls=":")
         title = f"Fewer training images (95% Wilson, n = {rows[0]['n_test']})"
         right.set(xlabel="training images", ylabel="accuracy", title=title)
