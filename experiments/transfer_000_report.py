@@ -148,7 +148,7 @@ def draw(table: Any, arms: dict[str, list[OpenedRun]], path: Path) -> None:
     )
     left.axvline(0.5, color="k", lw=0.8, ls=":")
     left.set(title="Accuracy on val after the last epoch\nbars: 95% (Wilson); ticks: best epoch of pure chance")
-    left.set_xlabel("accuracy")
+    left.set_xlabel("accuracy   (blue: frozen, red: fine-tuned, grey: from scratch; squares: vgg16_sketchanet)")
     for name, found in arms.items():
         task, network, tune = name.split("/")
         if task != "sketches":
