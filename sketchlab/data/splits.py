@@ -104,7 +104,7 @@ def thinned(
     if config.train_at_most is None or "train" not in places:
         return places
     train = places["train"]
-    keys = np.array([rng.fold(config.seed, "split", ids[i]) for i in train], dtype=np.int64)
+    keys = np.array([rng.fold(config.seed, "split", ids[int(i)]) for i in train], dtype=np.int64)
     kept = np.zeros(len(train), dtype=bool)
     for number, name in enumerate(classes):
         most = config.train_at_most // len(classes) + (number < config.train_at_most % len(classes))

@@ -48,7 +48,6 @@ class Task(Protocol):
         """
         ...
 
-
     # explain(split) -> dict, optional: what shows why the last answers were given, asked for once at the end
 
 

@@ -49,7 +49,8 @@ def bins(run: Run, split: str) -> pd.DataFrame:
 
 def gap(table: pd.DataFrame) -> float:
     """The expected calibration error of bins(): the mean distance of share from said, weighted by n."""
-    return float((table["n"] * (table["share"] - table["said"]).abs()).sum() / table["n"].sum())
+    distance = (table["share"] - table["said"]).abs()
+    return float(np.average(distance, weights=table["n"]))
 
 
 def early(run: Run, split: str) -> pd.DataFrame:
