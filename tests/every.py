@@ -50,8 +50,11 @@ TWINS: dict[str, list[str]] = {
         *("model.widths=[8,8,4]", "model.z=8", "model.pack=2"),
     ],
 }
-# Their twins still have ten million parameters and more, and share every line with a smaller one.
-SLOW = ("alexnet", "googlenet", "resnet18", "resnet34", "inception_v3")
+# These share every line with a smaller one, or their twins still have ten million parameters and more.
+SLOW = (
+    *("alexnet", "googlenet", "resnet18", "resnet34", "inception_v3", "mobilenet_v2", "timm"),
+    *("vgg16_sketchanet", "cnn_strokes", "cnn_bilstm2d", "features_random_forest", "hog_svm", "pixels_logistic"),
+)
 
 
 def choices(group: str) -> list[str]:
@@ -96,8 +99,7 @@ def train(overrides: list[str], root: str, kill_at: int = -1, kill_in: str = "st
             optim.update = deadly(optim.update)  # type: ignore[assignment]
         else:
             os.replace = deadly(os.replace)  # type: ignore[assignment]
-    run.report = lambda folder: None  # type: ignore[assignment]
-    run.execute(config.from_overrides([*overrides, f"run.root={root}"]))
+    run.execute(config.from_overrides([*overrides, f"run.root={root}"]), reported=False)
 
 
 def folder_in(root: Path) -> Path:

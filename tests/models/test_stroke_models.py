@@ -77,9 +77,19 @@ def test_what_is_left_out_of_the_computation_changes_no_bit(like, monkeypatch):
     computed = front._own(batch)
     assert computed[-1].sum() < batch.shape[0] * batch.shape[1], "nothing was left out"
     short = front(batch)
-    every = torch.ones(batch.shape[:2], dtype=torch.bool)
-    monkeypatch.setattr(front, "_own", lambda frames: [every] * 3)
+    monkeypatch.setattr(front, "_own", lambda frames: [])
     assert torch.equal(short, front(batch))
+
+
+def test_the_networks_export_for_any_number_of_drawings():
+    sizes = ["model.input.size_px=16", "model.channels=[4,4]", "model.head=8"]
+    for model in ("cnn_lstm", "cnn_strokes", "cnn_bilstm2d"):
+        net = made(model, *sizes).eval()
+        program = torch.export.export(
+            net, (torch.rand(3, 8, 16, 16),), dynamic_shapes=({0: torch.export.Dim("batch")},)
+        )
+        other = torch.rand(5, 8, 16, 16)
+        assert torch.allclose(program.module()(other), net(other), atol=1e-5)
 
 
 def test_the_front_starts_as_a_conv3d_does():
