@@ -125,10 +125,11 @@ def _timm() -> Any:
 def _pretrained(timm: Any, arch: str) -> dict[str, Any]:
     """What timm knows of the weights of an arch: input_size, mean, std, fixed_input_size, …"""
     try:
-        if found := timm.get_pretrained_cfg(arch):
-            return found.to_dict()
+        found = timm.get_pretrained_cfg(arch)
     except RuntimeError:  # timm's word for a tag that this network has not
-        pass
+        found = None
+    if found:
+        return found.to_dict()
     name = arch.partition(".")[0]
     known = timm.is_model(name)
     close = difflib.get_close_matches(arch, timm.list_models(f"{name}.*" if known else "", pretrained=known), 3, 0.4)
