@@ -50,27 +50,29 @@ class FrameFront(nn.Module):
 
     def forward(self, frames: Tensor) -> Tensor:
         batch, n_frames = frames.shape[:2]
-        own = self._own(frames)  # per layer, (B or B + 1, T): which frames are computed
-        if len(own[0]) > batch:
+        own = self._own(frames)
+        if own:
             frames = torch.cat([frames, torch.full_like(frames[:1], self.empty)])
         x = frames.flatten(0, 1).unsqueeze(1)  # (frames, 1, S, S)
-        place = torch.arange(len(x), device=x.device).view(-1, n_frames)
-        for layer, computed in zip(self.layers, own, strict=True):
-            before_after = F.pad(place, (1, 1), value=-1).unfold(1, 3, 1)  # (B, T, 3)
-            x = layer(x, before_after[computed])
-            place = _places(computed)
-        return x.index_select(0, place[:batch].flatten()).unflatten(0, (batch, n_frames))
+        place = torch.arange(x.shape[0], device=frames.device).view(-1, n_frames)
+        for i, layer in enumerate(self.layers):
+            beside = F.pad(place, (1, 1), value=-1).unfold(1, 3, 1)  # (B, T, 3)
+            x = layer(x, beside[own[i]] if own else beside.flatten(0, 1))
+            place = _places(own[i]) if own else place
+        if own:
+            x = x.index_select(0, place[:batch].flatten())
+        return x.unflatten(0, (batch, n_frames))
 
     def _own(self, frames: Tensor) -> list[Tensor]:
+        """Per layer, (B + 1, T) which frames are computed, those of the drawing without strokes last; [] = all of B."""
         batch, n_frames = frames.shape[:2]
-        place = torch.arange(n_frames, device=frames.device)
-        every = torch.ones(batch, n_frames, dtype=torch.bool, device=frames.device)
         if frames.device.type != "cpu" or torch.compiler.is_compiling():  # a GPU would wait for the number of frames
-            return [every] * len(self.layers)
+            return []
+        place = torch.arange(n_frames)
         used = ((frames != self.empty).flatten(2).any(2) * (place + 1)).amax(1)  # (B,) up to the last frame with ink
-        used = torch.cat([used, used.new_tensor([n_frames])])  # the drawing without strokes comes last, whole
+        used = torch.cat([used, used.new_tensor([n_frames])])
         own = [place < used[:, None] + k for k in range(1, len(self.layers) + 1)]
-        return own if own[-1].sum() < every.sum() else [every] * len(self.layers)
+        return own if own[-1].sum() < batch * n_frames else []
 
     def extra_repr(self) -> str:
         return f"empty={self.empty:g}"
