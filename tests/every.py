@@ -53,7 +53,8 @@ TWINS: dict[str, list[str]] = {
 # These share every line with a smaller one, or their twins still have ten million parameters and more.
 SLOW = (
     *("alexnet", "googlenet", "resnet18", "resnet34", "inception_v3", "mobilenet_v2", "timm"),
-    *("vgg16_sketchanet", "cnn_strokes", "cnn_bilstm2d", "features_random_forest", "hog_svm", "pixels_logistic"),
+    *("vgg16_sketchanet", "cnn_strokes", "cnn_bilstm2d", "stroke_lstm"),
+    *("features_random_forest", "features_logistic", "hog_svm", "pixels_logistic"),
 )
 
 

@@ -13,6 +13,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "experiments"))
 import photo_vs_drawing  # noqa: E402
 
 
+@pytest.mark.slow
 def test_two_arms_and_only_redrawn(tmp_path):
     smoke = ["--smoke", "--root", str(tmp_path)]
     photo_vs_drawing.main([*smoke, "--arms", "naive*", "HOG*", "--splits", "2"])
