@@ -50,10 +50,11 @@ TWINS: dict[str, list[str]] = {
         *("model.widths=[8,8,4]", "model.z=8", "model.pack=2"),
     ],
 }
-# These share every line with a smaller one, or their twins still have ten million parameters and more.
-SLOW = (
-    *("alexnet", "googlenet", "resnet18", "resnet34", "inception_v3", "mobilenet_v2", "timm"),
-    *("vgg16_sketchanet", "cnn_strokes", "cnn_bilstm2d", "stroke_lstm"),
+# The twins of these still have ten million parameters and more.
+LARGE = ("alexnet", "googlenet", "resnet18", "resnet34", "inception_v3", "mobilenet_v2", "timm")
+# Killing and resuming these goes through the lines of a quicker one.
+SHARED = (
+    *("vgg16", "vgg16_sketchanet", "sketchanet", "cnn_lstm", "cnn_strokes", "cnn_bilstm2d", "stroke_lstm"),
     *("features_random_forest", "features_logistic", "hog_svm", "pixels_logistic"),
 )
 
@@ -62,10 +63,11 @@ def choices(group: str) -> list[str]:
     return sorted(p.stem for p in (config.conf_dir() / group).glob("*.yaml"))
 
 
-def models() -> list[Any]:
+def models(slow: tuple[str, ...]) -> list[Any]:
+    """Every model, those in `slow` marked so."""
     absent = pytest.mark.skipif(find_spec("timm") is None, reason="the optional extra timm is not installed")
-    marks = {**dict.fromkeys(SLOW, pytest.mark.slow), "timm": absent}
-    return [pytest.param(m, marks=marks[m]) if m in marks else m for m in choices("model")]
+    marks = {m: [pytest.mark.slow] * (m in slow) + [absent] * (m == "timm") for m in choices("model")}
+    return [pytest.param(m, marks=marks[m]) for m in marks]
 
 
 def small(model: str, *more: str) -> list[str]:

@@ -13,7 +13,7 @@ from tests import every
 STEPS = 120
 
 
-@pytest.mark.parametrize("model", every.models())
+@pytest.mark.parametrize("model", every.models(every.LARGE))
 def test_overfits_one_batch(model):
     more = ["loop.schedule=constant", "loop.warmup_epochs=0", "loop.batch_size=6", "loop.clip_norm=0"]
     run = config.from_overrides(every.small(model, *more))

@@ -46,7 +46,7 @@ def _plain(value: object) -> object:
     return [_plain(v) for v in value] if isinstance(value, list | tuple) else value
 
 
-@pytest.mark.parametrize("model", every.models())
+@pytest.mark.parametrize("model", every.models((*every.LARGE, *every.SHARED)))
 def test_killed_and_resumed_equals_unbroken(model, tmp_path):
     draw = random.Random(model)
     assert start(every.small(model), tmp_path / "whole") == 0
@@ -60,10 +60,8 @@ def test_killed_and_resumed_equals_unbroken(model, tmp_path):
     assert every.folder_in(broken).name == every.folder_in(tmp_path / "whole").name
 
 
-SLOW_RANKS = [pytest.param(m, marks=pytest.mark.slow) for m in ("small_siamese", "small_dcgan")]
-
-
-@pytest.mark.parametrize("model", ["small_cnn", *SLOW_RANKS])
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["small_cnn", "small_siamese", "small_dcgan"])
 def test_killed_ranks_too(model, tmp_path):
     run = every.small(model, "runtime.ranks=2", "loop.batch_size=8", "loop.epochs=12", "loop.save_every_s=0")
     assert start(run, tmp_path / "whole") == 0
