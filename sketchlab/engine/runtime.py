@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
+import platform
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -49,6 +51,18 @@ class Config:
         return device, "bf16" if device == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
 
 
+def keep_freed_memory() -> None:
+    """Large tensors from the heap, which keeps what is freed, instead of a fresh mapping each.
+
+    glibc maps every block above 32 MB anew and gives it back at once, so that each step faults all its pages in again:
+    half the time of a step on a CPU. Other allocators are left as they are.
+    """
+    if platform.libc_ver()[0] == "glibc":
+        libc, m_mmap_max, m_trim_threshold = ctypes.CDLL(None), -4, -1  # malloc.h
+        libc.mallopt(m_mmap_max, 0)
+        libc.mallopt(m_trim_threshold, 2**30)
+
+
 class Runtime:
     """One rank: its device, its precision, and how it speaks with the others."""
 
@@ -62,8 +76,10 @@ class Runtime:
             torch.backends.cudnn.benchmark = not config.deterministic
             torch.set_float32_matmul_precision("high")
             torch.backends.cudnn.allow_tf32 = True
-        elif ranks > 1:
-            torch.set_num_threads(max(1, (os.cpu_count() or 1) // ranks))
+        else:
+            keep_freed_memory()
+            if ranks > 1:
+                torch.set_num_threads(max(1, (os.cpu_count() or 1) // ranks))
         torch.use_deterministic_algorithms(config.deterministic)
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # none is read
 
