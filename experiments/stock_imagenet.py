@@ -95,7 +95,8 @@ def _ask(arguments: argparse.Namespace, answers: Path) -> None:
     if not any(word.startswith("data=") for word in sketches):
         sketches = ["data=tuberlin", *sketches]
     asked = [sketches] if arguments.photos == "none" else [sketches, [f"data={arguments.photos}"]]
-    made = [config.from_overrides([f"model={arguments.arch}", *words]) for words in asked]
+    stock = [f"model={arguments.arch}", *(["model.head=vgg"] if arguments.arch == "vgg16" else [])]
+    made = [config.from_overrides([*stock, *words]) for words in asked]
     tables = [look(run) for run in made]
     answers.parent.mkdir(parents=True, exist_ok=True)
     with atomic(answers) as temporary:

@@ -79,7 +79,7 @@ def whole_s(epochs: list[dict[str, float]]) -> float:
 
 def sketchlab_run(precision: str, per_class: int) -> dict[str, Any]:
     """The one command, in a fresh folder with an empty cache: its seconds, where they went, its scores."""
-    words = ["model=vgg16", "model.head=pool", "data=hymenoptera", f"loop.epochs={EPOCHS}", f"loop.batch_size={BATCH}"]
+    words = ["model=vgg16", "data=hymenoptera", f"loop.epochs={EPOCHS}", f"loop.batch_size={BATCH}"]
     words += ["loop.optimizer=sgd", f"loop.lr={LR}", f"loop.momentum={MOMENTUM}", "loop.weight_decay=0"]
     words += ["loop.schedule=constant", "loop.warmup_epochs=0", f"runtime.precision={precision}"]
     words += [f"data.per_class={per_class}"] if per_class else []

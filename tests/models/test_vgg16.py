@@ -25,7 +25,7 @@ def _file(path: Path, net: nn.Module, only: str = "") -> str:
 
 
 def _small(config, **changes):
-    changes = {"weights": "none", "tune": "scratch", "width": 0.05, **changes}
+    changes = {"weights": "none", "tune": "scratch", "width": 0.05, "head": "vgg", **changes}
     return config(changes.pop("choice", "vgg16"), SMALL, **changes)
 
 
@@ -41,10 +41,10 @@ def full_file(monkeypatch):
 @pytest.mark.parametrize(
     ("choice", "changes", "total"),
     [
-        ("vgg16", {}, 134_268_738),
-        ("vgg16", {"head": "pool"}, 14_714_688 + 512 * 2 + 2),
-        ("vgg16_sketchanet", {}, 134_268_738 + 64 * 3 * (15**2 - 3**2)),
-        ("vgg16", {"kernel_px": 7}, 134_268_738 + 64 * 3 * (7**2 - 3**2)),
+        ("vgg16", {"head": "vgg"}, 134_268_738),
+        ("vgg16", {}, 14_714_688 + 512 * 2 + 2),
+        ("vgg16_sketchanet", {"head": "vgg"}, 134_268_738 + 64 * 3 * (15**2 - 3**2)),
+        ("vgg16", {"kernel_px": 7, "head": "vgg"}, 134_268_738 + 64 * 3 * (7**2 - 3**2)),
     ],
 )
 def test_parameter_counts(config, choice, changes, total):
@@ -54,14 +54,14 @@ def test_parameter_counts(config, choice, changes, total):
 
 def test_names_and_shapes_are_torchvisions(config):
     with torch.device("meta"):
-        ours = vgg16.build(config("vgg16", tune="scratch"), 1000).state_dict()
+        ours = vgg16.build(config("vgg16", tune="scratch", head="vgg"), 1000).state_dict()
         theirs = torchvision.models.vgg16(weights=None).state_dict()
     assert {k: v.shape for k, v in ours.items()} == {k: v.shape for k, v in theirs.items()}
 
 
 def test_freeze_trains_the_last_layer_only_and_the_prefix_goes_up_to_the_first_dropout(config, full_file):
     with torch.device("meta"):
-        net = vgg16.build(config("vgg16", tune="freeze"), 2)
+        net = vgg16.build(config("vgg16", tune="freeze", head="vgg"), 2)
     assert _counts(net) == (134_268_738, 8_194)
     assert {k for k, p in net.named_parameters() if p.requires_grad} == {"classifier.6.weight", "classifier.6.bias"}
     prefix, rest = frozen_prefix(net)
@@ -71,14 +71,14 @@ def test_freeze_trains_the_last_layer_only_and_the_prefix_goes_up_to_the_first_d
 
 def test_freeze_with_a_pool_head_takes_a_full_file_too_and_trains_1026(config, full_file):
     with torch.device("meta"):
-        net = vgg16.build(config("vgg16", tune="freeze", head="pool"), 2)
+        net = vgg16.build(config("vgg16", tune="freeze"), 2)
     assert _counts(net)[1] == 1_026
     assert frozen_prefix(net)[0](torch.empty(1, 3, 224, 224, device="meta")).shape == (1, 512)
 
 
 def test_a_fresh_stem_trains_under_freeze_and_leaves_no_prefix(config, full_file):
     with torch.device("meta"):
-        net = vgg16.build(config("vgg16_sketchanet", tune="freeze", stem="fresh"), 2)
+        net = vgg16.build(config("vgg16_sketchanet", tune="freeze", stem="fresh", head="vgg"), 2)
     assert {k for k, p in net.named_parameters() if p.requires_grad} == {
         "features.0.weight", "features.0.bias", "classifier.6.weight", "classifier.6.bias",
     }  # fmt: skip
@@ -87,10 +87,10 @@ def test_a_fresh_stem_trains_under_freeze_and_leaves_no_prefix(config, full_file
 
 def test_the_stock_network_keeps_its_thousand_classes_and_nothing_trains(config, full_file):
     with torch.device("meta"):
-        net = vgg16.build(config("vgg16"), None)
+        net = vgg16.build(config("vgg16", head="vgg"), None)
     assert net.classifier[6].out_features == 1000 and _counts(net)[1] == 0
     with pytest.raises(UserError, match="head=pool has no original classes"):
-        vgg16.build(config("vgg16", head="pool"), None)
+        vgg16.build(config("vgg16"), None)
 
 
 @pytest.mark.parametrize("pool_px", [2, 3])
