@@ -67,7 +67,7 @@ def pictures(input: Any, n_classes: int, n: int) -> Dataset:
     return Dataset([str(i) for i in range(n_classes)], {"train": split}, Prepare(input, None), 0, "bench")
 
 
-def bare_step(run: Any, net: nn.Module, data: Dataset, runtime: Runtime) -> Callable[[int], object]:
+def bare_step(run: Any, net: nn.Module, data: Dataset, runtime: Any) -> Callable[[int], object]:
     """A step of the plainest loop: index, float, forward, cross-entropy, backward, step."""
     layout = torch.channels_last if run.runtime.channels_last else torch.contiguous_format
     train, loop, device = data.splits["train"], run.loop, runtime.device

@@ -1,46 +1,129 @@
-"""Fine-tuning VGG16 at 224 px: sketchlab's step beside a bare fp32 step of the same network."""
+"""Fine-tuning VGG16 at 224 px: sketchlab's step beside others of the same network, each in a process of its own.
+
+bare: the plainest fp32 loop. lightning: a Lightning module with its defaults, fp32, and with precision="bf16-mixed".
+"""
 
 from __future__ import annotations
 
-import copy
-import statistics
-from collections.abc import Iterator
+import contextlib
+import multiprocessing
+from collections.abc import Callable, Iterator
+from multiprocessing.connection import Connection
+from types import SimpleNamespace
+from typing import Any
 
+import torch
 from bench import Row, beside_fit
 from bench_engine import bare_step, pictures
 
 from sketchlab import config
 from sketchlab.engine.runtime import Runtime
 
-GOALS = {"fp32": 1.2, "bf16": 2.0}
+GOALS = {("bare", "fp32"): 1.2, ("bare", "bf16"): 2.0, ("lightning", "bf16"): 2.0, ("lightning-bf16", "bf16"): None}
 
 
-def compare(steps: int = 8, batch: int = 8, size_px: int = 224, width: float = 1.0) -> Iterator[Row]:
-    """a fine-tuning step of VGG16, all layers training, beside a bare fp32 loop as PyTorch comes"""
+def compare(
+    steps: int = 8, batch: int = 8, size_px: int = 224, width: float = 1.0, peers: str = "bare,lightning"
+) -> Iterator[Row]:
+    """a fine-tuning step of VGG16, all layers training, beside a bare fp32 loop as PyTorch comes, and Lightning's"""
     words = ["model=vgg16", "model.tune=scratch", f"model.input.size_px={size_px}", f"model.width={width}"]
     words += ["loop.optimizer=sgd", "loop.lr=0.001", "loop.weight_decay=0", f"loop.batch_size={batch}"]
     words += ["loop.epochs=100", "loop.save_every_s=3600"]  # a checkpoint of 1.1 GB is no part of a step
-    plain = config.from_overrides([*words, "runtime.precision=fp32", "runtime.channels_last=false"])
-    data = pictures(plain.model.config.input, 2, 4 * batch)
-    for precision, goal in GOALS.items():
-        run = config.from_overrides([*words, f"runtime.precision={precision}"])
-        bare, runtime = Runtime(plain.runtime), Runtime(run.runtime)
-        runtime.seed(0)
-        net = run.model.build(2)
-        step = bare_step(plain, copy.deepcopy(net), data, bare)
-        task = run.pipeline.build(net, data, run.loop, runtime, run.seed)
-        blocks = beside_fit(task, run, runtime, step, steps, 1)
-        processor_s = {side: f"{statistics.median(v):.2f} s" for side, v in blocks.processor_s.items()}
-        yield Row(
-            precision,
-            blocks.wall_s,
-            "step",
-            goal=f"{goal:g} times as fast",
-            reached=lambda yardstick, ours, goal=goal: yardstick >= goal * ours,
-            notes={
-                "network": f"vgg16, width {width:g}, {size_px} px, batch {batch}, SGD",
-                "bare": "fp32, contiguous, deterministic algorithms not asked for",
-                "sketchlab": f"{precision}, channels-last, deterministic",
-                "processor_time_a_step": processor_s,
-            },
-        )
+    plain = [*words, "runtime.precision=fp32", "runtime.channels_last=false"]
+    for (peer, precision), goal in GOALS.items():
+        if peer.partition("-")[0] not in peers.split(","):
+            continue
+        with elsewhere(peer, plain) as step:
+            run = config.from_overrides([*words, f"runtime.precision={precision}"])
+            runtime = Runtime(run.runtime)
+            net, data = network_and_data(run)
+            task = run.pipeline.build(net, data, run.loop, runtime, run.seed)
+            blocks = beside_fit(task, run, runtime, step, steps, 1)
+            yield Row(
+                f"{precision} beside {peer}",
+                {peer: blocks.wall_s["bare"], "sketchlab": blocks.wall_s["sketchlab"]},
+                "step",
+                goal=f"{goal:g} times as fast" if goal else "none: stated",
+                reached=(lambda yardstick, ours, goal=goal: yardstick >= goal * ours) if goal else None,
+                notes={
+                    "network": f"vgg16, width {width:g}, {size_px} px, batch {batch}, SGD",
+                    peer: f"{'bf16' if 'bf16' in peer else 'fp32'}, contiguous, a process of its own",
+                    "sketchlab": f"{precision}, channels-last, deterministic, freed memory kept",
+                },
+            )
+
+
+def network_and_data(run: Any) -> tuple[torch.nn.Module, Any]:
+    torch.manual_seed(0)
+    return run.model.build(2), pictures(run.model.config.input, 2, 4 * run.loop.batch_size)
+
+
+@contextlib.contextmanager
+def elsewhere(peer: str, words: list[str]) -> Iterator[Callable[[int], object]]:
+    """The peer's step in another process, which takes nothing over from sketchlab's runtime: its memory is the
+    system's."""
+    context = multiprocessing.get_context("spawn")
+    here, there = context.Pipe()
+    process = context.Process(target=serve_bare if peer == "bare" else serve_lightning, args=(there, words, peer), daemon=True)
+    process.start()
+
+    def step(number: int) -> None:
+        here.send(number)
+        here.recv()
+
+    try:
+        here.recv()
+        yield step
+    finally:
+        process.terminate()
+        process.join()
+
+
+def serve_bare(pipe: Connection, words: list[str], _: str) -> None:
+    run = config.from_overrides(words)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    step = bare_step(run, *network_and_data(run), SimpleNamespace(device=device, autocast=contextlib.nullcontext))
+    pipe.send("ready")
+    while True:
+        step(pipe.recv())
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        pipe.send("done")
+
+
+def serve_lightning(pipe: Connection, words: list[str], peer: str) -> None:
+    import lightning
+    import torch.nn.functional as F
+    from torch.utils.data import DataLoader, TensorDataset
+
+    run = config.from_overrides(words)
+    net, data = network_and_data(run)
+
+    class Module(lightning.LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = net
+
+        def training_step(self, batch: list[torch.Tensor], _: int) -> torch.Tensor:
+            images, labels = batch  # (B, C, S, S) uint8, (B,)
+            return F.cross_entropy(self.net(images.float() / 255), labels)
+
+        def configure_optimizers(self) -> torch.optim.Optimizer:
+            return torch.optim.SGD(self.parameters(), lr=run.loop.lr, momentum=run.loop.momentum)
+
+        def on_train_batch_start(self, *_: object) -> None:
+            pipe.recv()
+
+        def on_train_batch_end(self, *_: object) -> None:
+            if torch.cuda.is_available():
+                torch.cuda.synchronize()
+            pipe.send("done")
+
+    train = data.splits["train"]
+    loader = DataLoader(TensorDataset(train.store.pixels, train.labels), run.loop.batch_size, shuffle=True)
+    trainer = lightning.Trainer(
+        max_epochs=10_000, logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False, precision="bf16-mixed" if "bf16" in peer else "32-true",
+    )  # fmt: skip
+    pipe.send("ready")
+    trainer.fit(Module(), loader)
