@@ -48,10 +48,20 @@ def _plain(value: object) -> object:
 
 @pytest.mark.parametrize("model", every.models((*every.LARGE, *every.SHARED)))
 def test_killed_and_resumed_equals_unbroken(model, tmp_path):
+    kill_and_resume(model, [], tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["vgg16", "vgg16_sketchanet"])
+def test_the_whole_vgg16_too(model, tmp_path):
+    kill_and_resume(model, ["model.width=1", "model.input.size_px=64"], tmp_path)
+
+
+def kill_and_resume(model: str, more: list[str], tmp_path: Path) -> None:
     draw = random.Random(model)
-    assert start(every.small(model), tmp_path / "whole") == 0
+    assert start(every.small(model, *more), tmp_path / "whole") == 0
     broken = tmp_path / "broken"
-    again = every.small(model, "loop.save_every_s=0", "runtime.workers=2")
+    again = every.small(model, *more, "loop.save_every_s=0", "runtime.workers=2")
     kills = [start(again, broken, draw.randint(0, 5), kill_in) for kill_in in ("replace", "step")]
     assert set(kills) <= {0, -signal.SIGKILL} and -signal.SIGKILL in kills
     assert start(again, broken) == 0
