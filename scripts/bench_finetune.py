@@ -75,7 +75,7 @@ def elsewhere(peer: str, words: list[str]) -> Iterator[Callable[[int], object]]:
         here.recv()
         yield step
     finally:
-        process.terminate()
+        process.kill()  # Lightning would catch a gentler word
         process.join()
 
 

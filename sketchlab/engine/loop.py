@@ -15,7 +15,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from sketchlab import rng
-from sketchlab.engine import checkpoint
+from sketchlab.engine import checkpoint, memory
 from sketchlab.engine.loader import Order, batches
 from sketchlab.engine.optim import OPTIMIZERS, SCHEDULES
 from sketchlab.engine.rundir import RunDir
@@ -56,7 +56,7 @@ class Config:
 
 
 class Interrupted(KeyboardInterrupt):
-    """A signal ended the run after a step; everything is saved. args: the signal's number."""
+    """Ended after a step, with everything saved. args: the signal's number, or why a search gave the run up."""
 
 
 class Averages:
@@ -118,7 +118,10 @@ class Clock:
 
 @contextlib.contextmanager
 def signals() -> Iterator[list[int]]:
-    """SIGTERM and Ctrl-C are noted, not obeyed at once: the loop ends its step and saves. A second one is obeyed."""
+    """SIGTERM and Ctrl-C are noted, not obeyed at once: the loop ends its step and saves. A second one is obeyed.
+
+    So are SIGUSR1 and SIGUSR2 where someone handles them: a cluster's warning that the job is to be queued again.
+    """
     caught: list[int] = []
 
     def note(signum: int, _: Any) -> None:
@@ -126,7 +129,8 @@ def signals() -> Iterator[list[int]]:
         for s, handler in old.items():
             signal.signal(s, handler)
 
-    old = {s: signal.getsignal(s) for s in (signal.SIGTERM, signal.SIGINT)}
+    handled = [s for s in (signal.SIGUSR1, signal.SIGUSR2) if callable(signal.getsignal(s))]
+    old = {s: signal.getsignal(s) for s in (signal.SIGTERM, signal.SIGINT, *handled)}
     for s in old:
         signal.signal(s, note)
     try:
@@ -136,10 +140,13 @@ def signals() -> Iterator[list[int]]:
             signal.signal(s, handler)
 
 
-def fit(task: Task, loop: Config, seed: int, runtime: Runtime, folder: RunDir) -> None:
+def fit(
+    task: Task, loop: Config, seed: int, runtime: Runtime, folder: RunDir, yardstick: dict[str, Any] | None = None
+) -> None:
     """Train `task` to its last epoch, from wherever the folder says it is, and write its scores.
 
-    Raises Interrupted after a signal, UserError on a loss that is not finite or a checkpoint that does not fit.
+    Raises Interrupted after a signal, or where a search's yardstick (search.py) says that the run is hopeless;
+    UserError on a loss that is not finite or a checkpoint that does not fit.
     """
     if loop.batch_size % (runtime.ranks * loop.accumulate):
         raise UserError(
@@ -160,7 +167,7 @@ def fit(task: Task, loop: Config, seed: int, runtime: Runtime, folder: RunDir) -
     def save() -> None:
         nonlocal saved_at, saved_step
         check_finite(averages.latest, step, saved_step, task)
-        with clock("save_s"):
+        with clock("save_s"), runtime.span("saving"):
             parts = {name: part.state_dict() for name, part in task.parts.items()}
             folder.save("last", {"step": step, "rows": len(rows), "averages": averages.state(runtime), "parts": parts})
         saved_at, saved_step = time.perf_counter(), step
@@ -177,22 +184,35 @@ def fit(task: Task, loop: Config, seed: int, runtime: Runtime, folder: RunDir) -
     )
     with signals() as caught, contextlib.closing(stream), bar:
         while step < total and not exhausted(rows, task.monitor, loop.patience):
-            with clock("wait_s"):
+            if yardstick and (why := hopeless(rows, task.monitor, yardstick)):
+                if saved_step != step:
+                    save()
+                raise Interrupted(why)
+            with clock("wait_s"), runtime.span("loading"):
                 batch = next(stream)
             runtime.seed(rng.fold(seed, "step", step, runtime.rank))
             before = averages.latest
-            averages.add(task.train_step(batch, step * loop.batch_size / task.n_train))
+            try:
+                values = task.train_step(batch, step * loop.batch_size / task.n_train)
+            except RuntimeError as error:
+                if not memory.ran_out(error):
+                    raise
+                where = runtime.device.type
+                raise memory.advice(task, batch, loop.batch_size, loop.accumulate, runtime.ranks, where) from error
+            averages.add(values)
             # on a GPU the step before is looked at, so that the queue never runs dry
             suspect = averages.latest if runtime.device.type == "cpu" else before
             check_finite(suspect, step + (suspect is averages.latest), saved_step)
             step += 1
+            if runtime.profile and folder.writes:
+                runtime.profile.step(folder.path / "trace.json")
             clock.samples += loop.batch_size
             bar.update()
 
             epoch = order.epochs_done(step)
             if epoch > order.epochs_done(step - 1) and (epoch % loop.eval_every == 0 or step == total):
                 scores = averages.take(runtime)
-                with clock("eval_s"):
+                with clock("eval_s"), runtime.span("evaluation"):
                     if "val" in task.splits:
                         scores |= folder.keep("val", task.evaluate("val"))
                 rows.append({"step": step, "epoch": epoch, **scores})
@@ -212,7 +232,10 @@ def fit(task: Task, loop: Config, seed: int, runtime: Runtime, folder: RunDir) -
                     save()
                 if stop:
                     raise Interrupted(caught[0] if caught else signal.SIGTERM)
-    finish(task, rows, step, runtime, folder)
+    with runtime.span("evaluation"):
+        finish(task, rows, step, runtime, folder)
+    if runtime.profile:
+        folder.table("profile.csv", runtime.profile.rows())
 
 
 def check_finite(values: Tensor | None, step: int, saved_step: int, task: Task | None = None) -> None:
@@ -242,6 +265,23 @@ def exhausted(rows: list[dict[str, Any]], monitor: str, patience: int) -> bool:
     """Whether the last `patience` evaluations brought no better score."""
     top = best(rows, monitor) if patience and monitor else None
     return top is not None and len(rows) - 1 - rows.index(top) >= patience
+
+
+def hopeless(rows: list[dict[str, Any]], monitor: str, yardstick: dict[str, Any]) -> str:
+    """Why the run is given up: its best score is behind what others had at this epoch. "" while it is not."""
+    key = yardstick.get("metric") or monitor[1:]
+    scores = [row[key] for row in rows if key in row]
+    behind = yardstick.get("median", {}).get(str(rows[-1]["epoch"])) if scores else None
+    if behind is None:
+        return ""
+    larger = yardstick["better"] == "larger"
+    top = max(scores) if larger else min(scores)
+    if top >= behind if larger else top <= behind:
+        return ""
+    return (
+        f"given up after epoch {rows[-1]['epoch']}: {key} {top:.4g} at best, where the median of {yardstick['runs']} "
+        f"finished runs of this search had {behind:.4g}"
+    )
 
 
 def save_best(task: Task, folder: RunDir, row: dict[str, Any]) -> None:

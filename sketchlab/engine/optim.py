@@ -59,6 +59,7 @@ def update(
         norm = torch.zeros((), device=runtime.device)
     for group in optimizer.param_groups:
         group["lr"] = rate(loop, epoch, lr)
-    optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
+    with runtime.span("optimizer"):
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
     return norm

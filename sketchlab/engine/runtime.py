@@ -14,6 +14,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from sketchlab.engine import memory
+from sketchlab.engine.profile import Profile
 from sketchlab.errors import UserError
 
 
@@ -26,6 +28,8 @@ class Config:
     deterministic: bool  # true: same bits every time, on a GPU too; false: the fastest kernels
     channels_last: bool  # memory layout of images
     compile: bool  # torch.compile the networks
+    recompute: bool  # activations of a chain of layers partly computed again in the backward pass, to save memory
+    profile: bool  # where the time goes: profile.csv, and trace.json of a few steps for chrome://tracing
 
     def __post_init__(self) -> None:
         for key, allowed in (("device", ("auto", "cpu", "cuda")), ("precision", ("auto", "fp32", "bf16"))):
@@ -35,6 +39,8 @@ class Config:
             raise UserError(
                 f"runtime.ranks={self.ranks}, runtime.workers={self.workers}: expected ranks ≥ 1, workers ≥ 0"
             )
+        if self.compile and self.recompute:
+            raise UserError("runtime.compile=true and runtime.recompute=true: the compiler decides itself what to keep")
 
     def decided(self) -> tuple[str, str]:
         """(device type, precision) with `auto` settled on this machine."""
@@ -83,6 +89,12 @@ class Runtime:
         torch.use_deterministic_algorithms(config.deterministic)
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # none is read
 
+        self.profile = Profile(self.device) if config.profile else None
+
+    def span(self, part: str) -> Any:
+        """A context whose time is counted as `part` (engine/profile.py) when the run is profiled."""
+        return self.profile.span(part) if self.profile else contextlib.nullcontext()
+
     def autocast(self) -> Any:
         if self.precision == "bf16":
             return torch.autocast(self.device.type, dtype=torch.bfloat16)
@@ -95,6 +107,8 @@ class Runtime:
 
     def forward(self, module: nn.Module) -> Any:
         """What to call for a forward pass: the module, or its compiled twin (state stays in the module)."""
+        if self.config.recompute:
+            return memory.recomputed(module)
         return torch.compile(module) if self.config.compile else module
 
     def to_device(self, tensor: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ import datetime
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import yaml
 
 from sketchlab.report import page, plots, scores
@@ -121,7 +122,19 @@ def time(run: Run, drawn: list[Plot]) -> str:
         values = values[np.isfinite(values)]
         if len(values):
             rows.append((name, f"{np.median(values) if unit != 'MB' else values.max():.4g} {unit}"))
-    return page.pairs(rows) + page.charts(drawn, "time")
+    return page.pairs(rows) + page.charts(drawn, "time") + profile(run)
+
+
+def profile(run: Run) -> str:
+    """Where the time of a profiled run went."""
+    if not (run.folder / "profile.csv").is_file():
+        return ""
+    parts = pd.read_csv(run.folder / "profile.csv").sort_values("seconds", ascending=False)
+    rows = [(p["part"], duration(p["seconds"]), f"{p['share']:.1%}", p["calls"] or "–") for p in parts.to_dict("records")]
+    note = "Measured by runtime.profile=true. loading: what training waited for. trace.json, of a few steps, opens in "
+    note += "chrome://tracing or ui.perfetto.dev."
+    table = page.table(("part", "time", "share", "calls"), rows, numbers=("time", "share", "calls"))
+    return f"<h3>Where the time went</h3>{table}" + page.paragraph(note, "soft")
 
 
 def duration(seconds: float) -> str:
