@@ -7,7 +7,7 @@ equally far on every block size; equals rank by their place in the gallery.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -24,6 +24,7 @@ NAMES = (
     "class_mAP",
     "class_mAP@200",
 )
+GALLERY_BLOCK = 65_536  # rows of the gallery that a search for the nearest looks at at once
 _NAME = re.compile(r"(recall|class_precision|class_recall)@(\d+)|(class_mAP)(?:@(\d+))?")
 
 
@@ -45,37 +46,51 @@ def _check_features(queries: Tensor, gallery: Tensor, block: int) -> None:
     if not (queries.numel() and gallery.numel()):
         raise UserError(f"{shapes}: nothing to search")
     for name, features in (("queries", queries), ("gallery", gallery)):
-        if not features.isfinite().all():
-            row = int((~features.isfinite()).any(1).nonzero()[0])
-            raise UserError(f"{name}: row {row} holds nan or infinity")
+        for start in range(0, len(features), GALLERY_BLOCK):  # a gallery on disk is never in memory whole
+            odd = ~features[start : start + GALLERY_BLOCK].isfinite().all(1)
+            if odd.any():
+                raise UserError(f"{name}: row {start + int(odd.nonzero()[0])} holds nan or infinity")
     if block < 1:
         raise UserError(f"block={block}: expected at least 1 query at a time")
 
 
-def _ranked(queries: Tensor, gallery: Tensor, depth: int, block: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Per block of queries: distances (B, depth) float32 and gallery places (B, depth) int64, nearest first."""
-    gallery = gallery.float().contiguous()
-    places = torch.arange(len(gallery), device=gallery.device)
-    for part in queries.float().split(block):
-        distances = torch.cdist(part.contiguous(), gallery, compute_mode="donot_use_mm_for_euclid_dist")
-        # the bits of floats ≥ 0 are in their order: with the place below them, keys are unique and any sort will do
-        keys = (distances.view(torch.int32).long() << 32) | places
-        keys = keys.sort(1).values if depth == len(gallery) else keys.topk(depth, largest=False).values
-        yield (keys >> 32).int().view(torch.float32), keys & 0xFFFFFFFF
+def _keys(queries: Tensor, gallery: Tensor, start: int) -> Tensor:
+    """(B, D), (G, D) float32 → (B, G) int64 that sort as (distance, place); start: the place of the first row.
+
+    The bits of floats ≥ 0 are in their order: with the place below them keys are unique, and any sort will do.
+    """
+    distances = torch.cdist(queries.contiguous(), gallery.contiguous(), compute_mode="donot_use_mm_for_euclid_dist")
+    places = torch.arange(start, start + len(gallery), device=gallery.device)
+    return (distances.view(torch.int32).long() << 32) | places
+
+
+def _split(keys: Tensor) -> tuple[Tensor, Tensor]:
+    """Keys → distances float32, places int64."""
+    return (keys >> 32).int().view(torch.float32), keys & 0xFFFFFFFF
 
 
 @torch.no_grad()
-def nearest(queries: Tensor, gallery: Tensor, k: int, block: int = 256) -> tuple[Tensor, Tensor]:
+def nearest(
+    queries: Tensor, gallery: Tensor, k: int, block: int = 256, gallery_block: int = GALLERY_BLOCK
+) -> tuple[Tensor, Tensor]:
     """The k nearest of the gallery: distances (Q, k) float32 ascending, and their places (Q, k) int64.
 
-    queries (Q, D), gallery (G, D); block: queries at a time, memory grows with block · G. Raises UserError when k is
-    not in 1 to G, on empty or mismatched input, nan and infinity.
+    queries (Q, D), gallery (G, D), which may lie on disk (memory-mapped) and goes to the queries' device by
+    `gallery_block` rows; block: queries at a time. Memory grows with block · gallery_block, and no block changes the
+    answer. Raises UserError when k is not in 1 to G, on empty or mismatched input, nan and infinity.
     """
-    _check_features(queries, gallery, block)
+    _check_features(queries, gallery, min(block, gallery_block))
     if not 1 <= k <= len(gallery):
         raise UserError(f"k={k}: expected 1 to {len(gallery)}, the size of the gallery")
-    found = list(_ranked(queries, gallery, k, block))
-    return torch.cat([distances for distances, _ in found]), torch.cat([places for _, places in found])
+    found = []
+    for part in queries.float().split(block):
+        best = torch.empty(len(part), 0, dtype=torch.int64, device=part.device)
+        for start in range(0, len(gallery), gallery_block):
+            rows = gallery[start : start + gallery_block].to(part.device, torch.float32)
+            keys = torch.cat([best, _keys(part, rows, start)], dim=1)
+            best = keys.topk(min(k, keys.shape[1]), largest=False).values
+        found.append(best)
+    return _split(torch.cat(found))
 
 
 def _parse(name: str, n_gallery: int) -> tuple[str, int]:
@@ -142,6 +157,34 @@ def _relevant(
     return ours, theirs, counts[place]
 
 
+def _members(ours: Tensor, theirs: Tensor) -> tuple[Tensor, Tensor]:
+    """Labels (Q,), (G,) → places in the gallery of each class (C, R), padded with −1, and each query's row there."""
+    names, number, counts = theirs.unique(return_inverse=True, return_counts=True)
+    order = number.argsort(stable=True)
+    starts = counts.cumsum(0) - counts
+    within = torch.arange(len(theirs), device=theirs.device) - starts[number[order]]
+    table = torch.full((len(names), int(counts.max())), -1, device=theirs.device)
+    table[number[order], within] = order
+    return table, torch.searchsorted(names, ours)
+
+
+def _average_precision(keys: Tensor, relevant: Tensor) -> Tensor:
+    """Keys (B, G), places of what is right (B, R) padded with −1 → (B,) float64 over the whole ranking.
+
+    Without sorting it: the rank of the r-th that is right is how many keys are not above it, and those are counted by
+    where each key falls among the right ones.
+    """
+    none = relevant < 0
+    right = keys.gather(1, relevant.clamp(min=0)).masked_fill(none, torch.iinfo(torch.int64).max).sort(1).values
+    falls = torch.searchsorted(right, keys)
+    counts = torch.zeros(len(keys), right.shape[1] + 1, dtype=torch.int64, device=keys.device)
+    counts.scatter_add_(1, falls, torch.ones((), dtype=torch.int64, device=keys.device).expand_as(falls))
+    ranks = counts.cumsum(1)[:, :-1]
+    n = torch.arange(1, right.shape[1] + 1, dtype=torch.float64, device=keys.device)
+    there = n <= (~none).sum(1, keepdim=True)
+    return (n / ranks.clamp(min=1) * there).sum(1) / there.sum(1)
+
+
 @torch.no_grad()
 def evaluate(
     queries: Tensor,
@@ -161,6 +204,7 @@ def evaluate(
     block · G. Raises UserError on unknown names, a gallery smaller than k, and queries without a match.
     """
     _check_features(queries, gallery, block)
+    gallery = gallery.to(queries.device, torch.float32)
     wanted = {name: _parse(name, len(gallery)) for name in names}
     sizes = (len(queries), len(gallery))
     truth = {}
@@ -168,14 +212,19 @@ def evaluate(
         if any(kind.startswith("class") == (what == "classes") for kind, _ in wanted.values()):
             truth[what] = _relevant(labels, what, sizes, queries.device)
     scores = {name: torch.empty(len(queries), dtype=torch.float64) for name in names}
-    start, depth = 0, max((k for _, k in wanted.values()), default=1)
-    for _, places in _ranked(queries, gallery, depth, block):
-        rows = slice(start, start + len(places))
+    depth = max((k for name, (_, k) in wanted.items() if name != "class_mAP"), default=1)
+    members = _members(*truth["classes"][:2]) if "class_mAP" in wanted else None
+    for start in range(0, len(queries), block):
+        rows = slice(start, start + block)
+        keys = _keys(queries[rows].float(), gallery, 0)
+        places = _split(keys.topk(depth, largest=False).values)[1]
         hits = {what: theirs[places] == ours[rows, None] for what, (ours, theirs, _) in truth.items()}
         for name, (kind, k) in wanted.items():
             what = "classes" if kind.startswith("class") else "instances"
-            scores[name][rows] = _score(kind, hits[what][:, :k], truth[what][2][rows]).cpu()
-        start += len(places)
+            if name == "class_mAP" and members is not None:
+                scores[name][rows] = _average_precision(keys, members[0][members[1][rows]]).cpu()
+            else:
+                scores[name][rows] = _score(kind, hits[what][:, :k], truth[what][2][rows]).cpu()
     out = {}
     for name, (kind, _) in wanted.items():
         n_relevant = truth["classes" if kind.startswith("class") else "instances"][2]
@@ -225,8 +274,18 @@ def best_threshold(distances: Tensor, same: Tensor) -> Threshold:
 def roc_area(distances: Tensor, same: Tensor) -> float:
     """Area under the ROC curve: how often a same pair is nearer than a different one, ties half (Mann and Whitney)."""
     distances, same = _check_pairs(distances, same, both=True)
-    _, place, counts = distances.unique(return_inverse=True, return_counts=True)
-    ranks = (counts.cumsum(0).double() - (counts.double() - 1) / 2)[place]  # middle rank of equals, from 1
-    n_same, n_different = int(same.sum()), int((~same).sum())
-    above = ranks[~same].sum().item() - n_different * (n_different + 1) / 2
-    return above / (n_same * n_different)
+    return roc_shares(distances, same)[same].mean().item()
+
+
+def roc_shares(distances: Tensor, same: Tensor) -> Tensor:
+    """(N,) float64: of a same pair, the share of different pairs that are farther; of a different pair, the share of
+    same pairs that are nearer; ties half. The mean over either kind is the ROC area (DeLong, DeLong and Clarke-Pearson
+    1988: its structural components)."""
+    distances, same = _check_pairs(distances, same, both=True)
+    out = torch.empty_like(distances)
+    for kind, sign in ((same, -1), (~same, 1)):
+        others = (sign * distances[~kind]).sort().values
+        ours = (sign * distances[kind]).contiguous()
+        below, up_to = (torch.searchsorted(others, ours, right=right).double() for right in (False, True))
+        out[kind] = (below + up_to) / 2 / len(others)
+    return out

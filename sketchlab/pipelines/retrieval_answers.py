@@ -25,6 +25,8 @@ def check_gallery(split: Any, name: str) -> None:
         )
     if n_classes < 2:
         raise UserError(f"split {name}: photos of one class only; retrieval needs at least two (data.classes)")
+    if not objects_known(split):
+        return
     lost = (~torch.isin(split.sketch.groups, split.photo.groups)).nonzero()[:, 0]
     if len(lost):
         raise UserError(
@@ -33,29 +35,66 @@ def check_gallery(split: Any, name: str) -> None:
         )
 
 
+def objects_known(split: Any) -> bool:
+    """Whether the data say which photo a sketch is of; where only classes are known nothing is scored by instance."""
+    return getattr(split, "objects", True)
+
+
 def search(sketches: Tensor, photos: Tensor, split: Any) -> dict[str, Score]:
     """Embeddings (n, D), (G, D) of a split → scores by name, as metrics/retrieval.py defines them.
 
     Gallery: all photos of the split; queries: all its sketches. class_mAP@200 where the gallery has 200 photos.
     """
     names = [name for name in metrics.NAMES if name != "class_mAP@200" or len(photos) >= 200]
-    sketch, photo = split.sketch, split.photo
-    return metrics.evaluate(
-        sketches, photos, classes=(sketch.labels, photo.labels), instances=(sketch.groups, photo.groups), names=names
+    names = [name for name in names if name.startswith("class_") or objects_known(split)]
+    classes, objects = (
+        (getattr(split.sketch, key).to(sketches.device), getattr(split.photo, key).to(sketches.device))
+        for key in ("labels", "groups")
     )
+    return metrics.evaluate(sketches, photos, classes=classes, instances=objects, names=names)
 
 
 def pairs(match: Tensor, other: Tensor, threshold: float | None) -> dict[str, Score]:
     """Distances (n,) of each sketch to a matching and to another photo → roc_area, pair_accuracy of the 2n pairs.
 
-    pair_accuracy: the share that the threshold decides rightly; left out without one. roc_area has no per-query values.
+    pair_accuracy: the share that the threshold decides rightly; left out without one. Per query, roc_area is the share
+    of other pairs farther than its match, and of matches nearer than its other pair, less their mean: these have the
+    area as mean, and as variance that of the area over queries, whose two pairs go together (Obuchowski 1997).
     """
     distances, same = torch.cat([match, other]), _same(match)
-    out = {"roc_area": Score(metrics.roc_area(distances, same), 0.5, torch.empty(0))}
+    area = metrics.roc_area(distances, same)
+    each = metrics.roc_shares(distances, same).view(2, -1).sum(0) - area
+    out = {"roc_area": Score(area, 0.5, each.cpu())}
     if threshold is not None:
-        each = metrics.pair_correct(distances, same, threshold).view(2, -1).double().mean(0)
-        out["pair_accuracy"] = Score(each.mean().item(), 0.5, each)
+        right = metrics.pair_correct(distances, same, threshold).view(2, -1).double().mean(0)
+        out["pair_accuracy"] = Score(right.mean().item(), 0.5, right.cpu())
     return out
+
+
+PROTOCOL = {
+    "recall": "the object drawn is among the {k} nearest",
+    "class_precision": "share of the sketch's class among the {k} nearest",
+    "class_recall": "any of the sketch's class is among the {k} nearest",
+    "class_mAP": "average precision by class over the whole ranking",
+    "class_mAP@": "average precision by class over the {k} nearest, divided by how many could be right there",
+}
+
+
+def protocol(names: list[str], split: Any, match: str, chosen_on: str) -> dict[str, str]:
+    """Score → how it was measured, in words: what counts as right, queries, gallery and search, or pairs."""
+    ranked = f"{len(split.sketch.ids)} sketches, each in all {len(split.photo.ids)} photos of the split, exact search"
+    paired = (
+        f"{2 * len(split.sketch.ids)} pairs: each sketch with one photo that matches by {match}, and one that does not"
+    )
+    out = {
+        "roc_area": f"a matching pair is nearer than another; {paired}",
+        "pair_accuracy": f"told apart by the distance that does it best on {chosen_on}; {paired}",
+    }
+    for name in names:
+        kind, _, k = name.partition("@")
+        if kind in PROTOCOL:
+            out[name] = f"{PROTOCOL['class_mAP@' if name[:10] == 'class_mAP@' else kind].format(k=k)}; {ranked}"
+    return {name: out[name] for name in names}
 
 
 def best_threshold(match: Tensor, other: Tensor) -> float:
@@ -64,7 +103,7 @@ def best_threshold(match: Tensor, other: Tensor) -> float:
 
 
 def _same(match: Tensor) -> Tensor:
-    return torch.arange(2 * len(match)) < len(match)
+    return torch.arange(2 * len(match), device=match.device) < len(match)
 
 
 def match_table(split: Any, classes: list[str], distances: Tensor, matches: Tensor) -> pd.DataFrame:

@@ -43,12 +43,12 @@ def best_and_worst(scores: Tensor, labels: Tensor, n: int) -> Tensor:
     scores (Q,): higher is better; equals keep their order.
     """
     n = min(n, len(scores) // 2)
-    best, worst = (_in_turn(scores.argsort(descending=first, stable=True), labels) for first in (True, False))
+    best, worst = (in_turn(scores.argsort(descending=first, stable=True), labels) for first in (True, False))
     chosen = best[:n]
     return torch.cat([chosen, worst[~torch.isin(worst, chosen)][:n]])
 
 
-def _in_turn(order: Tensor, labels: Tensor) -> Tensor:
+def in_turn(order: Tensor, labels: Tensor) -> Tensor:
     """The first of each class in `order`, then the second of each, and so on."""
     seen: dict[int, int] = {}
     turn = []

@@ -1,5 +1,6 @@
 import math
 
+import numpy as np
 import pytest
 import torch
 from sklearn.metrics import average_precision_score, roc_auc_score
@@ -174,3 +175,45 @@ TWO, LABELS = torch.zeros(2, 3), torch.zeros(2, dtype=torch.long)
 def test_impossible_input_is_refused(call, message):
     with pytest.raises(UserError, match=message):
         call()
+
+
+@pytest.mark.parametrize("gallery_block", [1, 13, 40, 1000])
+def test_a_gallery_in_blocks_gives_the_same_matches(gallery_block):
+    queries, gallery = _random(19, 2).float(), _random(40, 2, seed=1).float()
+    whole, parts = retrieval.nearest(queries, gallery, 7), retrieval.nearest(queries, gallery, 7, 4, gallery_block)
+    assert torch.equal(whole[0], parts[0]) and torch.equal(whole[1], parts[1])
+
+
+def test_a_gallery_on_disk_is_searched(tmp_path):
+    gallery = torch.randn(300, 5, generator=torch.Generator().manual_seed(0))
+    gallery.numpy().tofile(tmp_path / "rows")
+    mapped = torch.from_numpy(np.memmap(tmp_path / "rows", np.float32, mode="c", shape=(300, 5)))
+    found = retrieval.nearest(gallery[:9], mapped, 3, gallery_block=64)
+    assert found[1][:, 0].tolist() == list(range(9)) and (found[0][:, 0] == 0).all()
+    mapped[200, 2] = math.nan
+    with pytest.raises(UserError, match="gallery: row 200 holds nan"):
+        retrieval.nearest(gallery[:9], mapped, 3)
+
+
+def test_full_map_of_classes_of_unequal_size_and_ties():
+    """Ranks are counted, not sorted: against the sorted ranking, with one class of a single photo."""
+    queries, gallery = _random(31, 2).float(), _random(70, 2, seed=1).float()
+    theirs = torch.cat([torch.zeros(60), torch.ones(9), torch.full((1,), 7)]).long()[_random(70, high=10**6).argsort()]
+    ours = torch.tensor([0, 1, 7] * 10 + [0])
+    found = retrieval.evaluate(queries, gallery, classes=(ours, theirs), names=["class_mAP", "class_mAP@70"], block=8)
+    torch.testing.assert_close(found["class_mAP"].per_query, found["class_mAP@70"].per_query)
+    for row in range(31):
+        hits = [bool(theirs[i] == ours[row]) for i in _ranking(queries[row].tolist(), gallery.tolist())]
+        assert found["class_mAP"].per_query[row].item() == pytest.approx(_average_precision(hits, sum(hits)))
+
+
+@pytest.mark.parametrize("high", [4, 10_000])
+def test_roc_shares_against_a_double_loop(high):
+    distances, same = _random(23, high=high).float() / 7, _random(23, high=2, seed=5).bool()
+    shares = retrieval.roc_shares(distances, same)
+    for i in range(23):
+        others = [d for d, s in zip(distances.tolist(), same.tolist(), strict=True) if s != bool(same[i])]
+        nearer = [(d > distances[i]) + 0.5 * (d == distances[i].item()) for d in others]
+        expected = sum(map(float, nearer)) / len(others)
+        assert shares[i].item() == pytest.approx(expected if same[i] else 1 - expected)
+    assert shares[same].mean().item() == pytest.approx(shares[~same].mean().item())
