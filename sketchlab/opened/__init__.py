@@ -87,6 +87,11 @@ class OpenedRun:
     def check_classifier(self, what: str, kinds: tuple[str, ...] = ("images",)) -> None:
         """UserError unless this is a finished run that answers with classes; what: who asks, about which kinds."""
         pipeline = (self.config.get("pipeline") or {}).get("name", "unknown")
+        if pipeline == "retrieve":
+            raise UserError(
+                f"{what}: {self.path} is a retrieval run, which answers with photos: "
+                f"python -m sketchlab.retrieve {self.path} SKETCH…"
+            )
         if pipeline not in CLASSIFIERS:
             raise UserError(
                 f"{what}: {self.path} is a run of pipeline={pipeline}; expected one of {', '.join(CLASSIFIERS)}"
@@ -118,18 +123,18 @@ class OpenedRun:
         file, state = self._checkpoint()
         if "net" not in state.get("parts", {}):
             raise UserError(f"{self.path}: this run's pipeline has no single network to predict with")
-        model = self.model
-        if (
-            getattr(model.config, "tune", "") == "finetune"
-        ):  # all of it is in the checkpoint: nothing else need be there
-            model = dataclasses.replace(model, config=dataclasses.replace(model.config, tune="scratch"))
-        self._check_base(model)
+        started = self.model.backbone or self.model  # what read a weights file
+        if getattr(started.config, "tune", "") == "finetune":  # all is in the checkpoint: nothing else need be there
+            started = dataclasses.replace(started, config=dataclasses.replace(started.config, tune="scratch"))
+        self._check_base(started)
+        model = dataclasses.replace(self.model, backbone=started) if self.model.backbone else started
         net = model.build(len(self.classes))
         checkpoint.restore({"net": Trained(net)}, state["parts"], file)
         return net.eval()
 
     def _check_base(self, model: config.Component) -> None:
-        then = ((self.document.get("identity") or {}).get("model") or {}).get("weights")
+        then = (self.document.get("identity") or {}).get("model") or {}
+        then = (then.get("backbone") or then).get("weights")
         if getattr(model.config, "tune", "") != "freeze" or then is None:
             return
         if (now := model.constant("fingerprint")(model.config)) != then:

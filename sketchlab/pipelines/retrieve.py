@@ -17,6 +17,7 @@ from sketchlab.errors import UserError
 from sketchlab.metrics import retrieval as metrics
 from sketchlab.pipelines import losses
 from sketchlab.pipelines import retrieval_answers as found
+from sketchlab.pipelines.embedding_map import embedding_map
 from sketchlab.pipelines.pair_maker import MATCHES, PairMaker
 from sketchlab.pipelines.retrieval_sheet import best_and_worst, sheet
 from sketchlab.stages import Trained, set_train
@@ -168,21 +169,34 @@ class Retrieve:
         on_val = (match, other) if split == "val" else None
         if split != "val" and "val" in self.splits:
             on_val = self._pair_distances("val", *self.embeddings("val"))
-        scores = found.search(sketches, photos, pair)
-        scores |= found.pairs(match, other, found.best_threshold(*on_val) if on_val else None)
+        threshold = found.best_threshold(*on_val) if on_val else None
+        device = self.runtime.device
+        scores = found.search(sketches.to(device), photos.to(device), pair)
+        scores |= found.pairs(match, other, threshold)
         is_other = torch.arange(2 * len(match)) >= len(match)
         loss = losses.contrastive(torch.cat([match, other]), is_other, self.config.margin).mean()
-        distances, matches = metrics.nearest(sketches, photos, found.SHOWN)
+        distances, matches = (t.cpu() for t in metrics.nearest(sketches.to(device), photos.to(device), found.SHOWN))
+        self.last = split, sketches, photos
+        chosen_on = "val" if "val" in self.splits else "none"
         out = found.answers(scores) | {
             "loss": loss.item(),
             "distance_match": match.mean().item(),
             "distance_other": other.mean().item(),
             "predictions": found.match_table(pair, self.data.classes, distances, matches),
+            "pair_distances": torch.stack([match, other]),
+            "pairs": {"match": self.config.match, "threshold": threshold, "chosen_on": chosen_on},
+            "protocol": found.protocol(list(scores), pair, self.config.match, chosen_on),
         }
         rank_by = torch.stack([scores[name].per_query for name in RANK_BY[self.config.match]]).sum(0)
         places = best_and_worst(rank_by, pair.sketch.labels, self.config.sheet_rows)
         picture = sheet(pair, places, matches[places], len(places) // 2) if len(places) else None
         return out if picture is None else {**out, "retrieval_sheet": picture}
+
+    def explain(self, split: str) -> dict[str, Any]:
+        """The map of the embeddings that `evaluate` has just made (embedding_map.py)."""
+        evaluated, sketches, photos = self.last
+        assert evaluated == split
+        return embedding_map(self.data.splits[split], self.data.classes, sketches, photos, self.seed)
 
 
 def build(config: Config, net: nn.Module, data: Any, loop: Loop, runtime: Runtime, seed: int) -> Retrieve:

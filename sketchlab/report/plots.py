@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.colors import Normalize, PowerNorm
 from matplotlib.figure import Figure
 
-from sketchlab.report import canvas, curves, scores, sure
+from sketchlab.report import canvas, curves, retrieval, scores, sure
 from sketchlab.report.canvas import PALETTE, Plot, short
 from sketchlab.report.read import Run
 
@@ -27,6 +27,7 @@ def draw(run: Run) -> list[Plot]:
             _matrices(run),
             sure.plots(run),
             _mistakes(run),
+            retrieval.plots(run),
             _balance(run),
             curves.timeline(run),
         )

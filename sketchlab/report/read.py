@@ -128,6 +128,14 @@ class Run:
             na_values=dict.fromkeys([name for name in header if name not in text], ["", "nan"]),
         )
 
+    def map(self, split: str) -> pd.DataFrame:
+        """map_<split>.csv: domain, id, label, object, x, y of embeddings in the plane; empty when it is not there."""
+        path = self.folder / f"map_{split}.csv"
+        if not path.is_file():
+            return pd.DataFrame()
+        text = dict.fromkeys(("domain", "id", "label", "object"), str)
+        return pd.read_csv(path, dtype=text, keep_default_na=False)
+
     def array(self, name: str) -> np.ndarray | None:
         """arrays/<name>.npy memory-mapped, or None when the run did not write it."""
         path = self.folder / "arrays" / f"{name}.npy"

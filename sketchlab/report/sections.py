@@ -8,17 +8,13 @@ import numpy as np
 import pandas as pd
 
 from sketchlab import stats
-from sketchlab.report import facts, looking, page, plots, scores, sure, transfer
+from sketchlab.report import facts, looking, page, plots, retrieval, scores, sure, transfer
 from sketchlab.report.canvas import Plot
 from sketchlab.report.read import Run
 from sketchlab.report.scores import text
 
 SHOWN = 24  # mistakes shown before the reader asks for more
 EPOCHS = 6  # sheets of a series of samples
-HOW_TO_READ_MATCHES = (
-    "each row is a sketch and its ten nearest photos, the nearest first. A thick green frame: of the sketch's class; "
-    "with a green square in the corner: the very object that was drawn. Above the bar the best queries, below the worst"
-)
 
 
 def sections(run: Run, drawn: list[Plot]) -> list[tuple[str, str]]:
@@ -27,13 +23,13 @@ def sections(run: Run, drawn: list[Plot]) -> list[tuple[str, str]]:
         ("Result", result(run)),
         ("Transfer", transfer.transfer(run)),
         ("Under stress", transfer.stress(run, drawn)),
+        ("Search", retrieval.section(run, drawn)),
         ("Curves", page.charts(drawn, "curve")),
         ("Confusion", confusion(run, drawn)),
         ("How sure, how early", sure.sure(run, drawn)),
         ("Worst mistakes", mistakes(run)),
         ("Where it looked", looking.looking(run)),
         ("Pictures", samples(run)),
-        ("Queries", queries(run)),
         ("Data", facts.data(run, drawn)),
         ("Network", facts.network(run)),
         ("Settings", facts.settings(run)),
@@ -47,12 +43,16 @@ def result(run: Run) -> str:
     found = scores.scores(run)
     if not found:
         return page.paragraph("The run has written no score yet.")
-    columns = ("split", "score", "value", "95% interval", "n", "chance")
-    rows = []
+    columns = ["split", "score", "value", "95% interval", "n", "chance"]
+    numbers, rows = columns[2:], []
     for s in found:
         spread = scores.interval_text(s).removeprefix("95% ")
-        rows.append((s.split, s.metric, text(s.metric, s.value), spread or "–", s.n or "–", text(s.metric, s.chance)))
-    out = page.table(columns, rows, numbers=columns[2:], first=True)
+        rows.append([s.split, s.metric, text(s.metric, s.value), spread or "–", s.n or "–", text(s.metric, s.chance)])
+    protocols = [run.document("protocol", s.split).get(s.metric, "") for s in found]
+    if any(protocols):
+        columns.append("protocol")
+        rows = [[*row, said] for row, said in zip(rows, protocols, strict=True)]
+    out = page.table(columns, rows, numbers=numbers, first=True)
     if (chosen := scores.best(run)) is not None:
         key, epoch, value, epochs = chosen
         split, metric = key.split("/", 1)
@@ -171,10 +171,10 @@ def _said(row: dict[str, Any]) -> str:
 
 
 def samples(run: Run) -> str:
-    """Sheets the pipeline drew: <split>_retrieval.png each, <split>_samples_<epoch>.png as a series, last first."""
+    """Sheets the pipeline drew, <split>_samples_<epoch>.png as a series, last first; matches are shown in Search."""
     series: dict[str, list] = {}
     for path in run.samples("*"):
-        if path.stem != "data":
+        if path.stem != "data" and not path.stem.endswith("_retrieval"):
             series.setdefault(path.stem.rpartition("_")[0] if path.stem[-1].isdigit() else path.stem, []).append(path)
     out = ""
     for name, paths in sorted(series.items()):
@@ -193,27 +193,6 @@ def samples(run: Run) -> str:
 
 
 def _title(stem: str) -> str:
-    """val_samples_7 → val samples, epoch 7; val_retrieval → val retrieval, and how to read it."""
+    """val_samples_7 → val samples, epoch 7."""
     name, _, last = stem.rpartition("_")
-    said = f"{name}, epoch {int(last)}".replace("_", " ") if last.isdigit() else stem.replace("_", " ")
-    return f"{said}: {HOW_TO_READ_MATCHES}" if last == "retrieval" else said
-
-
-def queries(run: Run) -> str:
-    """Retrieval: the nearest matches of the queries that are furthest from anything, by distance to the first match."""
-    out = ""
-    for split in run.predicted():
-        found = run.predictions(split)
-        if "match_1" not in found:
-            continue
-        columns = [c for c in ("query", "label", "match_1", "distance_1", "match_2", "match_3") if c in found]
-        far = found.sort_values("distance_1", ascending=False, kind="stable") if "distance_1" in found else found
-        rows = [
-            [f"{v:.3g}" if isinstance(v, float) else v for v in row]
-            for row in far[columns].head(12).itertuples(index=False)
-        ]
-        out += page.details(
-            f"The {len(rows)} queries of {split} furthest from their nearest match (of {len(found)})",
-            page.table([c.replace("_", " ") for c in columns], rows, numbers=("distance 1",)),
-        )
-    return out
+    return f"{name}, epoch {int(last)}".replace("_", " ") if last.isdigit() else stem.replace("_", " ")
