@@ -318,6 +318,18 @@ def _known_keys(overrides: list[str], key: str) -> list[str]:
     return sorted({start + k[len(start) :].partition(".")[0] for k in keys if k.startswith(start)})
 
 
+def data(name: str, overrides: list[str]) -> Component:
+    """conf/data/<name>.yaml with command-line words put over it, whatever model would take it."""
+    from hydra import compose
+
+    with hydra_ready():
+        try:
+            cfg = compose("config", overrides=[f"data={name}", *overrides, *search_path()])
+        except Exception as error:
+            raise composition_error(error, [f"data={name}", *overrides]) from None
+    return component("data", cfg.data)
+
+
 def model(name: str, values: dict[str, Any]) -> Component:
     """conf/model/<name>.yaml with `values` put over it."""
     from hydra import compose

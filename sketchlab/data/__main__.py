@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from sketchlab import config
-from sketchlab.data import check, download, show, store, tree
+from sketchlab.data import check, domains, download, show, store, tree
 from sketchlab.data.dataset import Dataset
 from sketchlab.data.download import File, Source
 from sketchlab.errors import UserError
@@ -117,18 +117,19 @@ def _build(chosen: argparse.Namespace, size_px: int, *more: str) -> tuple[Datase
     sets = choices()
     if chosen.name not in sets:
         raise UserError(f"{chosen.name}: no such data set; {config.hint(chosen.name, sorted(sets))}")
-    run = config.from_overrides([f"data={chosen.name}", *more, *chosen.overrides])
-    if "images" not in run.data.constant("GIVES"):
-        raise UserError(
-            f"{chosen.name} gives {', '.join(run.data.constant('GIVES'))}: only images can be looked at so far"
-        )
+    component = config.data(chosen.name, [*more, *chosen.overrides])
+    gives = component.constant("GIVES")
+    kind = next((kind for kind in ("images", "pairs") if kind in gives), None)
+    if kind is None:
+        raise UserError(f"{chosen.name} gives {', '.join(gives)}: only images and pairs can be looked at")
     from sketchlab.inputs import Input
 
-    return run.data.build(Input("images", size_px, 3, "dark", [0.0] * 3, [1.0] * 3)), run.data
+    return component.build(Input(kind, size_px, 3, "dark", [0.0] * 3, [1.0] * 3)), component
 
 
 def check_(chosen: argparse.Namespace) -> int:
     data, _ = _build(chosen, check.SIDE_PX, "data.on_bad=skip")
+    data = domains.apart(data)
     found = check.find(data, chosen.distance)
     leaks = sum(pair.leaks for pair in found.same)
     wrong = sum(pair.contradicts for pair in found.same)
@@ -148,11 +149,12 @@ def check_(chosen: argparse.Namespace) -> int:
         print("the next closest, for a person to judge:")
     for pair in found.close:
         print(f"  {pair}")
-    return int(bool(leaks or wrong or found.blank or any("unreadable" in note for note in data.notes)))
+    return int(bool(leaks or wrong or found.blank or any("left out" in note for note in data.notes)))
 
 
 def show_(chosen: argparse.Namespace) -> int:
     data, component = _build(chosen, show.SIDE_PX)
+    data = domains.whole(data)
     known = sources()
     needed = choices()[chosen.name][1]
     text = show.page(chosen.name, data, _files(component, data), known[needed[0]] if len(needed) == 1 else None)

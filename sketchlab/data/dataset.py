@@ -78,6 +78,7 @@ class Pairs:
 
     sketch: Split
     photo: Split
+    objects: bool = True  # groups say which photo a sketch is of; false: only classes are known
 
     def __len__(self) -> int:
         return len(self.sketch)
@@ -109,7 +110,7 @@ def resident(data: Dataset, device: torch.device, most_bytes: int) -> Dataset:
 
     def move(split: Any) -> Any:
         if isinstance(split, Pairs):
-            return Pairs(move(split.sketch), move(split.photo))
+            return replace(split, sketch=move(split.sketch), photo=move(split.photo))
         return replace(split, store=moved[id(split.store)])
 
     return replace(data, splits={name: move(split) for name, split in data.splits.items()})

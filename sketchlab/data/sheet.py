@@ -33,9 +33,10 @@ def of_training(data: Dataset, input: Input, seed: int) -> np.ndarray:
     rows = []
     for part in parts:
         at = places
-        if part is not parts[0]:  # the photo of the same object
-            index = {int(g): i for i, g in enumerate(part.groups.tolist())}
-            at = torch.tensor([index[int(g)] for g in parts[0].groups[places]])
+        if part is not parts[0]:  # the photo of the same object, or (split.objects false) any of the class
+            key = "groups" if split.objects else "labels"
+            index = {g: i for i, g in enumerate(getattr(part, key).tolist())}
+            at = torch.tensor([index[g] for g in getattr(parts[0], key)[places].tolist()])
         keys = rng.fold_each(rng.fold(seed, "augment", 0), at)
         images = data.prepare(part.gather(at).cpu(), keys)
         mean, std = (torch.tensor(v)[:, None, None] for v in (input.mean, input.std))

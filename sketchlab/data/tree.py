@@ -68,7 +68,7 @@ def find(
     """
     found = _homes(root, {folder: name for name, folder in (aliases or {}).items()})
     chosen = wanted(root, sorted({name for _, name, _ in found}), classes)
-    pattern = _pattern(group_by)
+    pattern = expression(group_by)
     tree, other = Tree(root, chosen, [], np.empty(0, np.int64), [], []), Counter()
     labels = []
     for part, name, folder in found:
@@ -156,13 +156,14 @@ def wanted(root: Path, there: list[str], classes: list[str] | None) -> list[str]
     return chosen
 
 
-def _pattern(group_by: str) -> re.Pattern[str] | None:
+def expression(group_by: str, key: str = "group_by") -> re.Pattern[str] | None:
+    """Compiled, None for "". Raises UserError for one that is none, or has no bracket."""
     try:
         pattern = re.compile(group_by) if group_by else None
     except re.error as error:
-        raise UserError(f"data.group_by={group_by!r}: {error}") from None
+        raise UserError(f"data.{key}={group_by!r}: {error}") from None
     if pattern and pattern.groups < 1:
-        raise UserError(f"data.group_by={group_by!r}: expected a bracket around what names the object, as '(.+)-\\d+'")
+        raise UserError(f"data.{key}={group_by!r}: expected a bracket around what names the object, as '(.+)-\\d+'")
     return pattern
 
 

@@ -20,7 +20,7 @@ UNEQUAL = 3  # commonest class over rarest class
 
 def find(run: Run) -> list[str]:
     """All warnings of a run, the gravest first."""
-    checks = (_state, _not_finite, _nothing_trains, _chance, _one_class, _best_of_many, _tiny, _overfit)
+    checks = (_state, _not_finite, _leak, _nothing_trains, _chance, _one_class, _best_of_many, _tiny, _overfit)
     more = (_discriminator, _alike, _imbalance, _disagree)
     return [*run.notes, *(line for check in (*checks, *more) for line in check(run))]
 
@@ -54,6 +54,11 @@ def _not_finite(run: Run) -> Iterator[str]:
     for key, value in run.final().items():
         if math.isnan(value):
             yield f"The final {key} is not a number: {mend}"
+
+
+def _leak(run: Run) -> Iterator[str]:
+    notes = run.data.get("notes") or []
+    yield from (note for note in notes if str(note).startswith("LEAK"))
 
 
 def _nothing_trains(run: Run) -> Iterator[str]:
