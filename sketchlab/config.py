@@ -43,7 +43,10 @@ class Component:
     backbone: Component | None = None  # the network that its Config names by `backbone`, for its features
 
     def build(self, *args: Any) -> Any:
-        built = importlib.import_module(self.module).build(self.config, *args)
+        module = importlib.import_module(self.module)
+        if self.backbone is not None and "retrieve" in module.FITS:
+            return module.build(self.config, *args, self.backbone.build)
+        built = module.build(self.config, *args)
         if self.backbone is None:
             return built
         from sketchlab.pipelines.frozen import OnFeatures
@@ -146,14 +149,16 @@ def component(group: str, node: Any) -> Component:
 
 
 def _backbone(config: Any) -> Component:
-    """The network that a baseline takes features from. Raises UserError for one that cannot give any."""
+    """The network that a baseline takes features from, or that embeds pairs. UserError for one that cannot."""
     found = component("model", config.backbone)
     name = config.backbone.get("name")
     if not hasattr(importlib.import_module(found.module), "fingerprint") or "classify" not in found.constant("FITS"):
         raise UserError(f"model.backbone.name={name}: gives no features; choose a classifier that can load weights")
-    if found.config.tune == "finetune":
+    pairs = config.input.kind == "pairs"
+    if found.config.tune == "finetune" and not pairs:
         raise UserError("model.backbone.tune=finetune: a baseline's features stay as they are; expected freeze")
-    if found.config.input != config.input:
+    given = dataclasses.replace(found.config.input, kind="pairs") if pairs else found.config.input
+    if given != config.input:
         raise UserError("model.input differs from model.backbone.input: set the keys of model.backbone.input alone")
     return found
 

@@ -25,6 +25,7 @@ SMALL_RUN = ["loop.epochs=2", "loop.batch_size=4", "runtime.workers=0", "runtime
 FRESH = ["model.weights=none", "model.tune=scratch"]
 RANDOM = ["model@model.backbone=vgg16", "model.backbone.weights=none", "model.backbone.tune=scratch"]  # features
 RANDOM += ["model.backbone.input.size_px=32", "model.backbone.width=0.2", "model.backbone.head=pool"]
+EMBEDS = ["model.backbone.weights=none", "model.backbone.tune=scratch", "data.per_class=16"]
 QUICK = ["loop.lr=0.005"]
 FRAMES = ["model.input.size_px=16", "model.input.channels=4", "model.channels=[8,8]", "model.head=16", *QUICK]
 TWINS: dict[str, list[str]] = {
@@ -45,6 +46,11 @@ TWINS: dict[str, list[str]] = {
     "cnn_bilstm2d": [*FRAMES, "model.hidden=8"],
     "stroke_lstm": ["model.channels=[16,16]", "model.kernels=[5,3]", "model.hidden=16", "model.layers=2", *QUICK],
     "small_siamese": ["data.per_class=16"],
+    "siamese": ["data.per_class=16", "model.input.size_px=16", "model.hidden=[16]", *QUICK],
+    "siamese_vgg16": [*EMBEDS, "model.backbone.input.size_px=32", "model.backbone.width=0.05"],
+    "siamese_mobilenet_v2": [*EMBEDS, "model.backbone.input.size_px=32"],
+    "siamese_resnet18": [*EMBEDS, "model.backbone.input.size_px=32"],
+    "siamese_googlenet": [*EMBEDS, "model.backbone.input.size_px=64"],
     "small_dcgan": [
         *("pipeline.epoch_images=1", "pipeline.eval_images=8"),
         *("model.widths=[8,8,4]", "model.z=8", "model.pack=2"),
@@ -52,10 +58,12 @@ TWINS: dict[str, list[str]] = {
 }
 # The twins of these still have ten million parameters and more.
 LARGE = ("alexnet", "googlenet", "resnet18", "resnet34", "inception_v3", "mobilenet_v2", "timm")
+LARGE += ("siamese_googlenet", "siamese_resnet18", "siamese_mobilenet_v2")
 # Killing and resuming these goes through the lines of a quicker one.
 SHARED = (
     *("vgg16", "vgg16_sketchanet", "sketchanet", "cnn_lstm", "cnn_strokes", "cnn_bilstm2d", "stroke_lstm"),
     *("features_random_forest", "features_logistic", "hog_svm", "pixels_logistic"),
+    *("siamese", "siamese_vgg16"),
 )
 
 

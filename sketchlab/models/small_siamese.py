@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections import OrderedDict
 from dataclasses import dataclass
 
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
 from sketchlab.errors import UserError
 from sketchlab.inputs import Input
-from sketchlab.models.stages import AdaptiveMean
+from sketchlab.models.stages import AdaptiveMean, UnitLength
 
 FITS = ("retrieve",)
 
@@ -37,13 +36,6 @@ class Config:
             )
         if self.embedding < 1:
             raise UserError(f"model.embedding={self.embedding}: expected at least 1")
-
-
-class UnitLength(nn.Module):
-    """(B, D) → (B, D), each of Euclidean length 1."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.normalize(x)
 
 
 def build(config: Config, n_classes: int) -> nn.Module:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 
@@ -39,3 +40,21 @@ class GlobalMean(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return x.mean((2, 3))
+
+
+class UnitLength(nn.Module):
+    """(B, D) → (B, D), each of Euclidean length 1."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.normalize(x)
+
+
+class Mirrored(nn.Module):
+    """(B, C, H, W) → (B, C, H + 2, W + 2), a border of one pixel as in nn.ReflectionPad2d(1).
+
+    From slices, because the backward pass of reflection padding has no deterministic CUDA kernel.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.cat([x[:, :, 1:2], x, x[:, :, -2:-1]], dim=2)
+        return torch.cat([x[..., 1:2], x, x[..., -2:-1]], dim=3)

@@ -1,4 +1,4 @@
-"""Which photo a sketch is shown with: one that matches, or another. A function of keys, never a state."""
+"""Which photo a sketch is shown with: one that matches, another, or both. A function of keys, never a state."""
 
 from __future__ import annotations
 
@@ -25,11 +25,15 @@ class PairMaker:
 
     def __init__(self, sketch: Any, photo: Any, match: str, hard_share: float, classes: list[str], split: str) -> None:
         self.n_photos, self.hard_share = len(photo.labels), hard_share
-        span = int(max(sketch.groups.max(), photo.groups.max())) + 1
-        objects, self.order = (photo.labels * span + photo.groups).sort(stable=True)  # by class, in it by object
+        names, numbers = torch.cat([sketch.groups, photo.groups]).unique(return_inverse=True)  # groups may be hashes
+        span, (drawn, shown) = len(names), numbers.split([len(sketch.groups), len(photo.groups)])
+        objects, self.order = (photo.labels * span + shown).sort(stable=True)  # by class, in it by object
         of_class, of_object = objects // span, objects
         self.same_class = _block(of_class, sketch.labels)  # (n, 2): where in `order` the photos of its class are
-        self.same_object = _block(of_object, sketch.labels * span + sketch.groups)
+        self.same_object = _block(of_object, sketch.labels * span + drawn)
+        self.truth = sketch.labels if match == "class" else sketch.labels * span + drawn  # (n,) equal = they match
+        self.by_class = sketch.labels.argsort(stable=True)
+        self.ends = torch.bincount(sketch.labels)[sketch.labels.unique()].cumsum(0)  # of each class in `by_class`
         self.matches = self.same_class if match == "class" else self.same_object
         n_class, n_object = (block[:, 1] - block[:, 0] for block in (self.same_class, self.same_object))
         lonely = (self.matches[:, 0] == self.matches[:, 1]).nonzero()[:, 0]
@@ -73,6 +77,22 @@ class PairMaker:
         side, which, hard = rng.uniform(rng.fold_each(rng.fold("pair"), keys), 3).double().unbind(1)
         other = side >= match_share
         return torch.where(other, self.others(places, which, hard), self.matching(places, which)), other
+
+    def both(self, places: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
+        """(B,) places of sketches and their keys → (B,) places of photos that match, (B,) of others: triplets."""
+        near, far, hard = rng.uniform(rng.fold_each(rng.fold("triplet"), keys), 3).double().unbind(1)
+        return self.matching(places, near), self.others(places, far, hard)
+
+    def balanced(self, keys: Tensor) -> Tensor:
+        """(B,) keys → (B,) places of sketches, the classes in turn: as many of each as can be, each sketch as likely.
+
+        Sketches are drawn with replacement, so an epoch is as long as before but need not show every one.
+        """
+        turn = (torch.arange(len(keys)) + int(keys[0]) % len(self.ends)) % len(self.ends)
+        high = self.ends[turn]
+        low = torch.where(turn > 0, self.ends[turn - 1], 0)
+        draws = rng.uniform(rng.fold_each(rng.fold("balanced"), keys), 1)[:, 0].double()
+        return self.by_class[_pick(draws, low, high, high, high)]
 
 
 def _block(ordered: Tensor, wanted: Tensor) -> Tensor:

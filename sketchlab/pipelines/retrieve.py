@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -15,13 +15,15 @@ from sketchlab.engine.runtime import Runtime
 from sketchlab.engine.task import trainable
 from sketchlab.errors import UserError
 from sketchlab.metrics import retrieval as metrics
-from sketchlab.pipelines import losses
+from sketchlab.pipelines import losses, mining
 from sketchlab.pipelines import retrieval_answers as found
 from sketchlab.pipelines.embedding_map import embedding_map
+from sketchlab.pipelines.features import Features
 from sketchlab.pipelines.pair_maker import MATCHES, PairMaker
 from sketchlab.pipelines.retrieval_sheet import best_and_worst, sheet
-from sketchlab.stages import Trained, set_train
+from sketchlab.stages import Trained, frozen_prefix, set_train
 
+DOMAINS = ("sketch", "photo")
 # What is trained for is what the best epoch is chosen by. class_mAP looks at the whole ranking of every query, so it
 # moves less by chance than a recall; of the recalls by instance, @10 moves least.
 MONITORS = {"class": "class_mAP", "instance": "recall@10"}
@@ -31,24 +33,35 @@ RANK_BY = {"class": ("class_mAP",), "instance": ("recall@1", "recall@5", "recall
 @dataclass(frozen=True)
 class Config:
     match: str  # class: a photo matches when it is of the sketch's class (document 001); instance: of the very object
-    match_share: float  # share of training pairs that match; document 001: about half
-    hard_share: float  # match=instance: share of the pairs that do not match whose photo is of the sketch's class
-    margin: float  # pairs that do not match are pushed apart up to this distance
+    loss: str  # contrastive (document 001), triplet or infonce; see losses.py
+    sampler: str  # pairs: photos drawn for each sketch; all, semihard, hard: of those in the batch; see mining.py
+    balance: bool  # batches of as many sketches of each class as can be; false: every sketch once an epoch
+    match_share: float  # contrastive: weight of pairs that match, for sampler=pairs by number; document 001: half
+    hard_share: float  # match=instance: share of the photos drawn that do not match that are of the sketch's class
+    margin: float  # contrastive: others are pushed apart up to this distance; triplet: this much farther than the match
+    temperature: float  # infonce: squared distances are divided by twice this
+    cache: bool  # run what is frozen once per image; the result is the same without, only slower
     eval_batch: int  # samples per forward pass where nothing is learnt
     sheet_rows: int  # best, and as many worst, queries on the sheet; 0 = no sheet
 
     def __post_init__(self) -> None:
         if self.match not in MATCHES:
             raise UserError(f"pipeline.match={self.match}: expected {' or '.join(MATCHES)}")
-        if not 0 < self.match_share < 1:
-            raise UserError(f"pipeline.match_share={self.match_share}: expected a share above 0 and below 1")
+        _ = self.rule
+        if self.hard_share and self.sampler != "pairs":
+            raise UserError(
+                f"pipeline.hard_share={self.hard_share}: for photos drawn, with pipeline.sampler=pairs alone"
+            )
         if not 0 <= self.hard_share <= 1 or (self.hard_share and self.match == "class"):
             raise UserError(f"pipeline.hard_share={self.hard_share}: expected a share; 0 with pipeline.match=class")
-        if not self.margin > 0 or self.eval_batch < 1 or self.sheet_rows < 0:
+        if self.eval_batch < 1 or self.sheet_rows < 0:
             raise UserError(
-                f"pipeline.margin={self.margin}, eval_batch={self.eval_batch}, sheet_rows={self.sheet_rows}: "
-                "expected a margin above 0, at least 1 and at least 0"
+                f"pipeline.eval_batch={self.eval_batch}, sheet_rows={self.sheet_rows}: expected at least 1 and 0"
             )
+
+    @property
+    def rule(self) -> mining.Rule:
+        return mining.Rule(self.loss, self.sampler, self.match_share, self.margin, self.temperature)
 
 
 class Retrieve:
@@ -78,7 +91,15 @@ class Retrieve:
         towers = dict(net.items()) if isinstance(net, nn.ModuleDict) else {"net": net}
         example = runtime.layout(self._images(self.train.sketch.gather(torch.zeros(1, dtype=torch.int64)), None))
         self.networks = {name: (tower, (example,)) for name, tower in towers.items()}
-        self.forwards = {name: runtime.forward(tower) for name, tower in towers.items()}
+        halves = {name: frozen_prefix(tower) for name, tower in towers.items()}
+        worth = all(any(True for _ in prefix.parameters()) for prefix, _ in halves.values())  # not a mere border
+        self.cached = config.cache and not data.prepare.active and worth
+        rests = {name: rest if self.cached else towers[name] for name, (_, rest) in halves.items()}
+        self.forwards = {name: runtime.forward(rest) for name, rest in rests.items()}
+        self.features = {name: self._features_of(prefix, name) for name, (prefix, _) in halves.items() if self.cached}
+        if self.cached:  # here, not in the loader's threads
+            for domain in DOMAINS:
+                self._inputs("train", domain, torch.zeros(1, dtype=torch.int64))
 
     def _maker(self, split: str) -> PairMaker:
         pair = self.data.splits[split]
@@ -87,48 +108,74 @@ class Retrieve:
     # --- batches
 
     def draw(self, places: Tensor, keys: Tensor) -> dict[str, Tensor]:
-        """Each sketch with a photo; other (B,) bool: the two do not match."""
-        photos, other = self.makers["train"].draw(places, keys, self.config.match_share)
-        sketch, photo = self.train.sketch.gather(places), self.train.photo.gather(photos)
-        return {"sketch": sketch, "photo": photo, "other": other, "keys": keys}
+        """Each sketch with a photo; other (B,) bool: the two do not match. With sampler=pairs of loss=triplet: with a
+        matching photo and another, `negative`; with the other samplers: with a matching one, truth (B,): equal = match.
+        """
+        maker, drawn = self.makers["train"], self.config.sampler == "pairs"
+        places = maker.balanced(keys) if self.config.balance else places
+        if drawn and self.config.loss == "triplet":
+            photos, negatives = maker.both(places, keys)
+            more = {"negative": self._inputs("train", "photo", negatives)}
+        elif drawn:
+            photos, other = maker.draw(places, keys, self.config.match_share)
+            more = {"other": other}
+        else:
+            photos, _ = maker.both(places, keys)
+            more = {"truth": maker.truth[places]}
+        sketch, photo = self._inputs("train", "sketch", places), self._inputs("train", "photo", photos)
+        return {"sketch": sketch, "photo": photo, "keys": keys, **more}
+
+    def _features_of(self, prefix: nn.Module, name: str) -> Features:
+        """Of the domains that a network sees: both when weights are shared."""
+        seen = DOMAINS if name == "net" else (name,)
+        splits = self.data.splits.items()
+        parts = {f"{split} {domain}": getattr(pair, domain) for split, pair in splits for domain in seen}
+        return Features(prefix, replace(self.data, splits=parts), self._images, self.runtime)
+
+    def _inputs(self, split: str, domain: str, places: Tensor) -> Tensor:
+        """(B,) places in a domain of a split → raw samples, or what the frozen layers give for them."""
+        if not self.cached:
+            return getattr(self.data.splits[split], domain).gather(places)
+        return (self.features.get("net") or self.features[domain]).plain(f"{split} {domain}", places)
 
     def _images(self, raw: Tensor, keys: Tensor | None) -> Tensor:
-        """Raw samples → what the network takes, on the device."""
+        """Raw samples → what the network takes, on the device; features are that already."""
+        if raw.is_floating_point():
+            return self.runtime.to_device(raw)
         keys = keys if keys is None else self.runtime.to_device(keys)
         return self.runtime.layout(self.data.prepare(self.runtime.to_device(raw), keys))
 
-    def _embed(self, sketch: Tensor, photo: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, C, S, S) twice → (B, D) float32 twice. Shared weights see both domains as one batch, so that batch norm
+    def _embed(self, sketch: Tensor, *photos: Tensor) -> list[Tensor]:
+        """(B, C, S, S) each → (B, D) float32 each. Shared weights see both domains as one batch, so that batch norm
         does in training what it does afterwards: one set of statistics for sketches and photos alike."""
         with self.runtime.autocast():
             if "net" in self.forwards:
-                both = self.forwards["net"](torch.cat([sketch, photo])).float()
-                return both[: len(sketch)], both[len(sketch) :]
-            return self.forwards["sketch"](sketch).float(), self.forwards["photo"](photo).float()
+                return list(self.forwards["net"](torch.cat([sketch, *photos])).float().split(len(sketch)))
+            shown = self.forwards["photo"](torch.cat(photos)).float().split(len(sketch))
+            return [self.forwards["sketch"](sketch).float(), *shown]
 
     # --- the step
 
     def train_step(self, batch: dict[str, Tensor], epoch: float) -> dict[str, Tensor]:
-        """Returns loss, and the mean distance of matching and of other pairs (0 where a batch has none)."""
+        """Returns loss, and the mean distance of the matching and of the other pairs learnt from (0 where there are
+        none): with mined pairs these are the difficult ones."""
         set_train(self.net)
-        loss_sum, seen = torch.zeros((), device=self.runtime.device), []
-        parts = self.loop.accumulate
+        totals = torch.zeros(3, device=self.runtime.device)
+        counts, parts = torch.zeros(3, device=self.runtime.device), self.loop.accumulate
         for part in range(parts):
-            sketch, photo, other, keys = (batch[k][part::parts] for k in ("sketch", "photo", "other", "keys"))
-            photo_keys = rng.fold_each(rng.fold("photo"), keys)
-            first, second = self._embed(self._images(sketch, keys), self._images(photo, photo_keys))
-            distances, other = losses.distance(first, second), self.runtime.to_device(other)
-            loss = losses.contrastive(distances, other, self.config.margin).mean() / parts
-            loss.backward()
-            loss_sum += loss.detach()
-            seen.append((distances.detach(), other))
+            learnt = self._learnt({key: value[part::parts] for key, value in batch.items()})
+            (learnt.loss / parts).backward()
+            totals += torch.stack([learnt.loss.detach() / parts, *(learnt.means * learnt.counts)])
+            counts[1:] += learnt.counts
+        counts[0] = 1
         optim.update(self.optimizer, self.runtime, self.loop, epoch)
-        distances, other = (torch.cat(values) for values in zip(*seen, strict=True))
-        return {
-            "loss": loss_sum,
-            "distance_match": (distances * ~other).sum() / (~other).sum().clamp(min=1),
-            "distance_other": (distances * other).sum() / other.sum().clamp(min=1),
-        }
+        return dict(zip(("loss", "distance_match", "distance_other"), totals / counts.clamp(min=1), strict=True))
+
+    def _learnt(self, batch: dict[str, Tensor]) -> mining.Learnt:
+        keys = batch["keys"]
+        photos = [name for name in ("photo", "negative") if name in batch]
+        images = [self._images(batch[name], rng.fold_each(rng.fold(name), keys)) for name in photos]
+        return mining.of_batch(self.config.rule, batch, self._embed(self._images(batch["sketch"], keys), *images))
 
     # --- scores
 
@@ -138,12 +185,12 @@ class Retrieve:
         self.runtime.same_buffers(self.net)
         self.net.eval()
         out = []
-        for domain in ("sketch", "photo"):
+        for domain in DOMAINS:
             samples = getattr(self.data.splits[split], domain)
             forward, parts = self.forwards.get("net") or self.forwards[domain], []
             for places in self.runtime.shard(len(samples)).split(self.config.eval_batch):
                 with self.runtime.autocast():
-                    parts.append(forward(self._images(samples.gather(places), None)).float().cpu())
+                    parts.append(forward(self._images(self._inputs(split, domain, places), None)).float().cpu())
             embedded = torch.cat(parts)
             out.append(self.runtime.gather({"embedded": embedded}, len(samples))["embedded"])
         return out[0], out[1]
@@ -173,8 +220,7 @@ class Retrieve:
         device = self.runtime.device
         scores = found.search(sketches.to(device), photos.to(device), pair)
         scores |= found.pairs(match, other, threshold)
-        is_other = torch.arange(2 * len(match)) >= len(match)
-        loss = losses.contrastive(torch.cat([match, other]), is_other, self.config.margin).mean()
+        loss = mining.of_drawn(self.config.rule, match, other)
         distances, matches = (t.cpu() for t in metrics.nearest(sketches.to(device), photos.to(device), found.SHOWN))
         self.last = split, sketches, photos
         chosen_on = "val" if "val" in self.splits else "none"
