@@ -21,7 +21,7 @@ from sketchlab.engine.rundir import SCHEMA, RunDir, identity, now
 from sketchlab.errors import UserError
 from sketchlab.opened import BATCH, KINDS, OpenedRun, drop, stress, stress_strokes, transfer
 from sketchlab.opened.reading import ink_of
-from sketchlab.pipelines import gradcam
+from sketchlab.pipelines import gradcam, mixing
 from sketchlab.pipelines.answers import answers
 
 SPLITS = ("auto", "all", "train", "val", "test")
@@ -170,6 +170,7 @@ def work(
         seed = run.config["seed"]
         prepare = classifier.strokes
         seen = gradcam.explained(net, classifier.images, samples, logits, most, seed, device, prepare)
+        seen |= mixing.answers(net, classifier.images, samples, most, seed, prepare)
         folder.keep("test", seen)
         if isinstance(said := seen.get("cam"), dict):
             folder.say(said["none"])

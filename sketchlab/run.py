@@ -94,6 +94,8 @@ def deciding(run: RunConfig, data: Any) -> dict[str, Any]:
     plain["runtime"] |= {"device": device, "precision": precision, "ranks": launch.world(run.runtime)}
     for group, key in (("data", "root"), ("data", "source"), ("loop", "save_every_s"), ("runtime", "workers")):
         plain[group].pop(key, None)
+    if not plain["pipeline"].get("pose_weight", 1):  # off: the run is what it was before there was such a head
+        del plain["pipeline"]["pose_weight"]
     for model, values in ((run.model, plain["model"]), (run.model.backbone, plain["model"].get("backbone"))):
         if model and hasattr(sys.modules[model.module], "fingerprint"):
             values["weights"] = model.constant("fingerprint")(model.config)

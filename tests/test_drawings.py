@@ -322,16 +322,19 @@ def test_stress_and_page(kind, trained, words, tmp_path):
     page = (folder / "report.html").read_text()
     assert "Under stress" in page and (kind != "strokes" or "Where it looked" in page)
     log = (folder / "train.log").read_text()
-    assert ("Grad-CAM shows places in an image; this network takes" in log) == (kind != "strokes")
+    assert ("Grad-CAM shows places in" in log) == (kind != "strokes")
 
 
 # --- Grad-CAM
 
 
-@pytest.mark.parametrize("kind", ["frames", "points"])
-def test_no_grad_cam_is_said_not_raised(kind, trained):
+@pytest.mark.parametrize(
+    ("kind", "why"),
+    [("frames", "shows places in a map; this network has none"), ("points", "this network takes points, so there is")],
+)
+def test_no_grad_cam_is_said_not_raised(kind, why, trained):
     said = json.loads((trained(kind) / "cam_test.json").read_text())
-    assert said == {"none": f"Grad-CAM shows places in an image; this network takes {kind}, so there is none."}
+    assert why in said["none"]
     assert not (trained(kind) / "arrays" / "test_cam.npy").exists()
 
 

@@ -76,6 +76,24 @@ def augment(batch: Strokes, keys: Tensor, config: Config, align: str) -> Strokes
     return replace(batch, points=batch.points.float())
 
 
+def pose(changed: Strokes, keys: Tensor, config: Config) -> Tensor:
+    """How drawings stand that augment(…, keys, config, …) changed: (B, 2) float32.
+
+    The degrees that each was turned, clockwise on a screen; and its size: the longer side of its box when it is turned
+    back upright, share of the canvas.
+    """
+    degrees = _angle_deg(rng.uniform(keys, 2)[:, 1].double(), config)
+    back = -torch.deg2rad(degrees)[changed.drawing_of_point()]
+    x, y = changed.points.double().unbind(1)
+    upright = torch.stack([back.cos() * x - back.sin() * y, back.sin() * x + back.cos() * y], dim=1)
+    low, high = raster.boxes(changed, upright)
+    return torch.stack([degrees, (high - low).amax(1) / 255], dim=1).float()
+
+
+def _angle_deg(turn: Tensor, config: Config) -> Tensor:
+    return (2 * turn - 1) * config.rotate_deg
+
+
 def moved(batch: Strokes, by: Tensor, zoom: Tensor | None = None) -> Strokes:
     """Each drawing times zoom (B, 1) plus by (B, 2)."""
     owner = batch.drawing_of_point()
@@ -118,7 +136,7 @@ def bent(batch: Strokes, keys: Tensor, turn: Tensor, stretch: Tensor, config: Co
         points = points + torch.stack([radius * angle.cos(), radius * angle.sin()], dim=1)
     ratio = _log_uniform(stretch, config.stretch**-0.5, config.stretch**0.5)[owner]
     x, y = points[:, 0] * ratio, points[:, 1] / ratio
-    angle = torch.deg2rad((2 * turn - 1) * config.rotate_deg)[owner]
+    angle = torch.deg2rad(_angle_deg(turn, config))[owner]
     points = torch.stack([angle.cos() * x - angle.sin() * y, angle.sin() * x + angle.cos() * y], dim=1)
     new_low, new_high = raster.boxes(batch, points)
     old, new = (high - low).amax(1, keepdim=True), (new_high - new_low).amax(1, keepdim=True)

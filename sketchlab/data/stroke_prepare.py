@@ -38,8 +38,25 @@ class Prepare:
         return self.augment is not None and self.augment.active
 
     def __call__(self, raw: Strokes, keys: Tensor | None = None) -> Tensor:
-        if keys is not None and self.augment is not None and self.active:
-            raw = stroke_augment.augment(raw, keys.to(raw.device), self.augment, self.raster.align)
+        return self._taken(raw if keys is None else self._changed(raw, keys))
+
+    def posed(self, raw: Strokes, keys: Tensor) -> tuple[Tensor, Tensor]:
+        """The same with keys, and (B, 2) how far each drawing is turned and how large: stroke_augment.pose."""
+        assert self.augment is not None
+        changed = self._changed(raw, keys)
+        return self._taken(changed), stroke_augment.pose(changed, keys.to(raw.device), self.augment)
+
+    def pose(self, raw: Strokes, keys: Tensor) -> Tensor:
+        """(B, 2) the second half of posed, without drawing."""
+        assert self.augment is not None
+        return stroke_augment.pose(self._changed(raw, keys), keys.to(raw.device), self.augment)
+
+    def _changed(self, raw: Strokes, keys: Tensor) -> Strokes:
+        if self.augment is None or not self.active:
+            return raw
+        return stroke_augment.augment(raw, keys.to(raw.device), self.augment, self.raster.align)
+
+    def _taken(self, raw: Strokes) -> Tensor:
         if self.input.kind == "points":
             return points(raw, self.input)
         return self._normalised(self.drawn(raw))

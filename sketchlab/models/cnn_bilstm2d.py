@@ -21,6 +21,7 @@ from sketchlab.inputs import Input
 from sketchlab.models import frame_front, weights
 
 FITS = ("classify",)
+DIRECTIONS = ("down", "up", "right", "left")
 
 
 @dataclass(frozen=True)
@@ -98,8 +99,15 @@ class BiLSTM2D(nn.Module):
         self.mix = nn.Linear(4 * hidden, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        down = self.vertical(x.transpose(1, 2)).transpose(1, 2)
-        return self.mix(torch.cat([down, self.horizontal(x)], dim=3))  # (B, h, w, 4·hidden) → (B, h, w, C)
+        return self.mix(torch.cat(list(self._read(x)), dim=3))  # (B, h, w, 4·hidden) → (B, h, w, C)
+
+    def _read(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return self.vertical(x.transpose(1, 2)).transpose(1, 2), self.horizontal(x)
+
+    def hidden(self, x: Tensor) -> dict[str, Tensor]:
+        """(B, h, w, C) → (B, h, w, hidden) of each direction, before they are mixed: pictures are made of these."""
+        both = [half for way in self._read(x) for half in way.chunk(2, dim=3)]
+        return dict(zip(DIRECTIONS, both, strict=True))
 
 
 class BothWays(nn.LSTM):

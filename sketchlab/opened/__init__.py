@@ -23,6 +23,7 @@ from sketchlab.stages import Trained
 
 CLASSIFIERS = ("classify", "baseline")  # pipelines whose runs answer with a class
 KINDS = ("images", "frames", "points")  # what networks take that answer about pictures or drawings
+ORIENTED = 0.5  # share of a constant guess's error from which on a class is said to have an orientation
 BATCH = 64  # images or drawings decoded and asked at once: what bounds the memory
 
 
@@ -132,6 +133,32 @@ class OpenedRun:
         checkpoint.restore({"net": Trained(net)}, state["parts"], file)
         return net.eval()
 
+    def _both(self, net: nn.Module, here: Any) -> nn.Module | None:
+        """`net` with its second head, which says how drawings are turned; None where the run trained none."""
+        file, state = self._checkpoint()
+        if "pose" not in state["parts"]:
+            return None
+        from sketchlab.pipelines import pose
+
+        found = state["parts"]["pose"]
+        head = pose.Pose(found["layer.weight"].shape[1], found["mean"].repeat(2, 1))
+        checkpoint.restore({"pose": head}, state["parts"], file)
+        return pose.Both(net, head.to(here.device)).eval()
+
+    def pose_errors(self, split: str = "test") -> pd.DataFrame:
+        """How well a second head (pipeline.pose_weight) knows each class's angle and size, beside a constant guess.
+
+        Columns: class, n, angle_error_deg and size_error, each beside its `…_of_a_constant`; oriented: whether it errs
+        by at most half of the constant's angle, which for a circle it cannot. Raises UserError.
+        """
+        file = self.path / f"pose_{split}.csv"
+        if not file.is_file():
+            raise UserError(f"{self.path}: no {file.name}: trained without pipeline.pose_weight, or not finished")
+        found = pd.read_csv(file, dtype=str, keep_default_na=False)  # a class may be called NA
+        found = found.assign(**{key: pd.to_numeric(found[key], errors="coerce") for key in found.columns[1:]})
+        found["oriented"] = found["angle_error_deg"] <= ORIENTED * found["angle_error_deg_of_a_constant"]
+        return found
+
     def _check_base(self, model: config.Component) -> None:
         then = (self.document.get("identity") or {}).get("model") or {}
         then = (then.get("backbone") or then).get("weights")
@@ -158,7 +185,8 @@ class OpenedRun:
         strokes = reading.drawer(self.config["data"], self.input, ink or self.ink, raster) if drawable else None
         prepares = {"pixels": Prepare(self.input, None), "strokes": strokes}
         if self.config["pipeline"]["name"] == "classify":
-            return Classifier(here, **prepares, net=here.place(self.network()), estimator=None)
+            net = here.place(self.network())
+            return Classifier(here, **prepares, net=net, estimator=None, both=self._both(net, here))
         from sketchlab.pipelines.baseline import from_arrays
 
         _, state = self._checkpoint()

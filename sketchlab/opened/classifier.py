@@ -23,6 +23,7 @@ class Classifier:
     strokes: Any  # Strokes → what the network takes: stroke_prepare.Prepare or reading.Rendered; None: impossible
     net: nn.Module | None
     estimator: Any  # where there is no net
+    both: nn.Module | None = None  # pipelines.pose.Both, of a run that trained the second head
 
     def images(self, raw: Any) -> Tensor:
         """(B, C, S, S) uint8 or Strokes → what the network takes, on its device."""
@@ -39,6 +40,20 @@ class Classifier:
             return torch.from_numpy(np.maximum(said, np.log(np.finfo(np.float64).tiny)))  # finite, as it was scored
         with self.runtime.autocast():
             return self.net(self.images(raw)).float().cpu()
+
+    @torch.no_grad()
+    def pose(self, raw: Any) -> Tensor:
+        """Strokes → (B, 2) on the CPU: degrees that each drawing is turned, clockwise; and its size, the longer side of
+        its box when turned back upright, as a share of the canvas (255 in the data's convention).
+
+        Raises UserError for a run without that head (pipeline.pose_weight=0).
+        """
+        from sketchlab.pipelines import pose
+
+        if self.both is None:
+            raise UserError("this run has not learnt how drawings are turned: train with pipeline.pose_weight=1")
+        with self.runtime.autocast():
+            return pose.read(self.both(self.images(raw))[1].float()).cpu()
 
     def answers(self, asked: list[Any]) -> list[np.ndarray | str]:
         """Per (C, S, S) uint8 or drawing in the convention its (n_classes,) probabilities; a reason (str) stays one."""

@@ -26,7 +26,7 @@ def answers(ask: Callable[[Any], Tensor], samples: Any, logits: Tensor, batch: i
     """
     if not len(samples) or not hasattr(samples.gather(torch.zeros(1, dtype=torch.int64)), "begun"):
         return {}
-    found = logits.repeat(STROKES, 1, 1)  # (STROKES, n, n_classes)
+    sure, said = (value.repeat(STROKES, 1) for value in logits.double().softmax(1).max(1))  # (STROKES, n) each
     strokes = torch.empty(len(samples), dtype=torch.int64)
     for places in torch.arange(len(samples)).split(batch):
         raw = samples.gather(places)
@@ -34,13 +34,13 @@ def answers(ask: Callable[[Any], Tensor], samples: Any, logits: Tensor, batch: i
         for k in range(STROKES):
             longer = (strokes[places] > k + 1).nonzero()[:, 0]
             if len(longer):
-                found[k, places[longer]] = ask(raw.take(longer).begun(k + 1))
+                found = ask(raw.take(longer).begun(k + 1)).double().softmax(1).max(1)
+                sure[k, places[longer]], said[k, places[longer]] = found.values, found.indices
     labels = samples.labels.cpu()
-    return {"early": pd.DataFrame([_row(k + 1, found[k], labels, strokes) for k in range(STROKES)])}
+    return {"early": pd.DataFrame([_row(k + 1, sure[k], said[k], labels, strokes) for k in range(STROKES)])}
 
 
-def _row(k: int, logits: Tensor, labels: Tensor, strokes: Tensor) -> dict[str, float]:
-    probability, said = logits.double().softmax(1).max(1)
+def _row(k: int, probability: Tensor, said: Tensor, labels: Tensor, strokes: Tensor) -> dict[str, float]:
     right, sure = said == labels, probability >= SURE
     n, n_sure, n_right, n_both = len(labels), int(sure.sum()), int(right.sum()), int((right & sure).sum())
     low, high = stats.wilson(n_right, n)

@@ -19,14 +19,15 @@ BATCH = 16  # images whose gradients are held at once
 def last_map(net: nn.Module, images: Tensor) -> nn.Module | None:
     """The last stage that gives a map (B, C, h, w) larger than 1×1; None where there is none.
 
+    Of a network that takes frames, the last that gives a map for each, (B, T, C, h, w): what comes later mixes places.
     Of a network that is no chain of stages, the last such layer in the order in which they ran.
     """
     stages, found = flatten(net), []
     layers = stages if len(stages) > 1 else [m for m in net.modules() if not any(True for _ in m.children())]
 
     def note(layer: nn.Module, _: Any, output: Any) -> None:
-        if isinstance(output, Tensor) and output.ndim == 4 and min(output.shape[-2:]) > 1:
-            found.append(layer)
+        if isinstance(output, Tensor) and output.ndim in (4, 5) and min(output.shape[-2:]) > 1:
+            found.append((output.ndim, layer))
 
     handles = [layer.register_forward_hook(note) for layer in dict.fromkeys(layers)]
     try:
@@ -35,13 +36,15 @@ def last_map(net: nn.Module, images: Tensor) -> nn.Module | None:
     finally:
         for handle in handles:
             handle.remove()
-    return found[-1] if found else None
+    deepest = max((ndim for ndim, _ in found), default=0)
+    return next((layer for ndim, layer in reversed(found) if ndim == deepest), None)
 
 
 def heat(net: nn.Module, layer: nn.Module, images: Tensor, classes: Tensor) -> Tensor:
     """(B, C, S, S) images, (B,) classes → (B, h, w) in [0, 1]: what in the map of `layer` spoke for the class.
 
-    A network that looks at crops of its images (a stage with `windows`) gives (B, S, S).
+    A network that looks at crops of its images (a stage with `windows`) gives (B, S, S). Of frames, (B, T, S, S), the
+    maps of all are channels of one picture: where the strokes together spoke for the class.
 
     Weights of the channels are the means of the logit's gradient; negative sums are cut; each image's largest value
     is 1, unless nothing spoke for the class, which is all 0. Parameters and their gradients are left as they were.
@@ -54,13 +57,14 @@ def heat(net: nn.Module, layer: nn.Module, images: Tensor, classes: Tensor) -> T
 
     handle = layer.register_forward_hook(keep)
     try:
-        with torch.enable_grad(), _any_kernel():
+        with torch.enable_grad(), any_kernel(net):
             logits = net(images)
             score = logits.gather(1, classes[:, None].to(logits.device)).sum()
             (gradient,) = torch.autograd.grad(score, kept[-1])
     finally:
         handle.remove()
-    found = (gradient.mean((2, 3), keepdim=True) * kept[-1].detach()).sum(1)  # (B, h, w), or of every crop
+    gradient, maps = (t.flatten(1, -3) for t in (gradient, kept[-1].detach()))  # (B, C, h, w), or (B, T·C, h, w)
+    found = (gradient.mean((2, 3), keepdim=True) * maps).sum(1)  # (B, h, w), or of every crop
     crops = next((stage for stage in flatten(net) if hasattr(stage, "windows")), None)
     found = (_in_place(found, crops, images.shape[-1]) if crops else found).relu()
     return found / found.amax((1, 2), keepdim=True).clamp(min=torch.finfo(found.dtype).tiny)
@@ -80,12 +84,15 @@ def _in_place(found: Tensor, crops: Any, size_px: int) -> Tensor:
 
 
 @contextlib.contextmanager
-def _any_kernel() -> Iterator[None]:
-    """On a GPU some pooling has no deterministic backward pass: a picture must not end a run that has its scores."""
+def any_kernel(net: nn.Module) -> Iterator[None]:
+    """On a GPU some pooling has no deterministic backward pass, and cuDNN's LSTMs have none in eval mode, where torch's
+    own have: a picture must not end a run that has its scores."""
     strict, warns = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
     torch.use_deterministic_algorithms(strict, warn_only=True)
+    cudnn = torch.backends.cudnn.enabled and not any(isinstance(m, nn.RNNBase) for m in net.modules())
     try:
-        yield
+        with torch.backends.cudnn.flags(enabled=cudnn):
+            yield
     finally:
         torch.use_deterministic_algorithms(strict, warn_only=warns)
 
@@ -99,7 +106,7 @@ def explained(
     images: raw batch → what the network takes, on its device. logits: (n, n_classes), of all samples in order.
     prepare: of the data set; of drawings kept as strokes it says what they become, and draws them.
     Returns cam (K, h, w) uint8, cam_places (K,) in the split, cam_pixels (K, S, S[, 3]) uint8, the image itself; {}
-    where the network has no map, or most is 0; where it takes no images, cam = {"none": why} alone.
+    when most is 0; where there is nothing to show, cam = {"none": why} alone.
     """
     if not most or not len(samples):
         return {}
@@ -109,7 +116,7 @@ def explained(
     net.eval()
     layer = last_map(net, images(raw))
     if layer is None:
-        return {}
+        return {"cam": {"none": "Grad-CAM shows places in a map; this network has none, so there is no picture."}}
     said = logits.argmax(1)
     places = _chosen(logits, said != samples.labels.cpu(), most, seed)
     found = []
@@ -126,16 +133,16 @@ def _none(raw: Any, prepare: Any) -> str:
     if isinstance(raw, Tensor) and raw.ndim == 4 and raw.dtype == torch.uint8:
         return ""
     kind = getattr(getattr(prepare, "input", None), "kind", "something else")
-    if kind == "images" and hasattr(prepare, "drawn"):
+    if kind in ("images", "frames") and hasattr(prepare, "drawn"):
         return ""
     return f"Grad-CAM shows places in an image; this network takes {kind}, so there is none."
 
 
 def _shown(raw: Any, prepare: Any) -> Tensor:
-    """(K, C, S, S) uint8: the image that the network saw, of strokes as they were drawn (their last channel: all)."""
+    """(K, C, S, S) uint8: the image that the network saw; of strokes all of them, as they were drawn."""
     if isinstance(raw, Tensor):
         return raw
-    ink = prepare.drawn(raw)[:, -1:]
+    ink = prepare.drawn(raw).amax(1, keepdim=True)
     return ink if prepare.input.ink == "bright" else 255 - ink
 
 

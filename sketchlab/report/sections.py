@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from sketchlab import stats
-from sketchlab.report import facts, looking, page, plots, retrieval, scores, sure, transfer
+from sketchlab.report import facts, looking, mixing, page, plots, pose, retrieval, scores, sure, transfer
 from sketchlab.report.canvas import Plot
 from sketchlab.report.read import Run
 from sketchlab.report.scores import text
@@ -27,8 +27,9 @@ def sections(run: Run, drawn: list[Plot]) -> list[tuple[str, str]]:
         ("Curves", page.charts(drawn, "curve")),
         ("Confusion", confusion(run, drawn)),
         ("How sure, how early", sure.sure(run, drawn)),
+        ("How turned, how large", pose.pose(run)),
         ("Worst mistakes", mistakes(run)),
-        ("Where it looked", looking.looking(run)),
+        ("Where it looked", looking.looking(run) + mixing.mixing(run)),
         ("Pictures", samples(run)),
         ("Data", facts.data(run, drawn)),
         ("Network", facts.network(run)),
