@@ -96,6 +96,8 @@ def deciding(run: RunConfig, data: Any) -> dict[str, Any]:
         plain[group].pop(key, None)
     if not plain["pipeline"].get("pose_weight", 1):  # off: the run is what it was before there was such a head
         del plain["pipeline"]["pose_weight"]
+    if hasattr(sys.modules[run.pipeline.module], "decided"):
+        plain["pipeline"] |= run.pipeline.constant("decided")(run.pipeline.config)
     for model, values in ((run.model, plain["model"]), (run.model.backbone, plain["model"].get("backbone"))):
         if model and hasattr(sys.modules[model.module], "fingerprint"):
             values["weights"] = model.constant("fingerprint")(model.config)
@@ -176,6 +178,10 @@ def work(runtime: Any, run: RunConfig, path: Path, data: Any) -> None:
     runtime.seed(rng.fold(run.seed, "init"))
     model = run.model.build(len(data.classes))
     task = run.pipeline.build(model, data, run.loop, runtime, run.seed)
+    if path_of_judge := getattr(run.pipeline.config, "judge", None):
+        from sketchlab.opened.judge import judge
+
+        task.judge = judge(path_of_judge, data.classes, run.model.config.input)
     once = hasattr(task, "fit")
     rows = [] if once else [row for name, (net, inputs) in task.networks.items() for row in printout(name, net, inputs)]
     if rows:

@@ -28,6 +28,8 @@ RANDOM += ["model.backbone.input.size_px=32", "model.backbone.width=0.2", "model
 EMBEDS = ["model.backbone.weights=none", "model.backbone.tune=scratch", "data.per_class=16"]
 QUICK = ["loop.lr=0.005"]
 FRAMES = ["model.input.size_px=16", "model.input.channels=4", "model.channels=[8,8]", "model.head=16", *QUICK]
+GAN = ["pipeline.epoch_images=1", "pipeline.eval_images=8", "pipeline.features=random"]
+GAN += ["model.width=4", "model.widest=8", "model.z=8"]
 TWINS: dict[str, list[str]] = {
     "features_logistic": [*RANDOM, "model.c=100"],
     "features_random_forest": [*RANDOM, "model.trees=20"],
@@ -51,10 +53,9 @@ TWINS: dict[str, list[str]] = {
     "siamese_mobilenet_v2": [*EMBEDS, "model.backbone.input.size_px=32"],
     "siamese_resnet18": [*EMBEDS, "model.backbone.input.size_px=32"],
     "siamese_googlenet": [*EMBEDS, "model.backbone.input.size_px=64"],
-    "small_dcgan": [
-        *("pipeline.epoch_images=1", "pipeline.eval_images=8"),
-        *("model.widths=[8,8,4]", "model.z=8", "model.pack=2"),
-    ],
+    "small_dcgan": [*GAN, "model.pack=2"],
+    "dcgan": [*GAN, "model.input.size_px=32"],
+    "dcgan_conditional": [*GAN, "model.pack=2"],
 }
 # The twins of these still have ten million parameters and more.
 LARGE = ("alexnet", "googlenet", "resnet18", "resnet34", "inception_v3", "mobilenet_v2", "timm")
@@ -63,6 +64,7 @@ LARGE += ("siamese_googlenet", "siamese_resnet18", "siamese_mobilenet_v2")
 SHARED = (
     *("vgg16", "vgg16_sketchanet", "sketchanet", "cnn_lstm", "cnn_strokes", "cnn_bilstm2d", "stroke_lstm"),
     *("features_random_forest", "features_logistic", "hog_svm", "pixels_logistic"),
+    *("dcgan", "dcgan_conditional"),
     *("siamese", "siamese_vgg16"),
 )
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,63 +18,69 @@ from sketchlab.engine import optim
 from sketchlab.engine.loop import Config as Loop
 from sketchlab.engine.runtime import Runtime
 from sketchlab.errors import UserError
-from sketchlab.metrics import generation as metrics
+from sketchlab.pipelines import feature_nets, gan_scores
+from sketchlab.pipelines.gan_data import Reals, packs
+from sketchlab.pipelines.gan_sheets import between, nearest, noise, sheet, small
+from sketchlab.pipelines.gan_state import Gate, Steps, follow
 
-FEATURES = ("random",)  # what KID can be measured in
-_FEATURES_KEY = 0  # of the random network: one for all runs, so that their numbers can be compared
-_GAP_PX = 2  # between the images of a sheet
-_SHEET_PX = 64  # smaller images are magnified to about this side, so that an eye sees them
+WAY = 8  # images from one noise to another on the sheet of interpolations, and such ways
+ROW = 8  # generated images of a class on the sheet of a conditional generator; the same noise in each row
 
 
 @dataclass(frozen=True)
 class Config:
-    gd_ratio: int  # the discriminator learns at every gd_ratio-th step, the generator at every one
+    gd_ratio: int  # the discriminator learns at every gd_ratio-th step (or epoch), the generator at every one
+    gd_per: str  # batch, or epoch: the discriminator rests for whole epochs (document 003 found that worse)
     d_head_start: int  # first steps in which the discriminator alone learns
     lr_g: float | None  # peak learning rate of the generator; null = loop.lr
     lr_d: float | None  # of the discriminator; null = loop.lr
     real_label: float  # what the discriminator is to say of real images; below 1 it stays unsure (Salimans et al. 2016)
+    normalise: str  # what −1 and 1 are: unit = black and white; data = mean ± std of the training pixels (grey ground)
+    ema: float  # share of old weights in a moving average of the generator, which samples come from; 0 = none
+    gate_window: int  # steps after which it is asked whether the losses stand still; 0 = never (document 003's gate)
+    gate_flat: float  # still: the standard deviation of each loss within the window, as a share of its mean, is below
+    gate_factor: float  # then both learning rates are multiplied by this
+    gate_most: float  # and never pass this many times their configured value
     epoch_images: int  # an epoch repeats the training split until it has shown at least this many images
     eval_images: int  # generated images an evaluation looks at, and the most real ones
-    features: str  # what kid is measured in: random = a fixed untrained network; compare no two features
+    features: str  # what kid, fid and coverage are measured in: auto, inception, alexnet or random (feature_nets.py)
     kid_subsets: int  # draws that KID is the mean of
     kid_subset_size: int  # images of each side in a draw; no more than there are
+    judge: str | None  # folder of a finished classifier run: inception score, and whether images are what was asked for
     sheet: int  # generated images shown at every evaluation, always from the same noise
 
     def __post_init__(self) -> None:
-        for key in ("gd_ratio", "epoch_images", "kid_subsets", "sheet"):
+        for key in ("gd_ratio", "epoch_images", "sheet"):
             if getattr(self, key) < 1:
                 raise UserError(f"pipeline.{key}={getattr(self, key)}: expected at least 1")
-        for key in ("eval_images", "kid_subset_size"):
-            if getattr(self, key) < 2:
-                raise UserError(f"pipeline.{key}={getattr(self, key)}: expected at least 2")
         for key in ("lr_g", "lr_d"):
             if getattr(self, key) is not None and not getattr(self, key) > 0:
                 raise UserError(f"pipeline.{key}={getattr(self, key)}: expected above 0, or null for loop.lr")
+        for key, allowed in (("gd_per", ("batch", "epoch")), ("normalise", ("unit", "data"))):
+            if getattr(self, key) not in allowed:
+                raise UserError(f"pipeline.{key}={getattr(self, key)}: expected {' or '.join(allowed)}")
         if self.d_head_start < 0:
             raise UserError(f"pipeline.d_head_start={self.d_head_start}: expected a number of steps, 0 = none")
         if not 0.5 < self.real_label <= 1:
             raise UserError(f"pipeline.real_label={self.real_label}: expected above 0.5 and up to 1")
-        if self.features not in FEATURES:
-            raise UserError(f"pipeline.features={self.features}: expected one of {', '.join(FEATURES)}")
-
-
-class Steps:
-    """How many steps are done: it decides whose turn is next and names the sheets. Part of every checkpoint."""
-
-    def __init__(self) -> None:
-        self.done = 0
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"done": self.done}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.done = state_dict["done"]
+        if not 0 <= self.ema < 1:
+            raise UserError(f"pipeline.ema={self.ema}: expected a share below 1, as 0.999; 0 = none")
+        if self.gate_window < 0 or self.gate_window == 1 or not (self.gate_flat > 0 and self.gate_factor > 1):
+            raise UserError(
+                f"pipeline.gate_window={self.gate_window}, gate_flat={self.gate_flat}, gate_factor={self.gate_factor}: "
+                "expected 0 (no gate) or at least 2 steps, a share above 0, a factor above 1"
+            )
+        gan_scores.check(self)
+        feature_nets.decided(self.features)
 
 
 class Gan:
-    """The task: parts G, D, their optimizers and the count of steps."""
+    """The task: parts G, D, their optimizers, what is counted between steps, and G's moving average when there is one.
 
-    weights = ("G", "D")
+    judge: (n, C, S, S) in [0, 1] → (n, classes) probabilities, set by who runs it where pipeline.judge names a run.
+    """
+
+    judge: Callable[[Tensor], Tensor] | None = None
 
     def __init__(self, config: Config, nets: nn.ModuleDict, data: Any, loop: Loop, runtime: Runtime, seed: int) -> None:
         if loop.accumulate > 1:
@@ -80,139 +89,186 @@ class Gan:
             )
         self.config, self.data, self.loop, self.runtime, self.seed = config, data, loop, runtime, seed
         self.G, self.D = (runtime.place(nets[name]) for name in ("G", "D"))
-        self.z, pack = int(self.G.z), int(self.D.pack)  # type: ignore[arg-type]
-        if loop.batch_size % (runtime.ranks * pack):
+        self.z, self.n_classes, self.pack = int(self.G.z), int(self.G.n_classes), int(self.D.pack)  # type: ignore[arg-type]
+        if loop.batch_size % (runtime.ranks * self.pack):
             raise UserError(
-                f"loop.batch_size={loop.batch_size}: the discriminator judges packs of model.pack={pack} on each of "
-                f"runtime.ranks={runtime.ranks}; choose a multiple of {runtime.ranks * pack}"
+                f"loop.batch_size={loop.batch_size}: the discriminator judges packs of model.pack={self.pack} on each "
+                f"of runtime.ranks={runtime.ranks}; choose a multiple of {runtime.ranks * self.pack}"
             )
-        self.generate, self.judge = runtime.forward(self.G), runtime.forward(self.D)
-        self.opt_G, self.opt_D = (optim.make(list(net.parameters()), loop) for net in (self.G, self.D))
-        self.steps = Steps()
-        self.parts = {"G": self.G, "D": self.D, "opt_G": self.opt_G, "opt_D": self.opt_D, "steps": self.steps}
         self.train = data.splits["train"]
         self.n_train = len(self.train) * max(1, math.ceil(config.epoch_images / len(self.train)))
         self.views = data.views
         self.splits = tuple(name for name in ("val", "test") if name in data.splits)
-        self.monitor = "-val/kid" if "val" in self.splits else ""
-        self.real: dict[str, Tensor] = {}  # split → (n, C, S, S) in [0, 1], what the generated images are held against
-        example = self._images(self.train.gather(torch.zeros(pack, dtype=torch.int64)), None)
+        self.reals = Reals(data, runtime, config.eval_images, "data" if config.normalise == "data" else "input")
+        for net in (self.G, self.D):
+            for name, value in (("mean", self.reals.mean), ("std", self.reals.std)):
+                getattr(net, name).copy_(value)
+        self.G_ema = copy.deepcopy(self.G).requires_grad_(False) if config.ema else None
+        self.generate, self.discriminate = runtime.forward(self.G), runtime.forward(self.D)
+        self.opt_G, self.opt_D = (optim.make(list(net.parameters()), loop) for net in (self.G, self.D))
+        self.measured_loop = loop if loop.clip_norm > 0 else replace(loop, clip_norm=math.inf)  # norms are always taken
+        self.features = feature_nets.make(config.features, runtime.device)
+        self.steps = Steps(self.features.fingerprint)
+        self.gate = Gate(config.gate_window, config.gate_flat, config.gate_factor, config.gate_most, runtime)
+        self.parts = {"G": self.G, "D": self.D, "opt_G": self.opt_G, "opt_D": self.opt_D, "steps": self.steps}
+        self.parts |= {"gate": self.gate} if config.gate_window else {}
+        self.parts |= {"G_ema": self.G_ema} if self.G_ema is not None else {}
+        self.weights = ("G", "D", "G_ema") if self.G_ema is not None else ("G", "D")
+        self.monitor = f"-val/kid@{self.features.name}" if "val" in self.splits else ""
+        self.real_features: dict[str, Tensor] = {}
+        classes = torch.zeros(self.pack, dtype=torch.int64, device=runtime.device)
+        example = self.reals.images(self.train.gather(torch.zeros(self.pack, dtype=torch.int64)), None)
         no_noise = torch.zeros(1, self.z, device=runtime.device)
-        self.networks = {"G": (self.G, (no_noise,)), "D": (self.D, (example,))}
+        told = ((classes[:1],), (classes,)) if self.n_classes else ((), ())
+        self.networks = {"G": (self.G, (no_noise, *told[0])), "D": (self.D, (example, *told[1]))}
 
     # --- batches
 
     def draw(self, places: Tensor, keys: Tensor) -> dict[str, Tensor]:
-        return {"raw": self.train.gather(places % len(self.train)), "keys": keys}
-
-    def _images(self, raw: Tensor, keys: Tensor | None) -> Tensor:
-        """Raw samples → (B, C, S, S) as the discriminator takes them, on the device."""
-        keys = keys if keys is None else self.runtime.to_device(keys)
-        return self.runtime.layout(self.data.prepare(self.runtime.to_device(raw), keys))
+        places = places % len(self.train)
+        if self.n_classes and self.pack > 1:
+            places = packs(self.train.labels, places, keys, self.pack)
+        return {"raw": self.train.gather(places), "keys": keys, "labels": self.train.labels[places]}
 
     # --- the step
 
     def turns(self) -> tuple[bool, bool]:
         """Whether the discriminator and the generator learn at this step."""
         late = self.steps.done - self.config.d_head_start
-        return late < 0 or late % self.config.gd_ratio == 0, late >= 0
+        unit = late if self.config.gd_per == "batch" else self.steps.done * self.loop.batch_size // self.n_train
+        return late < 0 or unit % self.config.gd_ratio == 0, late >= 0
 
     def train_step(self, batch: dict[str, Tensor], epoch: float) -> dict[str, Tensor]:
+        if not self.steps.done and "val" in self.splits:
+            self._before_training()
         d_learns, g_learns = self.turns()
         self.G.train()
         self.D.train()
-        real = self._images(batch["raw"], batch["keys"])  # (B, C, S, S)
+        real = self.reals.images(batch["raw"], batch["keys"])  # (B, C, S, S)
+        told = (self.runtime.to_device(batch["labels"]),) if self.n_classes else ()
         z = torch.randn(len(real), self.z, device=self.runtime.device)  # (B, z); the loop has keyed torch's generator
 
         with torch.set_grad_enabled(g_learns), self.runtime.autocast():
-            fake = self.generate(z)  # (B, C, S, S)
+            fake = self.generate(z, *told)  # (B, C, S, S)
 
         with torch.set_grad_enabled(d_learns), self.runtime.autocast():
-            on_real, on_fake = self.judge(real).float(), self.judge(fake.detach()).float()  # (B / pack,) logits
+            on_real = self.discriminate(real, *told).float()  # (B / pack,) logits
+            on_fake = self.discriminate(fake.detach(), *told).float()
         loss_d = against(on_real, self.config.real_label) + against(on_fake, 0.0)
         if d_learns:
             loss_d.backward()
-            optim.update(self.opt_D, self.runtime, self.loop, epoch, self.config.lr_d)
+            self._update("d", self.opt_D, epoch, self.config.lr_d)
 
         with torch.set_grad_enabled(g_learns), self.runtime.autocast():
-            fooled = self.judge(fake).float()  # (B / pack,) logits of the discriminator as it is now
+            fooled = self.discriminate(fake, *told).float()  # (B / pack,) logits of the discriminator as it is now
         loss_g = against(fooled, 1.0)
         if g_learns:
             loss_g.backward(inputs=list(self.G.parameters()))  # no gradient reaches the discriminator's parameters
-            optim.update(self.opt_G, self.runtime, self.loop, epoch, self.config.lr_g)
+            self._update("g", self.opt_G, epoch, self.config.lr_g)
+            if self.G_ema is not None:
+                follow(self.G_ema, self.G, self.config.ema)
 
         self.steps.done += 1
-        means = {"d_real": on_real.sigmoid().mean(), "d_fake": on_fake.sigmoid().mean()}
-        return {"loss_g": loss_g.detach(), "loss_d": loss_d.detach(), **{k: v.detach() for k, v in means.items()}}
+        self.gate.add(loss_g, loss_d, self.steps.done)
+        said = {"d_real": on_real.sigmoid().mean(), "d_fake": on_fake.sigmoid().mean()}
+        said |= {"loss_g": loss_g, "loss_d": loss_d} | self.steps.norms
+        if self.config.gate_window:
+            said["lr_factor"] = torch.tensor(self.gate.rate)
+        return {name: value.detach() for name, value in said.items()}
+
+    def _update(self, which: str, optimizer: torch.optim.Optimizer, epoch: float, lr: float | None) -> None:
+        lr = (self.loop.lr if lr is None else lr) * self.gate.rate
+        self.steps.norms[f"grad_{which}"] = optim.update(optimizer, self.runtime, self.measured_loop, epoch, lr)
+
+    def _before_training(self) -> None:
+        """What KID is before the first step, for the report: kept with the count of steps."""
+        zero = torch.zeros((), device=self.runtime.device)
+        self.steps.norms = {"grad_g": zero, "grad_d": zero}
+        scores, _ = self._against("val")
+        self.steps.kid_at_start = scores.get(f"kid@{self.features.name}")
 
     # --- scores
 
-    @torch.no_grad()
-    def sample(self, n: int) -> Tensor:
-        """(n, C, S, S) float32 in [0, 1] on the CPU, on every rank; image i always comes from the same noise."""
-        self.runtime.same_buffers(self.G)
-        self.G.eval()
-        places, out = self.runtime.shard(n), []
-        for part in places.split(256):
-            z = noise(rng.fold(self.seed, "samples"), part, self.z)
-            with self.runtime.autocast():
-                out.append(self._pixels(self.generate(self.runtime.to_device(z)).float()))
-        empty = torch.empty(0, *self.networks["D"][1][0].shape[1:])
-        return self.runtime.gather({"images": torch.cat(out) if out else empty}, n)["images"]
+    @property
+    def shown(self) -> nn.Module:
+        """The generator that samples come from."""
+        return self.G if self.G_ema is None else self.G_ema
 
-    def _pixels(self, images: Tensor) -> Tensor:
-        """The networks' values → [0, 1]."""
-        scale = self.data.prepare.input
-        mean, std = (torch.tensor(v, device=images.device)[:, None, None] for v in (scale.mean, scale.std))
-        return (images * std + mean).clamp(0, 1)
+    def _made(self, z: Tensor, classes: Tensor | None) -> Tensor:
+        """(n, z) and (n,) on the CPU → (n, C, S, S) in [0, 1] on the CPU, by this rank alone."""
+        net, out = self.shown, []
+        net.eval()
+        with torch.no_grad():
+            for at in torch.arange(len(z)).split(256):
+                told = (self.runtime.to_device(classes[at]),) if classes is not None else ()
+                with self.runtime.autocast():
+                    images = net(self.runtime.to_device(z[at]), *told)
+                out.append(net.pixels(images.float()).clamp(0, 1).cpu())  # type: ignore[operator]
+        return torch.cat(out) if out else torch.empty(0, *self.networks["D"][1][0].shape[1:])
 
-    def _real(self, split: str) -> Tensor:
-        """(n, C, S, S) in [0, 1]: a split, or eval_images of it, in keyed order so that pairs mix classes; kept."""
-        if split not in self.real:
-            samples = self.data.splits[split]
-            n = min(len(samples), self.config.eval_images)
-            places = torch.from_numpy(rng.generator("gan real", split).choice(len(samples), n, replace=False))
-            parts = [self._pixels(self._images(samples.gather(p), None)).cpu() for p in places.split(256)]
-            self.real[split] = torch.cat(parts)
-        return self.real[split]
+    def sample(self, n: int) -> tuple[Tensor, Tensor]:
+        """(n, C, S, S) in [0, 1] on the CPU, on every rank, and (n,) the classes told, as common as in training;
+        image i always comes from the same noise and class."""
+        self.runtime.same_buffers(self.shown)
+        places = self.runtime.shard(n)
+        of = torch.from_numpy(rng.generator(self.seed, "gan classes").integers(0, len(self.train), n))
+        classes = self.train.labels[of]
+        z = noise(rng.fold(self.seed, "samples"), places, self.z)
+        images = self._made(z, classes[places] if self.n_classes else None)
+        return self.runtime.gather({"images": images}, n)["images"], classes
+
+    def _by_class(self) -> Tensor:
+        """(n_classes · ROW, C, S, S): a row a class, a column a noise."""
+        z = noise(rng.fold(self.seed, "samples"), torch.arange(ROW), self.z).repeat(self.n_classes, 1)
+        return self._made(z, torch.arange(self.n_classes).repeat_interleave(ROW))
+
+    def _against(self, split: str, fake: Tensor | None = None) -> tuple[gan_scores.Scores, gan_scores.Measured]:
+        if split not in self.real_features:
+            self.real_features[split] = self.features.of(self.reals.of(split))
+        fake = self.sample(self.config.eval_images)[0] if fake is None else fake
+        return gan_scores.against_real(
+            self.real_features[split], self.features.of(fake), self.config, self.features, split
+        )
 
     def evaluate(self, split: str) -> dict[str, Any]:
-        """kid ± kid_std (over its draws: too small where a draw takes every real image), ms_ssim_fake and ms_ssim_real
-        (between pairs of each), a sheet of samples.
+        """kid ± kid_std (over its draws: too small where a draw takes every real image), fid, precision and recall,
+        each @features; ms_ssim_fake and ms_ssim_real (between pairs of each); with a judge inception_score, and
+        class_accuracy where classes are told; a sheet of samples.
 
-        What they were measured in and on stands beside them, in quality_<split>.json: KID means nothing without its
-        features, MS-SSIM without its scales (the size allows two at 32 px). A score that cannot be had, because a split
-        holds too few images, is left out.
+        What they were measured in and on stands beside them, in quality_<split>.json. A score that cannot be had is
+        left out, with its reason there.
         """
-        real, fake = self._real(split), self.sample(max(self.config.eval_images, self.config.sheet))
+        fake, classes = self.sample(max(self.config.eval_images, self.config.sheet))
+        shown = sheet(self._by_class(), ROW) if self.n_classes else sheet(fake[: self.config.sheet])
+        fake, classes = fake[: self.config.eval_images], classes[: self.config.eval_images]
+        scores, quality = self._against(split, fake)
+        if self.steps.kid_at_start is not None:
+            quality["kid"]["before_training"] = self.steps.kid_at_start
+        similar, quality["ms_ssim"] = gan_scores.similarity({"fake": fake, "real": self.reals.of(split)})
+        out: dict[str, Any] = {**scores, **similar}
+        if self.judge is not None:
+            said, on = gan_scores.judged(self.judge(fake), classes if self.n_classes else None, self.n_classes)
+            out, quality = {**out, **said}, {**quality, **on}
+        if self.config.gate_window:
+            out["gate"] = {"fired": [{"step": step, "lr_factor": rate} for step, rate in self.gate.fired]}
         name = f"samples_{self.steps.done * self.loop.batch_size // self.n_train}" if split == "val" else "samples"
-        shown, fake = sheet(fake[: self.config.sheet]), fake[: self.config.eval_images]
-        kid, kid_on = self._kid(real, fake, split)
-        similar, similar_on = similarity({"fake": fake, "real": real})
-        return {**kid, **similar, "quality": {"kid": kid_on, "ms_ssim": similar_on}, f"{name}_sheet": shown}
+        return {**out, "quality": quality, f"{name}_sheet": shown}
 
-    def _kid(self, real: Tensor, fake: Tensor, split: str) -> tuple[dict[str, float], dict[str, Any]]:
-        """Scores, and what they were measured on; no scores of fewer than two images."""
-        subset, subsets = min(self.config.kid_subset_size, len(real), len(fake)), self.config.kid_subsets
-        on: dict[str, Any] = {"features": self.config.features, "subset": subset, "subsets": subsets}
-        on |= {"n_real": len(real), "n_fake": len(fake)}
-        if subset < 2:
-            return {}, on
-        features = [metrics.random_features(images, _FEATURES_KEY) for images in (real, fake)]
-        kid = metrics.kid(*features, subsets=subsets, subset_size=subset, seed=rng.fold("kid", split))
-        return {"kid": kid.mean, "kid_std": kid.std}, on
-
-
-def similarity(sides: dict[str, Tensor]) -> tuple[dict[str, float], dict[str, Any]]:
-    """Side → (n, C, S, S) in [0, 1]: mean MS-SSIM of n/2 disjoint pairs of each, and what it is over."""
-    scores, on = {}, {}
-    for side, images in sides.items():
-        scales, pairs = metrics.ms_ssim_scales(*images.shape[2:]), len(images) // 2
-        on |= {"scales": scales, f"pairs_{side}": pairs}
-        if pairs and scales:
-            values = metrics.ms_ssim(images[:pairs], images[pairs : 2 * pairs], data_range=1.0, scales=scales)
-            scores[f"ms_ssim_{side}"] = values.mean().item()
-    return scores, on
+    def explain(self, split: str) -> dict[str, Any]:
+        """Ways between noises, and generated images each with the nearest of all training images beside it."""
+        key, n = rng.fold(self.seed, "samples"), WAY * WAY
+        ends = [noise(key, torch.arange(WAY) + start, self.z) for start in (0, WAY)]
+        classes = torch.arange(WAY).repeat_interleave(WAY) % self.n_classes if self.n_classes else None
+        ways = self._made(between(*ends, WAY).flatten(0, 1), classes)
+        fake = self._made(noise(key, torch.arange(n // 2), self.z), classes[: n // 2] if classes is not None else None)
+        distance, at = nearest(small(fake), torch.cat([small(part) for part in self.reals.parts("train")]))
+        beside = torch.stack([fake, self.reals.some("train", at)], 1).flatten(0, 1)
+        facts = {"distance": distance.median().item(), "searched": len(self.train), "n_fake": len(fake)}
+        return {
+            "interpolation_sheet": sheet(ways, WAY),
+            "nearest_sheet": sheet(beside, WAY),
+            "nearest": facts,
+        }
 
 
 def against(logits: Tensor, target: float) -> Tensor:
@@ -220,27 +276,13 @@ def against(logits: Tensor, target: float) -> Tensor:
     return F.binary_cross_entropy_with_logits(logits, torch.full_like(logits, target))
 
 
-def noise(key: int, places: Tensor, z: int) -> Tensor:
-    """(n,) places → (n, z) float32 standard normal: a function of key and place alone."""
-    uniform = rng.uniform(rng.fold_each(key, places), z) + 2.0**-25  # inside (0, 1)
-    return torch.special.ndtri(uniform)
-
-
-def sheet(images: Tensor) -> Tensor:
-    """(n, C, S, S) in [0, 1] → (H, W) or (H, W, 3) uint8: rows of about √n images with grey between them."""
-    pixels = (images * 255).round().to(torch.uint8)
-    factor = max(1, _SHEET_PX // images.shape[-1])
-    pixels = pixels.repeat_interleave(factor, 2).repeat_interleave(factor, 3)
-    columns = math.ceil(math.sqrt(len(pixels)))
-    rows = math.ceil(len(pixels) / columns)
-    side, channels = pixels.shape[-1] + _GAP_PX, pixels.shape[1]
-    out = torch.full((channels, rows * side + _GAP_PX, columns * side + _GAP_PX), 128, dtype=torch.uint8)
-    for i, image in enumerate(pixels):
-        top, left = _GAP_PX + i // columns * side, _GAP_PX + i % columns * side
-        out[:, top : top + side - _GAP_PX, left : left + side - _GAP_PX] = image
-    return out[0] if channels == 1 else out.permute(1, 2, 0)
+def decided(config: Config) -> dict[str, Any]:
+    """What the id of a run holds in place of keys that the machine settles."""
+    judge = Path(config.judge).resolve().name if config.judge else None  # a run's id stands for what it learnt
+    return {"features": feature_nets.fingerprint(config.features), "judge": judge}
 
 
 def build(config: Config, nets: nn.ModuleDict, data: Any, loop: Loop, runtime: Runtime, seed: int) -> Gan:
-    """nets: {"G": (B, z) → (B, C, S, S), "D": (B, C, S, S) → (B / pack,) logits}, with z and pack as attributes."""
+    """nets: {"G": (B, z) → (B, C, S, S), "D": (B, C, S, S) → (B / pack,) logits}, with z, n_classes and pack as
+    attributes; both take (B,) classes too where G.n_classes > 0, and know their images' scale as mean and std."""
     return Gan(config, nets, data, loop, runtime, seed)

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import copy
+import json
+from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
 from sketchlab import config
 from sketchlab.engine.runtime import Runtime
 from sketchlab.errors import UserError
-from sketchlab.pipelines import gan
+from sketchlab.models import dcgan
+from sketchlab.pipelines import gan, gan_data, gan_sheets, gan_state
 
 SMALL = [
-    *("model=small_dcgan", "model.widths=[8,8,4]", "model.z=6", "data.classes=[circle]", "data.per_class=20"),
+    *("model=small_dcgan", "model.width=4", "model.widest=8", "model.z=6"),
+    *("data.classes=[circle]", "data.per_class=20"),
     *("runtime.device=cpu", "runtime.channels_last=false", "loop.batch_size=8", "data.splits.train=0.6"),
     *("data.splits.val=0.2", "data.splits.test=0.2", "pipeline.eval_images=20", "pipeline.sheet=6", "loop.epochs=1"),
+    "pipeline.features=random",
 ]
 
 
@@ -55,7 +61,7 @@ def test_loss_is_binary_cross_entropy():
 def test_a_step_is_the_textbook_one():
     """D and G after one step, against copies that share nothing: each loss by its formula, each update by Adam's."""
     ours = task("pipeline.lr_d=0.0005", "pipeline.lr_g=0.003")
-    real = ours._images(ours.train.gather(torch.arange(8)), None)
+    real = ours.reals.images(ours.train.gather(torch.arange(8)), None)
     G, D = copy.deepcopy(ours.G).train(), copy.deepcopy(ours.D).train()
     torch.manual_seed(0)
     fake = G(torch.randn(8, 6))
@@ -88,7 +94,8 @@ def test_discriminator_learns_at_every_kth_step_and_the_generator_at_every_one()
         logs = step(a_task, number)
         turns.append(moved(d, a_task.D))
         assert moved(g, a_task.G)
-        assert set(logs) == {"loss_g", "loss_d", "d_real", "d_fake"} and all(v.isfinite() for v in logs.values())
+        assert set(logs) == {"loss_g", "loss_d", "d_real", "d_fake", "grad_g", "grad_d"}
+        assert all(v.isfinite() for v in logs.values())
     assert turns == [True, False, False, True, False, False, True]
 
 
@@ -126,11 +133,14 @@ def test_scores_and_a_sheet_named_by_the_epoch():
     for number in range(3):  # 24 images
         step(a_task, number)
     out = a_task.evaluate("val")
-    assert {"kid", "kid_std", "ms_ssim_fake", "ms_ssim_real"} < set(out)
+    named = {f"{name}@random" for name in ("kid", "kid_std", "fid", "precision", "recall")}
+    assert named | {"ms_ssim_fake", "ms_ssim_real"} < set(out)
+    before = out["quality"]["kid"].pop("before_training")
+    assert before > 0 and before == task("pipeline.epoch_images=1")._against("val")[0]["kid@random"]
     assert out["quality"]["kid"] == {"features": "random", "subset": 4, "subsets": 20, "n_real": 4, "n_fake": 20}
     assert out["samples_2_sheet"].dtype == torch.uint8 and out["samples_2_sheet"].shape == (134, 200)
     again = a_task.evaluate("val")
-    assert torch.equal(again["samples_2_sheet"], out["samples_2_sheet"]) and again["kid"] == out["kid"]
+    assert torch.equal(again["samples_2_sheet"], out["samples_2_sheet"]) and again["kid@random"] == out["kid@random"]
     assert "samples_sheet" in a_task.evaluate("test")
 
 
@@ -141,7 +151,8 @@ def test_one_image_to_compare_with_leaves_a_score_out_and_goes_on():
     assert a_task.n_train == 6400  # fewer images than a batch: each epoch repeats them
     step(a_task)
     out = a_task.evaluate("val")
-    assert "kid" not in out and "ms_ssim_real" not in out and 0 <= out["ms_ssim_fake"] <= 1
+    assert "kid@random" not in out and "ms_ssim_real" not in out and 0 <= out["ms_ssim_fake"] <= 1
+    assert out["quality"]["kid"]["missing"] == "needs 2 images, there are 1"
 
 
 def test_an_epoch_is_whole_repeats_of_the_training_split():
@@ -153,23 +164,23 @@ def test_an_epoch_is_whole_repeats_of_the_training_split():
 
 
 def test_noise_is_normal_and_a_function_of_key_and_place():
-    drawn = gan.noise(7, torch.arange(4000), 20)
+    drawn = gan_sheets.noise(7, torch.arange(4000), 20)
     assert abs(drawn.mean()) < 0.01 and abs(drawn.std() - 1) < 0.01 and drawn.isfinite().all()
-    assert torch.equal(gan.noise(7, torch.tensor([11, 3]), 20), drawn[[11, 3]])
-    assert not torch.equal(gan.noise(8, torch.arange(4), 20), drawn[:4])
+    assert torch.equal(gan_sheets.noise(7, torch.tensor([11, 3]), 20), drawn[[11, 3]])
+    assert not torch.equal(gan_sheets.noise(8, torch.arange(4), 20), drawn[:4])
 
 
 def test_sheet_puts_images_row_by_row():
     images = torch.zeros(3, 1, 64, 64)
     images[1], images[2] = 0.5, 1.0
-    whole = gan.sheet(images)  # two columns, two rows, gaps of 2 px
+    whole = gan_sheets.sheet(images)  # two columns, two rows, gaps of 2 px
     assert whole.shape == (134, 134)
     assert [int(whole[y, x]) for y, x in ((30, 30), (30, 100), (100, 30), (100, 100))] == [0, 128, 255, 128]
-    assert gan.sheet(torch.rand(2, 3, 64, 64)).shape == (68, 134, 3)
+    assert gan_sheets.sheet(torch.rand(2, 3, 64, 64)).shape == (68, 134, 3)
 
 
 def test_start_of_the_layers():
-    a_task = task("model.widths=[128,64,32]", "model.z=100")
+    a_task = task("model.width=32", "model.widest=1024", "model.z=100")
     for net, norms in ((a_task.G, 3), (a_task.D, 2)):
         weights = {n: p for n, p in net.named_parameters() if p.ndim == 4}
         for weight in weights.values():
@@ -180,9 +191,10 @@ def test_start_of_the_layers():
 
 
 def test_discriminator_sees_a_pack_as_channels():
-    D = task("model.pack=2", "model.widths=[8,4,4]").D.eval()
+    D = task("model.pack=2").D.eval()
     images = torch.randn(4, 1, 32, 32)
-    expected = D.layers(torch.stack([torch.cat([images[0], images[1]]), torch.cat([images[2], images[3]])])).flatten()
+    packed = torch.stack([torch.cat([images[0], images[1]]), torch.cat([images[2], images[3]])])
+    expected = torch.nn.Sequential(D.layers, D.last)(packed).flatten()
     assert D(images).shape == (2,)
     torch.testing.assert_close(D(images.contiguous(memory_format=torch.channels_last)), expected)
 
@@ -196,7 +208,17 @@ def test_discriminator_sees_a_pack_as_channels():
         (["pipeline.lr_d=0"], "pipeline.lr_d"),
         (["pipeline.features=vgg"], "pipeline.features"),
         (["loop.accumulate=2"], "loop.accumulate"),
-        (["model.input.size_px=64"], "model.input.size_px"),
+        (["pipeline.gd_per=step"], "pipeline.gd_per"),
+        (["pipeline.normalise=grey"], "pipeline.normalise"),
+        (["pipeline.ema=1"], "pipeline.ema"),
+        (["pipeline.gate_window=1"], "pipeline.gate_window"),
+        (["pipeline.eval_images=1"], "pipeline.eval_images"),
+        (["model.input.size_px=48"], "model.input.size_px"),
+        (["model.activation_g=gelu"], "model.activation_g=gelu: expected one of relu, leaky, jrelu"),
+        (["model.norm=layer"], "model.norm"),
+        (["model.discriminator=vgg16"], "model.discriminator"),
+        (["model.discriminator=resnet18"], "needs model.pack=1"),
+        (["model.labels=true"], "the data set has 1 class, so there is no label to tell"),
         (["model.input.mean=[0.0]"], "model.input.mean"),
         (["model.pack=0"], "model.pack"),
         (["model.pack=3"], "choose a multiple of 3"),
@@ -211,3 +233,206 @@ def test_mistakes_in_one_line(words, said):
 def test_another_pipeline_does_not_fit():
     with pytest.raises(UserError, match="is for pipeline=gan"):
         config.from_overrides(["model=small_dcgan", "pipeline=classify"])
+
+
+# --- the document's variations
+
+
+OPTIONS = {
+    "ratio": ["pipeline.gd_ratio=2", "pipeline.d_head_start=1", "pipeline.lr_d=0.0001"],
+    "per epoch": ["pipeline.gd_ratio=2", "pipeline.gd_per=epoch", "pipeline.epoch_images=1"],
+    "jrelu": ["model.activation_g=jrelu", "model.activation_d=jrelu", "model.norm=instance"],
+    "leaky": ["model.activation_g=leaky", "model.activation_d=relu", "pipeline.normalise=data"],
+    "average": ["pipeline.ema=0.9"],
+    "gate": ["pipeline.gate_window=2", "pipeline.gate_flat=100", "pipeline.gate_most=3"],
+    "labels": ["model.labels=true", "data.classes=[circle,square]"],
+    "resnet18": ["model.discriminator=resnet18", "model.pack=1"],
+}
+LARGE = ("resnet18",)
+
+
+def state(a_task: gan.Gan) -> dict[str, Any]:
+    return {name: copy.deepcopy(part.state_dict()) for name, part in a_task.parts.items()}
+
+
+def same(a: Any, b: Any) -> bool:
+    if isinstance(a, Tensor):
+        return torch.equal(a, b)
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(same(a[k], b[k]) for k in a)
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(map(same, a, b))
+    return a == b
+
+
+@pytest.mark.parametrize("option", [pytest.param(o, marks=[pytest.mark.slow] * (o in LARGE)) for o in OPTIONS])
+def test_every_option_goes_on_where_it_stopped(option):
+    whole = task(*OPTIONS[option])
+    for number in range(2):
+        step(whole, number)
+    kept = state(whole)
+    fresh = task(*OPTIONS[option])
+    for name, part in fresh.parts.items():
+        part.load_state_dict(kept[name])
+    for number in range(2, 5):
+        logs = [step(t, number) for t in (whole, fresh)]
+        assert same(*logs)
+    assert same(state(whole), state(fresh)) and not same(state(whole)["G"], kept["G"])
+    assert same(whole.evaluate("val")["kid@random"], fresh.evaluate("val")["kid@random"])
+
+
+def test_per_epoch_the_discriminator_rests_for_whole_epochs():
+    a_task = task("pipeline.gd_ratio=2", "pipeline.gd_per=epoch", "pipeline.epoch_images=1")  # 12 images, batches of 8
+    turns = []
+    for _ in range(7):
+        turns.append(a_task.turns()[0])
+        a_task.steps.done += 1
+    assert turns == [True, True, False, True, True, False, True]  # epochs 0, 0, 1, 2, 2, 3, 4
+
+
+def test_jrelu_is_what_the_document_says():
+    x = torch.tensor([-10.0, -1.0, 0.0, 1.0, 20.0])
+    torch.testing.assert_close(dcgan.JReLU()(x), torch.tensor([-1.4, -0.5, -0.4, 0.6, 6.0]))
+
+
+def test_normalised_by_the_data_the_ground_is_grey():
+    a_task = task("pipeline.normalise=data")
+    every = torch.cat(list(a_task.reals.parts("train")))
+    torch.testing.assert_close(a_task.G.mean.flatten(), every.mean((0, 2, 3)))
+    torch.testing.assert_close(a_task.D.std.flatten(), every.std((0, 2, 3)))
+    images = a_task.reals.images(a_task.train.gather(torch.arange(12)), None)
+    assert abs(images.mean()) < 1e-4 and abs(images.std() - 1) < 1e-2
+    torch.testing.assert_close(a_task.G.pixels(images), every, atol=1e-5, rtol=0)
+    made, _ = a_task.sample(4)
+    assert made.min() >= 0 and made.max() <= min(1, float(a_task.G.mean + a_task.G.std)) + 1e-6
+
+
+def test_average_of_weights_is_the_textbook_one():
+    a_task = task("pipeline.ema=0.9")
+    expected = parameters(a_task.G)
+    for number in range(3):
+        step(a_task, number)
+        expected = [0.9 * old + 0.1 * new for old, new in zip(expected, a_task.G.parameters(), strict=True)]
+    for a, b in zip(a_task.G_ema.parameters(), expected, strict=True):
+        torch.testing.assert_close(a, b)
+    shown = a_task.sample(2)[0]
+    a_task.G_ema.load_state_dict(a_task.G.state_dict())
+    assert not torch.equal(shown, a_task.sample(2)[0])
+
+
+def test_gradient_norms_are_those_of_the_last_step_that_learnt():
+    a_task = task("pipeline.gd_ratio=2")
+    first, second = step(a_task, 0), step(a_task, 1)
+    assert first["grad_d"] > 0 and torch.equal(first["grad_d"], second["grad_d"])
+    assert not torch.equal(first["grad_g"], second["grad_g"])
+
+
+def test_gate_fires_when_both_losses_stand_still_and_keeps_adams_moments():
+    gate = gan_state.Gate(4, 0.01, 2.0, 3.0, Runtime(task().runtime.config))
+    for number in range(12):
+        loss_d = torch.tensor(1.0 + (0.5 * number if number < 4 else 0.0))
+        gate.add(torch.tensor(0.7), loss_d, number + 1)
+    assert gate.fired == [[8, 2.0], [12, 3.0]] and gate.rate == 3.0
+    for number in range(4):
+        gate.add(torch.tensor(0.7), torch.tensor(1.0), 13 + number)
+    assert len(gate.fired) == 2  # never past the most
+    a_task = task(*OPTIONS["gate"], "pipeline.lr_g=0.001")
+    for number in range(4):
+        step(a_task, number)
+    assert a_task.gate.fired[0] == [2, 1.5] and a_task.opt_G.param_groups[0]["lr"] == pytest.approx(0.0015)
+    assert all(s["step"] == 4 for s in a_task.opt_G.state.values())
+    assert a_task.evaluate("val")["gate"]["fired"][0] == {"step": 2, "lr_factor": 1.5}
+
+
+def test_other_features_are_no_continuation():
+    a_task = task()
+    with pytest.raises(UserError, match="KID was measured in inception-0 so far, now it would be in random"):
+        a_task.steps.load_state_dict({**a_task.steps.state_dict(), "features": "inception-0"})
+
+
+# --- labels
+
+
+def test_packs_hold_one_class_and_every_sample_of_it():
+    labels = torch.tensor([0, 1, 0, 1, 1, 2, 0])
+    places = torch.randint(7, (4000,), generator=torch.Generator().manual_seed(0))
+    found = gan_data.packs(labels, places, torch.arange(4000), 4)
+    assert torch.equal(found[::4], places[::4])
+    of = labels[found].reshape(-1, 4)
+    assert (of == of[:, :1]).all()
+    drawn = found.reshape(-1, 4)[:, 1:][of[:, 0] == 1].flatten().bincount(minlength=7)
+    assert (drawn[[1, 3, 4]] > 0.25 * drawn.sum()).all() and drawn[[0, 2, 5, 6]].sum() == 0
+    assert torch.equal(found, gan_data.packs(labels, places, torch.arange(4000), 4))
+
+
+def test_labels_reach_both_networks_and_the_sheet_has_a_row_a_class():
+    a_task = task(*OPTIONS["labels"], "loop.batch_size=16")
+    classes = [0, 0, 1, 1]
+    z = torch.zeros(4, 6)
+    images = a_task.G.eval()(z, torch.tensor(classes))
+    assert torch.equal(images[0], images[1]) and not torch.equal(images[0], images[2])
+    torch.nn.init.normal_(a_task.D.classes.weight)
+    said = [a_task.D(images, torch.full((4,), c)) for c in (0, 1)]
+    maps = a_task.D.layers(images.reshape(1, 4, 32, 32)).mean((2, 3))
+    difference = (a_task.D.classes.weight[0] - a_task.D.classes.weight[1]) @ maps[0]
+    torch.testing.assert_close(said[0] - said[1], difference[None])
+    assert a_task.evaluate("val")["samples_0_sheet"].shape == (2 + 2 * 66, 2 + 8 * 66)
+
+
+def test_judge_says_whether_images_are_what_was_asked_for():
+    a_task = task(*OPTIONS["labels"])
+    _, classes = a_task.sample(20)
+    a_task.judge = lambda images: torch.eye(2, dtype=torch.float64)[classes[: len(images)]]
+    out = a_task.evaluate("val")
+    shares = classes.bincount(minlength=2) / 20
+    assert out["class_accuracy"] == 1
+    assert out["inception_score"] == pytest.approx(torch.special.entr(shares).sum().exp().item())  # sure of each image
+    assert out["asked_confusion"].diagonal().sum() == 20
+    a_task.judge = lambda images: torch.eye(2, dtype=torch.float64)[1 - classes[: len(images)]]
+    assert a_task.evaluate("val")["class_accuracy"] == 0
+
+
+# --- pictures
+
+
+def test_ways_between_noises_keep_their_length():
+    start, end = torch.randn(3, 50), torch.randn(3, 50)
+    found = gan_sheets.between(start, end, 5)
+    torch.testing.assert_close(found[:, 0], start)
+    torch.testing.assert_close(found[:, -1], end)
+    one = torch.nn.functional.normalize(start), torch.nn.functional.normalize(end)
+    middle = gan_sheets.between(*one, 3)[:, 1]
+    torch.testing.assert_close(middle, torch.nn.functional.normalize(one[0] + one[1]))
+
+
+def test_nearest_real_finds_a_copy():
+    a_task = task()
+    real = torch.cat(list(a_task.reals.parts("train")))
+    distance, at = gan_sheets.nearest(gan_sheets.small(real[[7, 2]]), gan_sheets.small(real))
+    assert at.tolist() == [7, 2] and distance.max() == 0
+    shown = a_task.explain("val")
+    assert shown["nearest_sheet"].shape == (2 + 8 * 66, 2 + 8 * 66) == shown["interpolation_sheet"].shape
+    assert shown["nearest"]["searched"] == 12
+
+
+def test_strokes_are_drawn_for_it(tmp_path):
+    from sketchlab.data.shapes import drawings
+
+    for name in ("circle", "square"):
+        drawn = enumerate(drawings(name, list(range(10))))
+        lines = [json.dumps({"word": name, "key_id": str(i), "drawing": strokes}) for i, strokes in drawn]
+        (tmp_path / f"{name}.ndjson").write_text("\n".join(lines))
+    words = ["data=strokes", f"data.root={tmp_path}", "data.per_class=null", "data.classes=null"]
+    a_task = task(*words, "data/raster=picture")
+    assert step(a_task)["loss_g"].isfinite() and "kid@random" in a_task.evaluate("val")
+
+
+def test_images_of_mixed_sizes_and_a_single_one(tmp_path):
+    for i, size in enumerate([(40, 30), (20, 64), (9, 9), (200, 10), (33, 33)]):
+        (tmp_path / "all").mkdir(exist_ok=True)
+        Image.new("L", size, 40 * i).save(tmp_path / "all" / f"{i}.png")
+    words = ["data=folder", f"data.root={tmp_path}", "data.classes=null", "data.per_class=null"]
+    a_task = task(*words, "data.splits.train=0.6", "data.splits.val=0.4", "data.splits.test=0")
+    assert step(a_task)["loss_g"].isfinite()
+    a_task = task(*words, "data.per_class=1", "data.splits.train=1", "data.splits.val=0", "data.splits.test=0")
+    assert a_task.monitor == "" and step(a_task)["loss_g"].isfinite()

@@ -1,0 +1,114 @@
+"""How good generated images are, in numbers: what is measured, in what, on how many. A score that cannot be had is
+left out with its reason, and training goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from sketchlab import rng
+from sketchlab.errors import UserError
+from sketchlab.metrics import generation as metrics
+from sketchlab.pipelines.feature_nets import Features
+
+IS_SPLITS = 10  # Salimans et al. 2016
+_NEIGHBOURS = 3  # of precision and recall: Kynkäänniemi et al. 2019
+
+
+class Config(Protocol):
+    """The keys of a pipeline that say how its images are measured."""
+
+    @property
+    def eval_images(self) -> int: ...
+    @property
+    def kid_subsets(self) -> int: ...
+    @property
+    def kid_subset_size(self) -> int: ...
+
+
+Scores = dict[str, float]
+Measured = dict[str, dict[str, Any]]  # score's stem → features, n, or why it is missing
+
+
+def check(config: Any) -> None:
+    """Refuse impossible keys of the pipeline."""
+    for key in ("eval_images", "kid_subset_size"):
+        if getattr(config, key) < 2:
+            raise UserError(f"pipeline.{key}={getattr(config, key)}: expected at least 2")
+    if config.kid_subsets < 1:
+        raise UserError(f"pipeline.kid_subsets={config.kid_subsets}: expected at least 1")
+
+
+def against_real(real: Tensor, fake: Tensor, config: Config, features: Features, key: str) -> tuple[Scores, Measured]:
+    """(n, D) and (m, D) features → kid ± kid_std over its draws, fid, precision and recall, each named @features."""
+    n = {"features": features.name, "n_real": len(real), "n_fake": len(fake)}
+    subset = min(config.kid_subset_size, len(real), len(fake))
+
+    def kid() -> Scores:
+        found = metrics.kid(real, fake, config.kid_subsets, subset, rng.fold("kid", key))
+        return {"kid": found.mean, "kid_std": found.std}
+
+    def fid() -> Scores:
+        return {"fid": metrics.fid(real, fake).value}
+
+    def coverage() -> Scores:
+        found = metrics.precision_recall(real, fake, _NEIGHBOURS)
+        return {"precision": found.precision, "recall": found.recall}
+
+    scores, measured = Scores(), Measured()
+    asked = {
+        "kid": (kid, 2, {"subset": subset, "subsets": config.kid_subsets}),
+        "fid": (fid, 2, {}),
+        "precision": (coverage, _NEIGHBOURS + 1, {"neighbours": _NEIGHBOURS}),
+    }
+    for stem, (score, least, how) in asked.items():
+        found, said = tried(score, min(len(real), len(fake)), least)
+        scores |= {f"{name}@{features.name}": value for name, value in found.items()}
+        measured[stem] = {**n, **how, **said}
+    measured["recall"] = measured["precision"]
+    return scores, measured
+
+
+def tried(score: Callable[[], Scores], n: int, least: int) -> tuple[Scores, dict[str, str]]:
+    """The scores, or none and the reason."""
+    if n < least:
+        return {}, {"missing": f"needs {least} images, there are {n}"}
+    try:
+        return score(), {}
+    except (UserError, torch.linalg.LinAlgError) as error:
+        return {}, {"missing": str(error).splitlines()[0]}
+
+
+def similarity(sides: dict[str, Tensor]) -> tuple[Scores, dict[str, Any]]:
+    """Side → (n, C, S, S) in [0, 1]: mean MS-SSIM of n/2 disjoint pairs of each, and what it is over."""
+    scores, on = Scores(), {}
+    for side, images in sides.items():
+        scales, pairs = metrics.ms_ssim_scales(*images.shape[2:]), len(images) // 2
+        on |= {"scales": scales, f"pairs_{side}": pairs}
+        if pairs and scales:
+            values = metrics.ms_ssim(images[:pairs], images[pairs : 2 * pairs], data_range=1.0, scales=scales)
+            scores[f"ms_ssim_{side}"] = values.mean().item()
+    return scores, on
+
+
+def judged(probabilities: Tensor, asked: Tensor | None, n_classes: int) -> tuple[dict[str, Any], Measured]:
+    """What a classifier says of n generated images: (n, K) probabilities, and (n,) the classes asked for.
+
+    inception_score; with asked: class_accuracy, the share judged to be of the class asked for, and, when the classifier
+    knows no other classes, who was taken for whom.
+    """
+    n, splits = len(probabilities), IS_SPLITS if len(probabilities) >= 10 * IS_SPLITS else 1
+    found = metrics.inception_score(probabilities, splits)
+    out: dict[str, Any] = {"inception_score": found.mean, "inception_score_std": found.std}
+    measured: Measured = {"inception_score": {"n_fake": n, "splits": splits, "classes": probabilities.shape[1]}}
+    if asked is not None:
+        said = probabilities.argmax(1)
+        out["class_accuracy"] = (said == asked).double().mean().item()
+        size = probabilities.shape[1]
+        if size == n_classes:
+            out["asked_confusion"] = torch.bincount(asked * size + said, minlength=size**2).reshape(size, size)
+        measured["class_accuracy"] = {"n_fake": n}
+    return out, measured
