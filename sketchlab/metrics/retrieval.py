@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -168,21 +169,22 @@ def _members(ours: Tensor, theirs: Tensor) -> tuple[Tensor, Tensor]:
     return table, torch.searchsorted(names, ours)
 
 
-def _average_precision(keys: Tensor, relevant: Tensor) -> Tensor:
-    """Keys (B, G), places of what is right (B, R) padded with −1 → (B,) float64 over the whole ranking.
+def _average_precision(keys: Tensor, ranked: Tensor, relevant: Tensor) -> Tensor:
+    """Keys (B, G), the same in order, places of what is right (B, R) padded with −1 → (B,) float64, the whole ranking.
 
-    Without sorting it: the rank of the r-th that is right is how many keys are not above it, and those are counted by
-    where each key falls among the right ones.
+    By the ranks of what is right alone: the precision at the r-th of them is r by its rank.
     """
     none = relevant < 0
     right = keys.gather(1, relevant.clamp(min=0)).masked_fill(none, torch.iinfo(torch.int64).max).sort(1).values
-    falls = torch.searchsorted(right, keys)
-    counts = torch.zeros(len(keys), right.shape[1] + 1, dtype=torch.int64, device=keys.device)
-    counts.scatter_add_(1, falls, torch.ones((), dtype=torch.int64, device=keys.device).expand_as(falls))
-    ranks = counts.cumsum(1)[:, :-1]
+    ranks = torch.searchsorted(ranked, right) + 1
     n = torch.arange(1, right.shape[1] + 1, dtype=torch.float64, device=keys.device)
     there = n <= (~none).sum(1, keepdim=True)
-    return (n / ranks.clamp(min=1) * there).sum(1) / there.sum(1)
+    return (n / ranks * there).sum(1) / there.sum(1)
+
+
+def _ordered(keys: Tensor) -> Tensor:
+    """Each row ascending. On a CPU by numpy, whose vector instructions sort whole numbers ten times as fast."""
+    return torch.from_numpy(np.sort(keys.numpy(), axis=1)) if keys.device.type == "cpu" else keys.sort(1).values
 
 
 @torch.no_grad()
@@ -217,12 +219,13 @@ def evaluate(
     for start in range(0, len(queries), block):
         rows = slice(start, start + block)
         keys = _keys(queries[rows].float(), gallery, 0)
-        places = _split(keys.topk(depth, largest=False).values)[1]
+        ranked = keys.topk(depth, largest=False).values if members is None else _ordered(keys)
+        places = _split(ranked[:, :depth])[1]
         hits = {what: theirs[places] == ours[rows, None] for what, (ours, theirs, _) in truth.items()}
         for name, (kind, k) in wanted.items():
             what = "classes" if kind.startswith("class") else "instances"
             if name == "class_mAP" and members is not None:
-                scores[name][rows] = _average_precision(keys, members[0][members[1][rows]]).cpu()
+                scores[name][rows] = _average_precision(keys, ranked, members[0][members[1][rows]]).cpu()
             else:
                 scores[name][rows] = _score(kind, hits[what][:, :k], truth[what][2][rows]).cpu()
     out = {}

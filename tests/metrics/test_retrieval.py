@@ -196,7 +196,7 @@ def test_a_gallery_on_disk_is_searched(tmp_path):
 
 
 def test_full_map_of_classes_of_unequal_size_and_ties():
-    """Ranks are counted, not sorted: against the sorted ranking, with one class of a single photo."""
+    """By the ranks of what is right: against the whole ranking, with one class of a single photo."""
     queries, gallery = _random(31, 2).float(), _random(70, 2, seed=1).float()
     theirs = torch.cat([torch.zeros(60), torch.ones(9), torch.full((1,), 7)]).long()[_random(70, high=10**6).argsort()]
     ours = torch.tensor([0, 1, 7] * 10 + [0])
