@@ -1,0 +1,205 @@
+"""The page's server: static files, and questions about drawings as JSON.
+
+It trusts no request. A page of another origin could send to a server on this machine (and one whose name was pointed
+here, read its answers), so Host and Origin are checked; bodies are limited; whatever is wrong with a request is said in
+one line with a status of 4xx.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from collections.abc import Awaitable, Callable, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import orjson
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from sketchlab.app import keep
+from sketchlab.app.clean import clean
+from sketchlab.app.judge import Judge
+from sketchlab.data import simplify
+from sketchlab.errors import UserError
+
+MOST_BYTES = 2 * 2**20  # of a request; 20,000 points with times are about 0.5 MB
+MOST_STROKES = 2000
+_DRAINED_BYTES = 64 * 2**20  # read and thrown away, so that who sends too much still hears why it was refused
+_TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css"}
+_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+    "img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+}
+Answer = Callable[[dict[str, Any]], Any]
+
+
+def application(judges: Sequence[Judge], save: Path | None, host: str) -> ASGIApp:
+    """save: folder for labelled drawings, None = none. host: as given to --host, for the check of Host."""
+    questions: dict[str, tuple[Answer, dict[str, type]]] = {
+        "/judge": (lambda body: _judge(judges, body), {"run": int, "drawing": list}),
+        "/clean": (_clean, {"class": str, "drawing": list}),
+        "/read": (lambda body: keep.read(body["line"]), {"line": str}),
+        "/ndjson": (lambda body: {"line": _line(judges, body).decode()}, {"run": int, "label": str, "drawing": list}),
+        "/save": (lambda body: _save(judges, save, body), {"run": int, "label": str, "drawing": list}),
+    }
+    facts = {"runs": [judge.facts() for judge in judges], "save": save is not None}
+    routes = [Route(path, _asked(answer, keys), methods=["POST"]) for path, (answer, keys) in questions.items()]
+    routes.append(Route("/runs", lambda request: JSONResponse(facts, headers=_HEADERS), methods=["GET"]))
+    routes += [Route(path, _file(content, kind), methods=["GET"]) for path, content, kind in static()]
+    handlers: Any = {HTTPException: _refused, UserError: _refused, simplify.BadDrawing: _refused}
+    return Guard(Starlette(routes=routes, exception_handlers=handlers), host)
+
+
+def static() -> list[tuple[str, bytes, str]]:
+    """(path, content, type) of the page's files: these names and no others are served."""
+    found = [(one.name, one.read_bytes()) for one in (files("sketchlab.app") / "static").iterdir()]
+    kept = [(name, content, _TYPES[Path(name).suffix]) for name, content in found if Path(name).suffix in _TYPES]
+    return [("/" if name == "index.html" else f"/{name}", content, kind) for name, content, kind in kept]
+
+
+def _file(content: bytes, kind: str) -> Callable[[Request], Response]:
+    return lambda request: Response(content, media_type=kind, headers=_HEADERS)
+
+
+class Guard:
+    """Refuses requests that name another host, or come from a page of another origin."""
+
+    def __init__(self, app: ASGIApp, host: str) -> None:
+        self.app, self.host = app, host.lower()
+        self.loopback = is_loopback(host)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and (why := self.refusal(Headers(scope=scope))):
+            await _error(403, why)(scope, receive, send)
+        else:
+            await self.app(scope, receive, send)
+
+    def refusal(self, headers: Headers) -> str:
+        """Why not; "" when all is well. No Origin: not sent by a page (or by this one, for a plain GET)."""
+        host, origin = headers.get("host", ""), headers.get("origin")
+        if not self.known(host):
+            return f"Host {host[:80]!r} is not this server's: open the address that it printed when it started"
+        if origin is not None and origin.lower() not in (f"http://{host.lower()}", f"https://{host.lower()}"):
+            return f"a page of another origin ({origin[:80]}) may not ask here"
+        return ""
+
+    def known(self, host: str) -> bool:
+        """An address, this machine's name, or what --host said; on loopback only localhost and its addresses."""
+        name = host.lower()
+        name = name[: name.find("]") + 1].strip("[]") if name.startswith("[") else name.partition(":")[0]
+        if name == "localhost" or is_loopback(name):
+            return True
+        return not self.loopback and (_is_address(name) or name in (self.host, socket.gethostname().lower()))
+
+
+def _is_address(name: str) -> bool:
+    try:
+        return bool(ipaddress.ip_address(name))
+    except ValueError:
+        return False
+
+
+def is_loopback(host: str) -> bool:
+    """A name is not resolved: only localhost and addresses are known to stay on this machine."""
+    return host.lower() == "localhost" or (_is_address(host) and ipaddress.ip_address(host).is_loopback)
+
+
+# --- requests
+
+
+def _asked(answer: Answer, keys: dict[str, type]) -> Callable[[Request], Awaitable[Response]]:
+    async def endpoint(request: Request) -> Response:
+        body = await _body(request, keys)
+        return JSONResponse(await run_in_threadpool(answer, body), headers=_HEADERS)
+
+    return endpoint
+
+
+async def _body(request: Request, keys: dict[str, type]) -> dict[str, Any]:
+    """The request's JSON object with exactly these keys. Raises HTTPException."""
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+        raise HTTPException(415, "expected Content-Type: application/json")
+    content, size = bytearray(), 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size <= MOST_BYTES:
+            content += chunk
+        elif size > _DRAINED_BYTES:
+            break
+    if size > MOST_BYTES:
+        raise HTTPException(
+            413, f"a request of more than {MOST_BYTES >> 20} MB: a drawing has at most {simplify.MOST_POINTS:,} points"
+        )
+    try:
+        body = orjson.loads(bytes(content))
+    except orjson.JSONDecodeError as error:
+        raise HTTPException(400, f"no JSON: {error}") from None
+    if not isinstance(body, dict) or set(body) != set(keys):
+        came = ", ".join(sorted(map(str, body)))[:80] if isinstance(body, dict) else type(body).__name__
+        raise HTTPException(400, f"expected an object with {', '.join(keys)}; got {came or 'nothing'}")
+    for key, kind in keys.items():
+        if type(body[key]) is not kind:
+            raise HTTPException(400, f"{key} is {type(body[key]).__name__}; expected {kind.__name__}")
+    if len(body.get("drawing", ())) > MOST_STROKES:
+        raise HTTPException(400, f"more than {MOST_STROKES:,} strokes")
+    return body
+
+
+def _refused(request: Request, error: Exception) -> Response:
+    if not isinstance(error, HTTPException):
+        return _error(400, str(error))
+    said = {404: f"nothing at {request.url.path[:80]!r}", 405: f"{request.method} is not for {request.url.path[:80]!r}"}
+    return _error(error.status_code, said.get(error.status_code, error.detail), error.headers)
+
+
+def _error(status: int, why: str, headers: Any = None) -> Response:
+    return JSONResponse({"error": " ".join(why.split())}, status, headers={**_HEADERS, **(headers or {})})
+
+
+# --- answers
+
+
+def _of(judges: Sequence[Judge], body: dict[str, Any]) -> Judge:
+    if not 0 <= body["run"] < len(judges):
+        raise UserError(f"run {body['run']}: there are {len(judges)}, from 0")
+    return judges[body["run"]]
+
+
+def _judge(judges: Sequence[Judge], body: dict[str, Any]) -> dict[str, Any]:
+    return _of(judges, body).answer(simplify.convention(body["drawing"]))
+
+
+def _clean(body: dict[str, Any]) -> dict[str, Any]:
+    """The clean shape of a class laid over the drawing, in the drawing's own units, and what to say of it."""
+    name = body["class"]
+    found = clean(name, simplify.checked(body["drawing"]))
+    if found is None:
+        return {"strokes": None, "says": f"There is no clean form of “{name[:40]}”."}
+    turn = "no orientation" if found.turn_deg is None else f"turned by {round(found.turn_deg) + 0}°"
+    size = " × ".join(f"{side:.0f}" for side in found.size)
+    strokes = [[axis.round(2).tolist() for axis in stroke.T] for stroke in found.strokes]
+    return {"strokes": strokes, "size": found.size, "turn_deg": found.turn_deg, "says": f"{size}, {turn}"}
+
+
+def _line(judges: Sequence[Judge], body: dict[str, Any]) -> bytes:
+    """recognized as QuickDraw means it: the network that was playing, here the run shown, put this word first."""
+    judge, word, drawing = _of(judges, body), keep.check_word(body["label"]), simplify.convention(body["drawing"])
+    return keep.line(word, drawing, judge.classes[int(judge.probabilities(drawing).argmax())] == word)
+
+
+def _save(judges: Sequence[Judge], folder: Path | None, body: dict[str, Any]) -> dict[str, Any]:
+    if folder is None:
+        raise UserError("this page keeps no drawings: start it with --save DIR")
+    word = keep.check_word(body["label"])
+    return {"label": word, "n": keep.append(folder, word, _line(judges, body))}

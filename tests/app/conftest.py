@@ -1,0 +1,51 @@
+"""Folders of drawings and small finished runs that the tests of the page share."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from sketchlab import config
+from sketchlab import run as runs
+from sketchlab.data import shapes
+from tests import every, finished
+
+NAMES = ["circle", "line", "square"]
+MODELS = {"frames": "cnn_lstm", "points": "stroke_lstm", "strokes": "small_cnn", "baseline": "pixels_logistic"}
+
+
+@pytest.fixture(scope="session")
+def words(tmp_path_factory):
+    """Drawings of shapes as ndjson, every other one raw: with times, elsewhere, larger."""
+    folder = tmp_path_factory.mktemp("words")
+    for name in NAMES:
+        lines = []
+        for i, strokes in enumerate(shapes.drawings(name, list(range(16)))):
+            raw = [
+                [[x * 2.7 + 41.25 for x in xs], [y * 2.7 - 300 for y in ys], [*range(len(xs))]] for xs, ys in strokes
+            ]
+            lines.append(json.dumps({"word": name, "key_id": f"{name}{i:05d}", "drawing": raw if i % 2 else strokes}))
+        (folder / f"{name}.ndjson").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def run_of(tmp_path_factory, words):
+    """kind → a finished run, trained once: images of shapes; frames, points and images of strokes; a baseline."""
+
+    def one(kind: str) -> Path:
+        if kind == "images":
+            return finished.trained(tmp_path_factory)
+        root = tmp_path_factory.getbasetemp() / f"page_{kind}"
+        if not root.exists():
+            data = ["data=strokes", f"data.root={words}", "loop.epochs=1", f"run.root={root}"]
+            data += ["data/raster=picture"] * (kind in ("strokes", "baseline"))
+            small = [word for word in every.small(MODELS[kind], *data) if word != "data=shapes"]
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(runs, "report", lambda folder: None)
+                runs.execute(config.from_overrides(small))
+        return every.folder_in(root)
+
+    return one
