@@ -10,8 +10,9 @@ import torch
 from safetensors.torch import load_file
 
 from sketchlab import export, open_run
+from sketchlab.data import shapes, stroke_batch
 from sketchlab.errors import UserError
-from tests import finished
+from tests import every, finished
 from tests.finished import change_status
 
 
@@ -70,3 +71,27 @@ def test_refused_in_one_line(trained, tmp_path, capsys, monkeypatch):
             export.main([str(word) for word in words])
         error = capsys.readouterr().err
         assert ended.value.code == code and said in error
+
+
+@pytest.mark.parametrize(
+    "model", [*(pytest.param(name, marks=pytest.mark.slow) for name in ("cnn_lstm", "cnn_bilstm2d")), "stroke_lstm"]
+)
+def test_networks_of_strokes(model, tmp_path):
+    every.train(every.small(model), str(tmp_path / "run"))
+    run = every.folder_in(tmp_path / "run")
+    file = export.export(run, "safetensors", tmp_path)
+    told = json.loads(file.with_suffix(".safetensors.json").read_text())
+    if model == "stroke_lstm":
+        assert told["input"]["shape"] == ["batch", "points", 3] and "padding" in told["preprocessing"]["points"]
+    else:
+        assert told["input"]["name"] == "frames" and told["preprocessing"]["raster"]["pool_px"] == 4
+    for name in ("onnx", "onnxscript"):
+        pytest.importorskip(name, reason="needs sketchlab[export]")
+    onnxruntime = pytest.importorskip("onnxruntime", reason="needs sketchlab[export]")
+    session = onnxruntime.InferenceSession(str(export.export(run, "onnx", tmp_path)))
+    opened = open_run(run)
+    drawings = stroke_batch.of_drawings([shapes.drawing(name, i) for name in opened.classes for i in range(3)])
+    inputs = opened.classifier().images(drawings)
+    (logits,) = session.run(["logits"], {opened.input.kind: inputs.numpy()})
+    with torch.no_grad():
+        assert np.abs(logits - opened.network()(inputs).numpy()).max() < 1e-4
