@@ -15,6 +15,7 @@ from sketchlab.data.stroke_prepare import of_points
 from sketchlab.inputs import Input
 
 _COLUMNS, _ROWS = 10, 6
+_MOST = 100_000  # of a larger split so many are looked at, drawn by lot
 
 
 def grid(images: Tensor, columns: int) -> np.ndarray:
@@ -60,7 +61,8 @@ def _of_strokes(data: Dataset, input: Input, seed: int) -> np.ndarray:
 
 def _spread(split: Split, seed: int, n: int) -> Tensor:
     """Places of n samples: a keyed shuffle, then one of each class in turn."""
-    order = torch.from_numpy(rng.permutation(np.arange(len(split)), len(split), rng.fold(seed, "sheet")))
+    asked = np.arange(min(len(split), _MOST))
+    order = torch.from_numpy(rng.permutation(asked, len(split), rng.fold(seed, "sheet")))
     labels = split.labels[order]
     turn = torch.zeros_like(labels)
     for label in labels.unique():

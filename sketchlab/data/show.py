@@ -25,6 +25,8 @@ from sketchlab.errors import UserError
 SIDE_PX = 80  # of a sample on the page
 SAMPLES = 10  # per class
 MEASURED = 5000  # files whose size is read, at most
+DRAWN = 20_000  # samples of a split whose ink is measured, at most
+ASKED = 1000  # samples of a class and split among which those on the page are drawn by lot, at most
 _BLOCK = 512
 CSS = """
 :root { color-scheme: light dark; --soft: #59636e; --line: #d6dae0; --bar: #0072b2; }
@@ -49,7 +51,8 @@ class Class:
 
 def page(name: str, data: Dataset, files: Path | None, source: Source | None) -> str:
     """The page as HTML, nothing outside it. files: where the ids are files, or None. Raises UserError."""
-    ink = {key: _ink(data, key) for key in data.splits}
+    places = {key: _some(len(split), DRAWN, "ink", key) for key, split in data.splits.items()}
+    ink = {key: (places[key], _ink(data, key, places[key])) for key in data.splits}
     classes = [_class(data, number, ink) for number in tqdm(range(len(data.classes)), "drawing", delay=2)]
     n = sum(len(split) for split in data.splits.values())
     parts = [f"<h1>{html.escape(name)}</h1>", _about(source)]
@@ -57,7 +60,8 @@ def page(name: str, data: Dataset, files: Path | None, source: Source | None) ->
     parts += [f"<p class=soft>{html.escape(note)}</p>" for note in data.notes]
     if files is not None:
         parts.append(_sizes(files, [i for split in data.splits.values() for i in split.ids]))
-    parts.append(_table(classes, list(data.splits)))
+    measured = sum(map(len, places.values()))
+    parts.append(_table(classes, list(data.splits), f" Measured on {measured:,} of {n:,}." if measured < n else ""))
     parts.append(show_strokes.section(data))
     style = f"<style>{CSS}</style>"
     head = f"<!doctype html><html lang=en><meta charset=utf-8><title>{html.escape(name)}</title>"
@@ -78,11 +82,18 @@ def _about(source: Source | None) -> str:
     )
 
 
-def _ink(data: Dataset, key: str) -> Tensor:
+def _some(n: int, most: int, *key: str) -> Tensor:
+    """Places of all n samples, or of `most` of them drawn by lot; ascending."""
+    if n <= most:
+        return torch.arange(n)
+    return torch.from_numpy(np.sort(rng.permutation(np.arange(most), n, rng.fold("show", *key))))
+
+
+def _ink(data: Dataset, key: str, places: Tensor) -> Tensor:
     """(n,) how far each image is from its background (the median of its border), on average; 0 to 1."""
     split, out = data.splits[key], []
-    for low in tqdm(range(0, len(split), _BLOCK), f"measuring {key}", unit="block", delay=2):
-        raw = split.pictures(torch.arange(low, min(low + _BLOCK, len(split))))
+    for part in tqdm(places.split(_BLOCK), f"measuring {key}", unit="block", delay=2):
+        raw = split.pictures(part)
         if raw.dim() != 4:
             raise UserError("only data sets that give images can be shown")
         images = raw.float() / 255
@@ -90,16 +101,17 @@ def _ink(data: Dataset, key: str) -> Tensor:
     return torch.cat(out)
 
 
-def _class(data: Dataset, number: int, ink: dict[str, Tensor]) -> Class:
-    here = {key: torch.nonzero(split.labels == number).flatten().tolist() for key, split in data.splits.items()}
-    order = [(rng.fold("show", data.splits[key].ids[place]), key, place) for key in here for place in here[key]]
+def _class(data: Dataset, number: int, ink: dict[str, tuple[Tensor, Tensor]]) -> Class:
+    here = {key: torch.nonzero(split.labels == number).flatten() for key, split in data.splits.items()}
+    asked = {key: places[_some(len(places), ASKED, "class", key)].tolist() for key, places in here.items()}
+    order = [(rng.fold("show", data.splits[key].ids[place]), key, place) for key in asked for place in asked[key]]
     chosen = [(key, place) for _, key, place in sorted(order)[:SAMPLES]]
     tiles = [_tile(data.splits[key].pictures(torch.tensor([place]))[0]) for key, place in chosen]
     if any(tile.ndim == 3 for tile in tiles):  # photos beside sketches
         tiles = [tile if tile.ndim == 3 else np.repeat(tile[:, :, None], 3, axis=2) for tile in tiles]
     row = np.concatenate([np.pad(t, [(0, 0), (0, 3), (0, 0)][: t.ndim], constant_values=160) for t in tiles], axis=1)
-    shares = np.concatenate([ink[key][here[key]].numpy() for key in data.splits])
-    return Class(data.classes[number], [len(places) for places in here.values()], shares, row)
+    shares = [share[data.splits[key].labels[places] == number] for key, (places, share) in ink.items()]
+    return Class(data.classes[number], [len(places) for places in here.values()], torch.cat(shares).numpy(), row)
 
 
 def _tile(raw: Tensor) -> np.ndarray:
@@ -132,8 +144,8 @@ def _range(px: np.ndarray) -> str:
     return f"{px[0]} px" if px.min() == px.max() else f"{px.min()}–{px.max()} px (median {np.median(px):.0f})"
 
 
-def _table(classes: list[Class], splits: list[str]) -> str:
-    top = max(float(np.percentile(c.ink, 95)) for c in classes) or 1.0
+def _table(classes: list[Class], splits: list[str], measured: str) -> str:
+    top = max(float(np.percentile(c.ink, 95)) for c in classes if len(c.ink)) or 1.0
     head = "".join(f"<th class=n>{html.escape(key)}" for key in splits)
     rows = []
     for one in classes:
@@ -142,13 +154,15 @@ def _table(classes: list[Class], splits: list[str]) -> str:
     return (
         "<h2>Classes</h2><p class=soft>Ink: how far the pixels are on average from the background (the median of the "
         "border), as a share of the way from white to black; for photos, their contrast. Figure and line: median; bar: "
-        f"5th to 95th percentile of the images, on a scale from 0 to {top:.1%}.</p>"
+        f"5th to 95th percentile of the images, on a scale from 0 to {top:.1%}.{measured}</p>"
         f"<div class=wide><table><tr><th>class{head}<th>ink<th>{SAMPLES} of them"
         f"{''.join(rows)}</table></div>"
     )
 
 
 def _bar(ink: np.ndarray, top: float) -> str:
+    if not len(ink):
+        return "<span class=soft>–</span>"
     low, mid, high = (float(np.percentile(ink, q)) / top * 120 for q in (5, 50, 95))
     return (
         f'<svg width=126 height=14 role=img aria-label="median {np.median(ink):.1%}">'

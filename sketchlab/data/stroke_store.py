@@ -111,6 +111,18 @@ class Ids(Sequence[str]):
     def __len__(self) -> int:
         return len(self.rows)
 
+    def digest(self) -> str:
+        """Of which ids these are, in whatever order, without making them: from their words, 8 bytes each."""
+        words = np.empty(len(self), np.int64)
+        for low in range(0, len(self), 100_000):
+            rows = self.rows[low : low + 100_000]
+            part = np.searchsorted(self.store.starts, rows, side="right") - 1
+            for p in np.unique(part):
+                here = part == p
+                words[low : low + len(rows)][here] = self.store.parts[p].words[rows[here] - self.store.starts[p]]
+        words.sort()
+        return fingerprint("words", words)
+
     def __iter__(self) -> Iterator[str]:
         for low in range(0, len(self), 10_000):
             yield from self.store.ids(self.rows[low : low + 10_000])
@@ -126,7 +138,7 @@ class Ids(Sequence[str]):
 def open_parts(files: dict[str, Path]) -> list[Part]:
     """The part of each class's file, loaded when it is there and up to date, otherwise built. Raises UserError."""
     home = cache_dir() / "strokes"
-    folders = {name: home / _key(name, path) for name, path in files.items()}
+    folders = {name: place(name, path) for name, path in files.items()}
     if any(not (folder / "index.json").is_file() for folder in folders.values()):
         with alone(home):  # another process may have built some meanwhile
             missing = {name: f for name, f in folders.items() if not (f / "index.json").is_file()}
@@ -135,6 +147,11 @@ def open_parts(files: dict[str, Path]) -> list[Part]:
             except OSError as error:
                 raise UserError(f"cannot write the cache {home}: {error.strerror}; set SKETCHLAB_CACHE") from None
     return [_open(name, folder) for name, folder in folders.items()]
+
+
+def place(name: str, path: Path) -> Path:
+    """Where the part of a class's file is kept, built or not. Raises UserError for a file that is not there."""
+    return cache_dir() / "strokes" / _key(name, path)
 
 
 def _key(name: str, path: Path) -> str:

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from sketchlab import rng
-from sketchlab.data import ndjson_files, raster, splits, store, stroke_augment, stroke_store, tree
+from sketchlab.data import ndjson_files, raster, splits, store, stroke_augment, stroke_index, stroke_store, tree
 from sketchlab.data.dataset import Dataset, Split, fingerprint
 from sketchlab.data.stroke_prepare import KINDS, Prepare
 from sketchlab.data.stroke_store import Ids, Part, StrokeStore
@@ -58,15 +57,17 @@ def build(config: Config, input: Input) -> Dataset:
     parts = stroke_store.open_parts(_files(where, config))
     notes = _notes(parts, where, config)
     drawings = StrokeStore(parts)
-    rows: dict[str, list[np.ndarray]] = {name: [] for name in splits.NAMES}
-    labels: dict[str, list[np.ndarray]] = {name: [] for name in splits.NAMES}
-    for number, part in enumerate(parts):
+
+    def of_part(part: Part) -> dict[str, np.ndarray]:
         chosen = _chosen(part, config)
         keys = rng.fold_words(part.words[chosen], config.splits.seed, "split")
-        for name, places in splits.of_class(config.splits, keys, part.name).items():
-            rows[name].append(drawings.starts[number] + chosen[places])
-            labels[name].append(np.full(len(places), number))
-    found = {name: _split(drawings, np.concatenate(of), labels[name]) for name, of in rows.items() if sum(map(len, of))}
+        return {name: chosen[places] for name, places in splits.of_class(config.splits, keys, part.name).items()}
+
+    rule = (config.splits, config.per_class, config.recognized_only)
+    found = {
+        name: Split(drawings, rows, labels, Ids(drawings, rows.numpy()), rows)
+        for name, (rows, labels) in stroke_index.divide(drawings, of_part, rule).items()
+    }
     if "train" not in found:
         raise UserError(f"{where}: data.splits leaves nothing to train on")
     return Dataset(
@@ -77,11 +78,6 @@ def build(config: Config, input: Input) -> Dataset:
         fingerprint=fingerprint("strokes", [(part.name, part.index["fingerprint"]) for part in parts]),
         notes=notes,
     )
-
-
-def _split(drawings: StrokeStore, rows: np.ndarray, labels: list[np.ndarray]) -> Split:
-    at = torch.from_numpy(rows)
-    return Split(drawings, at, torch.from_numpy(np.concatenate(labels)), Ids(drawings, rows), at)
 
 
 def _files(where: Path, config: Config) -> dict[str, Path]:
