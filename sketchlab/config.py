@@ -26,6 +26,8 @@ from sketchlab.errors import UserError
 SCHEMA = 1
 # group → the packages where its files are looked for, in this order
 GROUPS = {"data": ("data",), "model": ("models", "baselines"), "pipeline": ("pipelines",)}
+# of Hydra's launchers that are packages of their own → the choice of conf/hydra/launcher, and the optional extra
+EXTRAS = {"joblib": "parallel", "submitit_slurm": "slurm"}
 
 # A folder with conf/, models/, data/ of the user's own, laid out as in this package: found as if it stood here.
 EXTRA = os.environ.get("SKETCHLAB_EXTRA")
@@ -62,6 +64,7 @@ class Component:
 class RunOptions:
     root: str  # where run folders go
     keep_last: str  # true, false, or auto = kept when under 100 MB
+    track: list[str]  # where else the scores go while they are made: tensorboard, mlflow, wandb
 
 
 @dataclass(frozen=True)
@@ -230,20 +233,27 @@ def differences(cfg: Any, base: Any) -> dict[str, Any]:
 
 def from_overrides(overrides: list[str]) -> RunConfig:
     """The run that `python -m sketchlab.run <overrides>` would do: for notebooks, scripts and tests."""
-    import shlex
-
     from hydra import compose
 
     with hydra_ready():
         try:
             cfg = compose("config", overrides=[*overrides, *search_path()], return_hydra_config=True)
-            choices = chosen(cfg.hydra.runtime.choices)
-            base = compose("config", overrides=[*groups_only(overrides, choices), *search_path()])
         except Exception as error:
             raise composition_error(error, overrides) from None
-    task = OmegaConf.create({key: value for key, value in cfg.items() if key != "hydra"})
-    command = shlex.join(["python", "-m", "sketchlab.run", *overrides])
-    return parse(task, choices, differences(task, base), command)
+        task = OmegaConf.create({key: value for key, value in cfg.items() if key != "hydra"})
+        return composed(task, cfg.hydra.runtime.choices, overrides)
+
+
+def composed(task: Any, hydra_choices: Any, overrides: list[str]) -> RunConfig:
+    """What Hydra composed from these overrides, as a run. Needs an initialised Hydra."""
+    import shlex
+
+    from hydra import compose
+
+    choices = chosen(hydra_choices)
+    picks = groups_only(overrides, choices)
+    differs = differences(task, compose("config", overrides=[*picks, *search_path()])) if picks != overrides else {}
+    return parse(task, choices, differs, shlex.join(["python", "-m", "sketchlab.run", *overrides]))
 
 
 @contextlib.contextmanager
@@ -288,6 +298,8 @@ def composition_error(error: Exception, overrides: list[str]) -> Exception:
         what = str(error.missing_cfg_file or "").strip("'")
         group, _, choice = what.rpartition("/")
         options = sorted(error.options or [])
+        if choice in EXTRAS and choice not in options:
+            return UserError(f"{group}={EXTRAS[choice]} needs a package: pip install 'sketchlab[{EXTRAS[choice]}]'")
         if options:
             return UserError(f"{group}={choice}: no such choice; {hint(choice, options)}")
         return UserError(str(error).splitlines()[0])

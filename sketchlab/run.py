@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import os
-import shlex
 import shutil
 import signal
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,15 @@ from sketchlab import config
 from sketchlab.config import RunConfig
 from sketchlab.errors import UserError
 
-_failures: list[str] = []  # of the jobs of one sweep
+
+@dataclass(frozen=True)
+class Prepared:
+    """A run whose data is read, so that its folder is known."""
+
+    run: RunConfig
+    data: Any
+    identity: dict[str, Any]  # what its folder is named by
+    folder: Any  # engine.rundir.RunDir
 
 
 def main() -> None:
@@ -33,9 +40,6 @@ def main() -> None:
             raise
         print(f"error: {said}", file=sys.stderr)
         sys.exit(1)
-    if _failures:
-        print(f"{len(_failures)} of the sweep's runs failed:", *_failures, sep="\n  ", file=sys.stderr)
-        sys.exit(1)
 
 
 def job(cfg: Any) -> float | None:
@@ -45,13 +49,14 @@ def job(cfg: Any) -> float | None:
 
     hydra_cfg = HydraConfig.get()
     overrides = [o for o in hydra_cfg.overrides.task if not o.startswith("hydra.")]
+    if hydra_cfg.mode == RunMode.MULTIRUN:
+        from sketchlab import sweep
+
+        return sweep.run(cfg, overrides, hydra_cfg)
     try:
-        return execute(config.from_overrides(list(overrides)))
+        return execute(config.composed(cfg, hydra_cfg.runtime.choices, overrides))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
-        if hydra_cfg.mode == RunMode.MULTIRUN:
-            _failures.append(f"{shlex.join(overrides)}: {str(error).splitlines()[0]}")
-            return math.nan
         sys.exit(1)
     except KeyboardInterrupt as stop:
         sys.exit(128 + int(stop.args[0] if stop.args else signal.SIGINT))
@@ -59,6 +64,11 @@ def job(cfg: Any) -> float | None:
 
 def execute(run: RunConfig, reported: bool = True) -> float | None:
     """Train (or find, or resume) a run and write its report, when asked for. Returns its best monitored score."""
+    return carry_out(prepare(run), reported)
+
+
+def prepare(run: RunConfig) -> Prepared:
+    """Read the data, say what is to be run, and name its folder, which need not exist yet."""
     from sketchlab.engine import launch
     from sketchlab.engine.rundir import RunDir
 
@@ -68,7 +78,19 @@ def execute(run: RunConfig, reported: bool = True) -> float | None:
         print(f"{names}  seed={run.seed}", flush=True)
     data = run.data.build(run.model.config.input)
     identity = deciding(run, data)
-    folder = RunDir(folder_of(run, identity), writes=launch.env_rank() == 0)
+    return Prepared(run, data, identity, RunDir(folder_of(run, identity), writes=launch.env_rank() == 0))
+
+
+def carry_out(prepared: Prepared, reported: bool = True, yardstick: dict[str, Any] | None = None) -> float | None:
+    """Train (or find, or resume) what is prepared. Returns its best monitored score, None when there is none.
+
+    yardstick: of a search, which ends hopeless runs by it (search.py).
+    """
+    from sketchlab import track
+    from sketchlab.engine import launch
+
+    run, data, folder = prepared.run, prepared.data, prepared.folder
+    track.check(run.run.track)
     if not folder.writes:
         launch.launch(run.runtime, work, run, folder.path, data)
         return None
@@ -76,10 +98,11 @@ def execute(run: RunConfig, reported: bool = True) -> float | None:
     try:
         if run.rerun:
             folder.clear()
-        if folder.state == "finished":
-            print(found(folder))
-        else:
-            train(run, data, identity, folder)
+        with track.following(run.run.track, folder.path, config.flat(run.plain())):
+            if folder.state == "finished":
+                print(found(folder))
+            else:
+                train(run, data, prepared.identity, folder, yardstick)
         return report(folder) if reported else None
     finally:
         folder.lock.release()
@@ -94,6 +117,8 @@ def deciding(run: RunConfig, data: Any) -> dict[str, Any]:
     plain["runtime"] |= {"device": device, "precision": precision, "ranks": launch.world(run.runtime)}
     for group, key in (("data", "root"), ("data", "source"), ("loop", "save_every_s"), ("runtime", "workers")):
         plain[group].pop(key, None)
+    for key in ("profile", "recompute"):
+        plain["runtime"].pop(key)
     if not plain["pipeline"].get("pose_weight", 1):  # off: the run is what it was before there was such a head
         del plain["pipeline"]["pose_weight"]
     if hasattr(sys.modules[run.pipeline.module], "decided"):
@@ -121,7 +146,9 @@ def found(folder: Any) -> str:
     return f"found: this run is finished{other}"
 
 
-def train(run: RunConfig, data: Any, identity: dict[str, Any], folder: Any) -> None:
+def train(
+    run: RunConfig, data: Any, identity: dict[str, Any], folder: Any, yardstick: dict[str, Any] | None = None
+) -> None:
     """From new, cut, interrupted or failed to finished; whatever happens, status.json says it."""
     from sketchlab.engine import environment, launch
     from sketchlab.engine.rundir import SCHEMA, now
@@ -143,12 +170,12 @@ def train(run: RunConfig, data: Any, identity: dict[str, Any], folder: Any) -> N
     folder.status(state="running", code=environment.code(), message="")
     try:
         inline = launch.under_torchrun() or run.runtime.ranks == 1
-        launch.launch(run.runtime, work, run, folder.path, data if inline else None)
+        launch.launch(run.runtime, work, run, folder.path, data if inline else None, yardstick)
     except BaseException as error:
         interrupted = isinstance(error, KeyboardInterrupt)
-        message = (
-            "" if interrupted else str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
-        )
+        message = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+        if interrupted:
+            message = " ".join(said for said in error.args if isinstance(said, str))
         try:
             folder.status(state="interrupted" if interrupted else "failed", ended=now(), message=message)
         except UserError as second:  # a full disk takes no status either: say both
@@ -158,7 +185,7 @@ def train(run: RunConfig, data: Any, identity: dict[str, Any], folder: Any) -> N
     folder.status(state="finished", ended=now())
 
 
-def work(runtime: Any, run: RunConfig, path: Path, data: Any) -> None:
+def work(runtime: Any, run: RunConfig, path: Path, data: Any, yardstick: dict[str, Any] | None = None) -> None:
     """One rank: build everything, describe it in the folder, train."""
     from sketchlab import rng
     from sketchlab.data.dataset import resident
@@ -196,7 +223,7 @@ def work(runtime: Any, run: RunConfig, path: Path, data: Any) -> None:
     if once:
         fit_once(task, runtime, folder)
     else:
-        fit(task, run.loop, run.seed, runtime, folder)
+        fit(task, run.loop, run.seed, runtime, folder, yardstick)
 
 
 def describe_data(data: Any, run: RunConfig, folder: Any) -> None:
@@ -288,11 +315,13 @@ def tidy(run: RunConfig, folder: Any) -> None:
 
 
 def report(folder: Any) -> float | None:
-    """Draw the report; its path is the last line of standard output."""
+    """Draw the report, unless it shows this state already; its path is the last line of standard output."""
     import sketchlab.report
     from sketchlab.engine.files import read_json
 
-    page = sketchlab.report.write(folder.path)
+    page, ended = folder.path / "report.html", (folder.path / "status.json").stat().st_mtime_ns
+    if not page.exists() or page.stat().st_mtime_ns < ended:
+        page = sketchlab.report.write(folder.path)
     print(f"report: {page}", flush=True)
     status = read_json(folder.path / "status.json")
     scores = [v for k, v in status.get("best", {}).items() if k != "epoch"]
@@ -300,4 +329,6 @@ def report(folder: Any) -> float | None:
 
 
 if __name__ == "__main__":
-    main()
+    from sketchlab.run import main as importable  # what other processes are sent must be found there by its name
+
+    importable()

@@ -13,7 +13,8 @@ from sketchlab.report.read import Run, glance
 
 CHANCE = ("seed", "data.splits.seed", "data.splits.fold")  # what runs of one group may differ in
 # what decides no result: where files lie, how often is saved, who loads
-ASIDE = ("rerun", "run.root", "run.keep_last", "data.root", "data.source", "loop.save_every_s", "runtime.workers")
+ASIDE = ("rerun", "run.root", "run.keep_last", "run.track", "data.root", "data.source", "loop.save_every_s")
+ASIDE += ("runtime.workers",)
 KINDS = {  # pipeline → title of its section; stroke models are told by what they take
     "classify": "Classifiers",
     "strokes": "Stroke models",

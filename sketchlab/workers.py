@@ -1,0 +1,58 @@
+"""Runs side by side on one machine: each worker takes its part of the GPUs and cores, and dies with the sweep."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import fcntl
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+_DIE_WITH_PARENT = 1  # prctl's PR_SET_PDEATHSIG
+_slots: list[tuple[int, Any]] = []  # this process's own, once it has one
+
+
+def share(place: Path, n_jobs: int) -> None:
+    """Take a part of this machine for this process, for good. place: the sweep's folder; n_jobs: joblib's."""
+    import joblib
+
+    workers = joblib.effective_n_jobs(n_jobs)
+    ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGTERM)  # a killed sweep's runs save and end
+    os.environ["TQDM_DISABLE"] = "1"  # bars of several runs would overwrite each other
+    if not _slots:
+        _slots.append(slot(place, workers))
+        if mine := part(gpus(), _slots[0][0], workers):
+            os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(mine)
+    import torch
+
+    torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // workers))
+
+
+def slot(place: Path, workers: int) -> tuple[int, Any]:
+    """The first number that no other worker holds, and the locked file that must stay open as long as it is ours."""
+    while True:
+        for number in range(workers):
+            file = open(place / f"worker{number}.lock", "w")  # noqa: SIM115  held until the process ends
+            with contextlib.suppress(BlockingIOError):
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return number, file
+            file.close()
+        time.sleep(0.1)  # a worker is being replaced
+
+
+def part(all_gpus: list[str], number: int, workers: int) -> list[str]:
+    """A worker's GPUs: some of its own, or one shared in turn where there are more workers than GPUs."""
+    return all_gpus[number::workers] or all_gpus[number % max(1, len(all_gpus)) :][:1]
+
+
+def gpus() -> list[str]:
+    """Those this sweep may use, without waking CUDA up in this process."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return [word.strip() for word in visible.split(",") if word.strip()]
+    import torch
+
+    return [str(number) for number in range(torch.cuda.device_count())]
