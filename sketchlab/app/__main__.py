@@ -9,7 +9,7 @@ from pathlib import Path
 
 import uvicorn
 
-from sketchlab.app.judge import Judge
+from sketchlab.app.judge import opened
 from sketchlab.app.server import application, is_loopback
 from sketchlab.errors import UserError
 
@@ -30,7 +30,9 @@ def main(words: list[str] | None = None) -> None:
 def parser() -> argparse.ArgumentParser:
     what = (__doc__ or "").partition("\n")[0]
     out = argparse.ArgumentParser("python -m sketchlab.app", description=what, allow_abbrev=False)
-    out.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folders of finished runs that classify")
+    out.add_argument(
+        "runs", nargs="+", type=Path, metavar="RUN", help="folders of finished runs that classify or retrieve"
+    )
     out.add_argument(
         "--save", type=Path, metavar="DIR", help="folder for labelled drawings, as data=strokes reads them"
     )
@@ -49,8 +51,8 @@ def serve(arguments: argparse.Namespace) -> None:
             made(arguments.save)
         judges = []
         for path in arguments.runs:
-            judges.append(Judge(path))
-            print(f"{path}: {len(judges[-1].classes)} classes", flush=True)
+            judges.append(opened(path))
+            print(f"{path}: {', '.join(judges[-1].facts()['about'])}", flush=True)
         app = application(judges, arguments.save, arguments.host)
         host, port = listener.getsockname()[:2]
         print(f"draw at http://{f'[{host}]' if ':' in host else host}:{port}/ (Ctrl-C ends it)", flush=True)

@@ -18,7 +18,7 @@ from sketchlab.app.clean_forms import FORMS, Form
 _STEP_DEG = 10
 _COARSE, _FINE = 48, 160  # points on ink and outline, to search and to refine
 _REFINED = 3  # best starts that are refined
-_UPRIGHT = 0.01  # added to the distance at half a turn, share of the size: of two equal fits the upright one
+_AWAY = 0.01  # added to the distance at half a turn from where the shape is expected, share of the size
 
 
 @dataclass(frozen=True)
@@ -31,18 +31,21 @@ class Clean:
     distance: float  # chamfer distance to the drawing, share of the drawing's longer side
 
 
-def clean(name: str, strokes: list[np.ndarray]) -> Clean | None:
-    """The form of class `name` that lies best on a drawing of (n, 2) strokes; None for a class without a clean form."""
+def clean(name: str, strokes: list[np.ndarray], near_deg: float = 0) -> Clean | None:
+    """The form of class `name` that lies best on a drawing of (n, 2) strokes; None for a class without a clean form.
+
+    near_deg: of two fits as good, the one turned nearest to this: upright, or what a network says.
+    """
     if name not in FORMS:
         return None
     ink = np.concatenate(strokes)
     middle, reach = (ink.min(0) + ink.max(0)) / 2, max(float(np.ptp(ink, axis=0).max()), 1e-6)
     drawn = [(stroke - middle) / reach for stroke in strokes]
-    found = []
+    near, found = np.radians(near_deg), []
     for form in FORMS[name]():
-        found += [(*start, form) for start in _starts(form, _spread(drawn, _COARSE))]
+        found += [(*start, form) for start in _starts(form, _spread(drawn, _COARSE), near)]
     found.sort(key=lambda one: one[0])
-    refined = [_refine(form, start, _spread(drawn, _FINE)) for _, start, form in found[:_REFINED]]
+    refined = [_refine(form, start, _spread(drawn, _FINE), near) for _, start, form in found[:_REFINED]]
     best = min(range(len(refined)), key=lambda i: refined[i][0])
     (distance, place), form = refined[best], found[best][2]
     placed = [_placed(stroke, place) * reach + middle for stroke in form.strokes]
@@ -85,7 +88,7 @@ def _chamfer(ink: np.ndarray, outline: np.ndarray) -> np.ndarray:
     return gap.min(-1).mean(0) + gap.min(0).mean(-1)
 
 
-def _starts(form: Form, ink: np.ndarray) -> list[tuple[float, np.ndarray]]:
+def _starts(form: Form, ink: np.ndarray, near: float) -> list[tuple[float, np.ndarray]]:
     """(distance, place) for every angle, the form's box on the drawing's as seen at that angle."""
     points = _spread(form.strokes, _COARSE)
     low, high = points.min(0), points.max(0)
@@ -101,14 +104,14 @@ def _starts(form: Form, ink: np.ndarray) -> list[tuple[float, np.ndarray]]:
             shift = (seen.min(0) + seen.max(0)) / 2 - (low + high) / 2 * scale * (mirrored, 1)
             places.append([*(shift @ np.array([[c, s], [-s, c]])), *np.log(scale), turn, mirrored])
     distances = _chamfer(ink, np.stack([_placed(points, np.array(place)) for place in places]))
-    return [(d + _lean(p[4]), np.array(p)) for d, p in zip(distances.tolist(), places, strict=True)]
+    return [(d + _away(p[4] - near), np.array(p)) for d, p in zip(distances.tolist(), places, strict=True)]
 
 
-def _lean(turn: float) -> float:
-    return _UPRIGHT * abs(turn) / np.pi
+def _away(turn: float) -> float:
+    return _AWAY * abs((turn + np.pi) % (2 * np.pi) - np.pi) / np.pi
 
 
-def _refine(form: Form, start: np.ndarray, ink: np.ndarray) -> tuple[float, np.ndarray]:
+def _refine(form: Form, start: np.ndarray, ink: np.ndarray, near: float) -> tuple[float, np.ndarray]:
     """(distance, place) after the simplex has moved, sized and turned the form."""
     points = _spread(form.strokes, _FINE)
     free = [0, 1, 2, *([3] if form.stretch else []), *([4] if form.turn_deg else [])]
@@ -122,7 +125,7 @@ def _refine(form: Form, start: np.ndarray, ink: np.ndarray) -> tuple[float, np.n
 
     def cost(values: np.ndarray) -> float:
         place = at(values)
-        return float(_chamfer(ink, _placed(points, place))) + _lean(place[4])
+        return float(_chamfer(ink, _placed(points, place))) + _away(place[4] - near)
 
     simplex = np.stack([start[free]] * (len(free) + 1))
     for row, key in enumerate(free):

@@ -2,36 +2,36 @@
 
 from __future__ import annotations
 
+import base64
+import io
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 
+from sketchlab.data.stroke_batch import of_drawings
 from sketchlab.engine.files import read_json
 from sketchlab.errors import UserError
-from sketchlab.opened import KINDS, OpenedRun, reading
-from sketchlab.opened.classifier import Classifier
+from sketchlab.opened import KINDS, OpenedRun, gallery, reading
+from sketchlab.opened.retriever import Retriever
 
 SHOWN = 6  # classes in an answer, the likeliest first
+PHOTOS = 10  # in an answer of a retrieval run, the nearest first
+THUMB_PX = 96  # their side
 _FIRST = [[[0, 255], [0, 255]]]  # a line: the first question compiles, allocates, and shows that the run can answer
 
 
 class Judge:
     """A classifier: networks that take images, frames or points, and baselines. Raises UserError for any other run."""
 
-    def __init__(self, path: Path) -> None:
-        self.run = OpenedRun(path)
-        self.run.check_classifier("app", KINDS)
-        self.classes = self.run.classes
-        self.classifier: Classifier = self.run.classifier()
+    def __init__(self, run: OpenedRun) -> None:
+        run.check_classifier("app", KINDS)
+        self.run, self.classes = run, run.classes
+        self.classifier = run.classifier()
         if self.classifier.strokes is None:
-            channels = ", ".join(map(str, reading.CHANNELS))
-            raise UserError(
-                f"app: the network of {path} takes images of {self.run.input.channels} channels; "
-                f"drawings give {channels}"
-            )
-        self.probabilities(_FIRST)
+            raise UserError(_channels(run))
+        self.answer(_FIRST)
 
     def probabilities(self, drawing: reading.Drawing) -> np.ndarray:
         """(n_classes,) of a drawing in the convention of data/simplify.py."""
@@ -39,37 +39,104 @@ class Judge:
         return said  # never a reason: drawings in the convention can be drawn
 
     def answer(self, drawing: reading.Drawing) -> dict[str, Any]:
-        """The likeliest classes, strokes it has and sees, and how long that took."""
+        """The likeliest classes, and how long that took."""
         start = perf_counter()
         p = self.probabilities(drawing)
         best = np.argsort(-p, kind="stable")[:SHOWN]
-        return {
-            "kind": "classes",
-            "classes": [{"name": self.classes[i], "p": round(float(p[i]), 6)} for i in best],
-            "strokes": len(drawing),
-            "ms": round((perf_counter() - start) * 1000, 1),
-        }
+        classes = [{"name": self.classes[i], "p": round(float(p[i]), 6)} for i in best]
+        return {"kind": "classes", "classes": classes, "ms": _since(start)}
+
+    def recognises(self, drawing: reading.Drawing, word: str) -> bool | None:
+        """Whether this word comes first."""
+        return self.classes[int(self.probabilities(drawing).argmax())] == word
+
+    def pose(self, drawing: reading.Drawing) -> tuple[float, float] | None:
+        """Degrees clockwise and size (share of the convention's square) by the run's second head; None: it has none."""
+        if self.classifier.both is None:
+            return None
+        degrees, size = self.classifier.pose(of_drawings([drawing]))[0].tolist()
+        return degrees, size
 
     def facts(self) -> dict[str, Any]:
         """What the page shows of the run before anything is drawn."""
-        choices, input = self.run.document.get("choices", {}), self.run.input
+        input = self.run.input
         frames = input.kind == "frames"
         return {
-            "model": choices.get("model", self.run.config["model"]["name"]),
-            "data": choices.get("data", self.run.config["data"]["name"]),
-            "id": self.run.path.resolve().name,
-            "takes": input.kind,
-            "classes": self.classes,
+            **_named(self.run),
+            "about": [f"{len(self.classes)} classes of {_choice(self.run, 'data')}", *_score(self.run, "accuracy")],
             "limit": input.channels if frames else None,
             "late": reading.raster_of(self.run.config["data"], input).late if frames else None,
-            "score": self._score(),
         }
 
-    def _score(self) -> dict[str, Any] | None:
-        """Accuracy on the split kept for it, with its n; None when the folder does not say."""
-        metrics = self.run.status.get("metrics") or {}
-        for split in ("test", "val"):
-            if f"{split}/accuracy" in metrics:
-                n = read_json(self.run.path / "data.json")["splits"][split]["n"]
-                return {"split": split, "accuracy": metrics[f"{split}/accuracy"], "n": n}
+
+class PhotoJudge:
+    """A retrieval run and its own photos: the nearest of them. Raises UserError when they are not to be had."""
+
+    def __init__(self, run: OpenedRun) -> None:
+        self.run, self.classes = run, run.classes
+        self.retriever = Retriever(run)
+        if run.input.channels not in reading.CHANNELS:
+            raise UserError(_channels(run))
+        self.gallery = gallery.of_run(self.retriever)
+        self.answer(_FIRST)
+
+    def answer(self, drawing: reading.Drawing) -> dict[str, Any]:
+        """The nearest photos with their distances, and how long that took."""
+        start = perf_counter()
+        found = self.retriever.matches(drawing, self.gallery, PHOTOS)
+        photos = [{"name": one.name, "distance": one.distance, "src": self._picture(one.place)} for one in found]
+        return {"kind": "photos", "photos": photos, "ms": _since(start)}
+
+    def _picture(self, place: int) -> str | None:
+        """As a data: address; None when the photo can no longer be read."""
+        image = self.gallery.picture(place, THUMB_PX)
+        if image is None:
+            return None
+        buffer = io.BytesIO()
+        image.convert("RGB").save(buffer, "JPEG", quality=85)
+        return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+    def recognises(self, drawing: reading.Drawing, word: str) -> bool | None:
+        return None  # it names no classes
+
+    def pose(self, drawing: reading.Drawing) -> tuple[float, float] | None:
         return None
+
+    def facts(self) -> dict[str, Any]:
+        about = [f"nearest of {len(self.gallery):,} photos: {self.gallery.where}", *_score(self.run, "recall@1")]
+        return {**_named(self.run), "about": about, "limit": None, "late": None}
+
+
+def opened(path: Path) -> Judge | PhotoJudge:
+    """Raises UserError for a run that cannot say anything about a drawing."""
+    run = OpenedRun(path)
+    retrieves = (run.config.get("pipeline") or {}).get("name") == "retrieve"
+    return PhotoJudge(run) if retrieves else Judge(run)
+
+
+def _choice(run: OpenedRun, group: str) -> str:
+    return run.document.get("choices", {}).get(group, run.config[group]["name"])
+
+
+def _named(run: OpenedRun) -> dict[str, Any]:
+    names = {"model": _choice(run, "model"), "data": _choice(run, "data"), "id": run.path.resolve().name}
+    return {**names, "classes": run.classes}
+
+
+def _score(run: OpenedRun, name: str) -> list[str]:
+    """A score on the split kept for it, with its n; nothing when the folder does not say."""
+    metrics = run.status.get("metrics") or {}
+    for split in ("test", "val"):
+        if f"{split}/{name}" in metrics:
+            n = read_json(run.path / "data.json")["splits"][split]["n"]
+            return [f"{metrics[f'{split}/{name}']:.1%} {name} on {split} (n = {n:,})"]
+    return []
+
+
+def _channels(run: OpenedRun) -> str:
+    given = ", ".join(map(str, reading.CHANNELS))
+    return f"app: the network of {run.path} takes images of {run.input.channels} channels; drawings give {given}"
+
+
+def _since(start: float) -> float:
+    return round((perf_counter() - start) * 1000, 1)

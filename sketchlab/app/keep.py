@@ -22,9 +22,9 @@ from sketchlab.errors import UserError
 _MOST_WORD_BYTES = 100
 
 
-def line(word: str, drawing: simplify.Drawing, recognized: bool) -> bytes:
+def line(word: str, drawing: simplify.Drawing, recognized: bool | None) -> bytes:
     """One line, with its end. key_id: QuickDraw's are 16 digits; these follow from the strokes, so the same drawing has
-    the same id, and a split never parts it from itself. countrycode: not known."""
+    the same id, and a split never parts it from itself. countrycode: not known. recognized: None = not known."""
     digest = hashlib.sha256(orjson.dumps(drawing)).digest()
     values = {
         "word": word,

@@ -14,6 +14,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import orjson
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -26,7 +27,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from sketchlab.app import keep
 from sketchlab.app.clean import clean
-from sketchlab.app.judge import Judge
+from sketchlab.app.judge import Judge, PhotoJudge
 from sketchlab.data import simplify
 from sketchlab.errors import UserError
 
@@ -42,13 +43,14 @@ _HEADERS = {
     "Cache-Control": "no-store",
 }
 Answer = Callable[[dict[str, Any]], Any]
+Judges = Sequence[Judge | PhotoJudge]
 
 
-def application(judges: Sequence[Judge], save: Path | None, host: str) -> ASGIApp:
+def application(judges: Judges, save: Path | None, host: str) -> ASGIApp:
     """save: folder for labelled drawings, None = none. host: as given to --host, for the check of Host."""
     questions: dict[str, tuple[Answer, dict[str, type]]] = {
         "/judge": (lambda body: _judge(judges, body), {"run": int, "drawing": list}),
-        "/clean": (_clean, {"class": str, "drawing": list}),
+        "/clean": (lambda body: _clean(judges, body), {"run": int, "class": str, "drawing": list}),
         "/read": (lambda body: keep.read(body["line"]), {"line": str}),
         "/ndjson": (lambda body: {"line": _line(judges, body).decode()}, {"run": int, "label": str, "drawing": list}),
         "/save": (lambda body: _save(judges, save, body), {"run": int, "label": str, "drawing": list}),
@@ -170,35 +172,40 @@ def _error(status: int, why: str, headers: Any = None) -> Response:
 # --- answers
 
 
-def _of(judges: Sequence[Judge], body: dict[str, Any]) -> Judge:
+def _of(judges: Judges, body: dict[str, Any]) -> Judge | PhotoJudge:
     if not 0 <= body["run"] < len(judges):
         raise UserError(f"run {body['run']}: there are {len(judges)}, from 0")
     return judges[body["run"]]
 
 
-def _judge(judges: Sequence[Judge], body: dict[str, Any]) -> dict[str, Any]:
+def _judge(judges: Judges, body: dict[str, Any]) -> dict[str, Any]:
     return _of(judges, body).answer(simplify.convention(body["drawing"]))
 
 
-def _clean(body: dict[str, Any]) -> dict[str, Any]:
+def _clean(judges: Judges, body: dict[str, Any]) -> dict[str, Any]:
     """The clean shape of a class laid over the drawing, in the drawing's own units, and what to say of it."""
-    name = body["class"]
-    found = clean(name, simplify.checked(body["drawing"]))
+    name, strokes = body["class"], simplify.checked(body["drawing"])
+    pose = _of(judges, body).pose(simplify.convention(body["drawing"]))
+    found = clean(name, strokes, near_deg=pose[0] if pose else 0)
     if found is None:
         return {"strokes": None, "says": f"There is no clean form of “{name[:40]}”."}
     turn = "no orientation" if found.turn_deg is None else f"turned by {round(found.turn_deg) + 0}°"
-    size = " × ".join(f"{side:.0f}" for side in found.size)
-    strokes = [[axis.round(2).tolist() for axis in stroke.T] for stroke in found.strokes]
-    return {"strokes": strokes, "size": found.size, "turn_deg": found.turn_deg, "says": f"{size}, {turn}"}
+    says = f"{found.size[0]:.0f} × {found.size[1]:.0f}, {turn}"
+    if pose:
+        reach = np.ptp(np.concatenate(strokes), axis=0).max()
+        heard = "" if found.turn_deg is None else f"turned by {round(pose[0]) + 0}°, "
+        says += f" (the run itself says {heard}{pose[1] * reach:.0f} on the longer side)"
+    lines = [[axis.round(2).tolist() for axis in stroke.T] for stroke in found.strokes]
+    return {"strokes": lines, "size": found.size, "turn_deg": found.turn_deg, "says": says}
 
 
-def _line(judges: Sequence[Judge], body: dict[str, Any]) -> bytes:
+def _line(judges: Judges, body: dict[str, Any]) -> bytes:
     """recognized as QuickDraw means it: the network that was playing, here the run shown, put this word first."""
-    judge, word, drawing = _of(judges, body), keep.check_word(body["label"]), simplify.convention(body["drawing"])
-    return keep.line(word, drawing, judge.classes[int(judge.probabilities(drawing).argmax())] == word)
+    word, drawing = keep.check_word(body["label"]), simplify.convention(body["drawing"])
+    return keep.line(word, drawing, _of(judges, body).recognises(drawing, word))
 
 
-def _save(judges: Sequence[Judge], folder: Path | None, body: dict[str, Any]) -> dict[str, Any]:
+def _save(judges: Judges, folder: Path | None, body: dict[str, Any]) -> dict[str, Any]:
     if folder is None:
         raise UserError("this page keeps no drawings: start it with --save DIR")
     word = keep.check_word(body["label"])

@@ -10,10 +10,17 @@ import pytest
 from sketchlab import config
 from sketchlab import run as runs
 from sketchlab.data import shapes
-from tests import every, finished
+from tests import every
 
 NAMES = ["circle", "line", "square"]
-MODELS = {"frames": "cnn_lstm", "points": "stroke_lstm", "strokes": "small_cnn", "baseline": "pixels_logistic"}
+MODELS = {
+    "images": "small_cnn",
+    "frames": "cnn_lstm",
+    "points": "stroke_lstm",
+    "strokes": "small_cnn",
+    "baseline": "pixels_logistic",
+    "photos": "small_siamese",
+}
 
 
 @pytest.fixture(scope="session")
@@ -33,19 +40,18 @@ def words(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def run_of(tmp_path_factory, words):
-    """kind → a finished run, trained once: images of shapes; frames, points and images of strokes; a baseline."""
+    """kind → a finished run, trained once: images of shapes; frames, points and images of strokes; …"""
 
     def one(kind: str) -> Path:
-        if kind == "images":
-            return finished.trained(tmp_path_factory)
         root = tmp_path_factory.getbasetemp() / f"page_{kind}"
         if not root.exists():
-            data = ["data=strokes", f"data.root={words}", "loop.epochs=1", f"run.root={root}"]
-            data += ["data/raster=picture"] * (kind in ("strokes", "baseline"))
-            small = [word for word in every.small(MODELS[kind], *data) if word != "data=shapes"]
+            overrides = ["loop.epochs=1", f"run.root={root}"]
+            overrides += ["data=strokes", f"data.root={words}"] * (kind not in ("images", "photos"))
+            overrides += ["data/raster=picture"] * (kind in ("strokes", "baseline"))
+            overrides += ["pipeline.explain=0"] * (kind not in ("baseline", "photos"))
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr(runs, "report", lambda folder: None)
-                runs.execute(config.from_overrides(small))
+                runs.execute(config.from_overrides(every.small(MODELS[kind], *overrides)))
         return every.folder_in(root)
 
     return one

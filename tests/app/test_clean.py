@@ -75,9 +75,16 @@ def test_a_drawing_is_moved_and_its_shape_moves_along():
 
 @pytest.mark.parametrize("drawing", [[np.zeros((1, 2))], [np.zeros((2, 2))] * 2000, [np.full((3, 2), 1e8)]])
 def test_dots_and_heaps_of_strokes_give_something_finite(drawing):
-    for name in ("circle", "line", "house"):
+    for name in ("circle", "line", "square"):
         found = clean(name, drawing)
         assert found is not None and np.isfinite(np.concatenate(found.strokes)).all()
+
+
+@pytest.mark.parametrize("near", [0, 118, -118])
+def test_of_equal_fits_the_expected_turn_wins(near):
+    corners = np.array([turned(np.array([[0.0, -80.0]]), degrees)[0] for degrees in (0, 120, 240, 360)])
+    found = clean("triangle", [corners], near_deg=near)
+    assert found is not None and found.turn_deg == pytest.approx(120 * np.sign(near), abs=3)
 
 
 def test_chamfer_is_the_double_loop():

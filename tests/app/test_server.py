@@ -15,7 +15,7 @@ from starlette.testclient import TestClient
 from sketchlab import config
 from sketchlab.app import __main__ as app
 from sketchlab.app import server
-from sketchlab.app.judge import Judge
+from sketchlab.app.judge import Judge, PhotoJudge, opened
 from sketchlab.data import shapes
 from tests import finished
 from tests.app.conftest import NAMES
@@ -30,13 +30,15 @@ def judges(run_of):
     made: dict[str, Judge] = {}
 
     def one(kind: str) -> Judge:
-        made[kind] = made.get(kind) or Judge(run_of(kind))
+        made[kind] = made.get(kind) or opened(run_of(kind))
         return made[kind]
 
     return one
 
 
-def client_of(*judges: Judge, save: Path | None = None, host: str = "127.0.0.1", at: str = HERE) -> TestClient:
+def client_of(
+    *judges: Judge | PhotoJudge, save: Path | None = None, host: str = "127.0.0.1", at: str = HERE
+) -> TestClient:
     return TestClient(server.application(list(judges), save, host), base_url=at)
 
 
@@ -97,7 +99,7 @@ def test_the_answer_is_the_runs_own(judges):
     drawing = [[[0, 255, 255, 0, 0], [0, 0, 255, 255, 0]]]
     reply = client.post("/judge", json={"run": 0, "drawing": drawing}).json()
     own = judge.run.predict([drawing])
-    assert reply["classes"][0]["name"] == own["prediction"][0] and reply["strokes"] == 1 and reply["kind"] == "classes"
+    assert reply["classes"][0]["name"] == own["prediction"][0] and reply["kind"] == "classes"
     for row in reply["classes"]:
         assert row["p"] == pytest.approx(own[f"p_{row['name']}"][0], abs=1e-5)
     assert [row["p"] for row in reply["classes"]] == sorted((row["p"] for row in reply["classes"]), reverse=True)
@@ -117,7 +119,22 @@ def test_facts_of_each_run(client):
     frames, images = reply["runs"]
     assert reply["save"] is True and (frames["model"], frames["data"]) == ("cnn_lstm", "strokes")
     assert (frames["limit"], frames["late"], images["limit"]) == (4, "drop", None)
-    assert sorted(frames["classes"]) == NAMES and set(frames["score"]) == {"split", "accuracy", "n"}
+    assert sorted(frames["classes"]) == NAMES and frames["about"][0] == "3 classes of strokes"
+    assert "accuracy on test (n = " in frames["about"][1]
+
+
+def test_a_retrieval_run_shows_its_nearest_photos(judges):
+    judge = judges("photos")
+    client = client_of(judge)
+    reply = client.post("/judge", json={"run": 0, "drawing": LINE}).json()
+    assert reply["kind"] == "photos" and len(reply["photos"]) == 10
+    own = judge.retriever.matches([[[0, 255], [0, 255]]], judge.gallery)
+    assert [(one["name"], one["distance"]) for one in reply["photos"]] == [(one.name, one.distance) for one in own]
+    assert all(one["src"].startswith("data:image/jpeg;base64,") for one in reply["photos"])
+    facts = client.get("/runs").json()["runs"][0]
+    assert "photos" in facts["about"][0] and facts["limit"] is None
+    line = client.post("/ndjson", json={"run": 0, "label": "line", "drawing": LINE}).json()["line"]
+    assert json.loads(line)["recognized"] is None
 
 
 # --- clean shapes, files
@@ -125,14 +142,22 @@ def test_facts_of_each_run(client):
 
 def test_a_clean_square_in_place_of_a_drawn_one(client):
     square = [[[40, 160, 163, 41, 38], [52, 50, 171, 169, 55], [0, 1, 2, 3, 4]]]
-    found = client.post("/clean", json={"class": "square", "drawing": square}).json()
+    found = client.post("/clean", json={"run": 0, "class": "square", "drawing": square}).json()
     (xs, ys) = found["strokes"][0]
     assert abs(np.mean([min(xs), max(xs)]) - 100) < 4 and abs(np.mean([min(ys), max(ys)]) - 110) < 4
     assert abs(found["turn_deg"]) < 4 and "turned by" in found["says"]
-    circle = client.post("/clean", json={"class": "circle", "drawing": square}).json()
+    circle = client.post("/clean", json={"run": 0, "class": "circle", "drawing": square}).json()
     assert circle["turn_deg"] is None and "no orientation" in circle["says"]
-    none = client.post("/clean", json={"class": "sheep", "drawing": square}).json()
+    none = client.post("/clean", json={"run": 0, "class": "sheep", "drawing": square}).json()
     assert none["strokes"] is None and "sheep" in none["says"]
+
+
+def test_a_run_with_a_second_head_is_quoted(client, judges, monkeypatch):
+    line_ = {"run": 0, "class": "line", "drawing": [[[0, 100], [50, 52], [0, 1]]]}
+    assert "says" in (plain := client.post("/clean", json=line_).json()) and "itself" not in plain["says"]
+    monkeypatch.setattr(judges("frames"), "pose", lambda drawing: (170.0, 0.5))
+    told = client.post("/clean", json=line_).json()
+    assert "(the run itself says turned by 170°, 50 on the longer side)" in told["says"]
 
 
 def test_a_saved_line_is_read_back_as_it_was(client):
@@ -232,7 +257,11 @@ BAD_DRAWINGS = [
 
 @pytest.mark.parametrize("drawing", BAD_DRAWINGS, ids=lambda d: str(d)[:20])
 def test_drawings_that_are_none(client, drawing):
-    for route, more in (("/judge", {"run": 0}), ("/clean", {"class": "line"}), ("/save", {"run": 0, "label": "line"})):
+    for route, more in (
+        ("/judge", {"run": 0}),
+        ("/clean", {"run": 0, "class": "line"}),
+        ("/save", {"run": 0, "label": "line"}),
+    ):
         said(client.post(route, json={**more, "drawing": drawing}))
     assert client.post("/judge", json={"run": 0, "drawing": LINE}).status_code == 200
 

@@ -62,13 +62,14 @@ function judge() {
 
 // --- the answer: one way to show it for each kind of run
 
-const SHOW = { classes: showClasses };
+const SHOW = { classes: showClasses, photos: showPhotos };
 
 function showClasses(said) {
   const best = said.classes[0];
   const sure = document.createElement("small");
   sure.textContent = `, ${percent(best.p)}`;
   $("top").replaceChildren(best.name, sure);
+  $("photos").replaceChildren();
   const rows = [...$("bars").children];
   said.classes.forEach(({ name, p }, i) => {
     const row = rows[i] ?? $("bars").appendChild(bar());
@@ -78,6 +79,22 @@ function showClasses(said) {
     row.children[2].textContent = percent(p);
   });
   rows.slice(said.classes.length).forEach((row) => row.remove());
+  facts(`${said.ms < 1 ? "under 1" : Math.round(said.ms)} ms`);
+}
+
+// Of a retrieval run: the photos nearest to the drawing.
+function showPhotos(said) {
+  $("top").textContent = "Nearest photos";
+  $("bars").replaceChildren();
+  $("photos").replaceChildren(...said.photos.map(({ name, distance, src }) => {
+    const figure = document.createElement("figure"), caption = document.createElement("figcaption");
+    const image = document.createElement(src ? "img" : "span");
+    if (src) Object.assign(image, { src, alt: name });
+    caption.textContent = distance.toPrecision(3);
+    figure.title = `${name}, distance ${distance}`;
+    figure.append(image, caption);
+    return figure;
+  }));
   facts(`${said.ms < 1 ? "under 1" : Math.round(said.ms)} ms`);
 }
 
@@ -96,15 +113,13 @@ const percent = (p) => (p > 0 && p < 0.01 ? "< 1 %" : p < 1 && p > 0.99 ? "> 99 
 function blank() {
   $("top").textContent = "\u00a0";
   $("bars").replaceChildren();
+  $("photos").replaceChildren();
   facts("");
   noOffer("A likely enough class is offered as a clean shape in place of your drawing.");
 }
 
 function facts(time) {
-  const { score, data, classes } = runs[chosen()];
-  const right = score ? `${(100 * score.accuracy).toFixed(1)} % right on ${score.split} (n = ${score.n.toLocaleString("en")})` : "";
-  $("facts").textContent = [`${classes.length} classes of ${data}`, right, time && `answered in ${time}`]
-    .filter(Boolean).join(" · ");
+  $("facts").textContent = [...runs[chosen()].about, ...(time ? [`answered in ${time}`] : [])].join(" · ");
 }
 
 function strokesLeft() {
@@ -124,11 +139,11 @@ function strokesLeft() {
 
 async function offer() {
   const best = answer?.classes?.[0], mine = asked;
-  if (!best) return noOffer("");
+  if (!best) return noOffer("This run names no class, so it offers no clean shape.");
   if (sheet.drawing === offered?.became) return noOffer("This is the clean shape. Undo brings your drawing back.");
   const level = Number($("sure").value) / 100;
   if (best.p < level) return noOffer(`No offer: ${percent(best.p)} for ${best.name} is below ${percent(level)}.`);
-  const said = await ask("clean", { class: best.name, drawing: sheet.drawing });
+  const said = await ask("clean", { run: chosen(), class: best.name, drawing: sheet.drawing });
   if (mine !== asked) return;
   if (!said.strokes) return noOffer(said.says);
   offered = { strokes: said.strokes.map(([x, y]) => [x, y, x.map(() => 0)]) };
