@@ -30,6 +30,8 @@ QUICK = ["loop.lr=0.005"]
 FRAMES = ["model.input.size_px=16", "model.input.channels=4", "model.channels=[8,8]", "model.head=16", *QUICK]
 GAN = ["pipeline.epoch_images=1", "pipeline.eval_images=8", "pipeline.features=random"]
 GAN += ["model.width=4", "model.widest=8", "model.z=8"]
+CYCLE = ["pipeline.epoch_images=1", "pipeline.eval_images=8", "pipeline.features=random", "pipeline.pool=3"]
+CYCLE += ["model.input.size_px=32", "model.width=4", "model.width_d=8", "model.halvings_d=2"]
 TWINS: dict[str, list[str]] = {
     "features_logistic": [*RANDOM, "model.c=100"],
     "features_random_forest": [*RANDOM, "model.trees=20"],
@@ -55,7 +57,10 @@ TWINS: dict[str, list[str]] = {
     "siamese_googlenet": [*EMBEDS, "model.backbone.input.size_px=64"],
     "small_dcgan": [*GAN, "model.pack=2"],
     "dcgan": [*GAN, "model.input.size_px=32"],
+    "dcgan_colour": [*GAN, "model.input.size_px=32"],
     "dcgan_conditional": [*GAN, "model.pack=2"],
+    "cyclegan": [*CYCLE, "model.blocks=1"],
+    "small_cyclegan": [*CYCLE, "model.blocks=1"],
 }
 # The twins of these still have ten million parameters and more.
 LARGE = ("alexnet", "googlenet", "resnet18", "resnet34", "inception_v3", "mobilenet_v2", "timm")
@@ -64,8 +69,8 @@ LARGE += ("siamese_googlenet", "siamese_resnet18", "siamese_mobilenet_v2")
 SHARED = (
     *("vgg16", "vgg16_sketchanet", "sketchanet", "cnn_lstm", "cnn_strokes", "cnn_bilstm2d", "stroke_lstm"),
     *("features_random_forest", "features_logistic", "hog_svm", "pixels_logistic"),
-    *("dcgan", "dcgan_conditional"),
     *("siamese", "siamese_vgg16"),
+    *("dcgan", "dcgan_colour", "dcgan_conditional", "cyclegan"),
 )
 
 

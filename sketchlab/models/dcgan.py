@@ -148,7 +148,7 @@ class Discriminator(Scaled):
         logits = self.last(maps).flatten()
         if self.classes is None or classes is None:
             return logits
-        return logits + (self.classes(classes[:: self.pack]) * maps.mean((2, 3))).sum(1)
+        return logits + (self.classes(classes[:: self.pack]) * maps.sum((2, 3))).sum(1)
 
 
 class Pretrained(Scaled):

@@ -13,18 +13,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sketchlab import rng
 from sketchlab.engine import optim
 from sketchlab.engine.loop import Config as Loop
 from sketchlab.engine.runtime import Runtime
 from sketchlab.errors import UserError
 from sketchlab.pipelines import feature_nets, gan_scores
-from sketchlab.pipelines.gan_data import Reals, packs
-from sketchlab.pipelines.gan_sheets import between, nearest, noise, sheet, small
+from sketchlab.pipelines.gan_data import Packs, Reals
+from sketchlab.pipelines.gan_samples import Sampler
+from sketchlab.pipelines.gan_sheets import sheet
 from sketchlab.pipelines.gan_state import Gate, Steps, follow
-
-WAY = 8  # images from one noise to another on the sheet of interpolations, and such ways
-ROW = 8  # generated images of a class on the sheet of a conditional generator; the same noise in each row
 
 
 @dataclass(frozen=True)
@@ -97,13 +94,15 @@ class Gan:
             )
         self.train = data.splits["train"]
         self.n_train = len(self.train) * max(1, math.ceil(config.epoch_images / len(self.train)))
-        self.views = data.views
+        self.views, self.packs = data.views, Packs(self.train.labels, self.pack)
         self.splits = tuple(name for name in ("val", "test") if name in data.splits)
         self.reals = Reals(data, runtime, config.eval_images, "data" if config.normalise == "data" else "input")
         for net in (self.G, self.D):
             for name, value in (("mean", self.reals.mean), ("std", self.reals.std)):
                 getattr(net, name).copy_(value)
         self.G_ema = copy.deepcopy(self.G).requires_grad_(False) if config.ema else None
+        shown = self.G if self.G_ema is None else self.G_ema
+        self.sampler = Sampler(shown, self.train.labels, runtime, seed)
         self.generate, self.discriminate = runtime.forward(self.G), runtime.forward(self.D)
         self.opt_G, self.opt_D = (optim.make(list(net.parameters()), loop) for net in (self.G, self.D))
         self.measured_loop = loop if loop.clip_norm > 0 else replace(loop, clip_norm=math.inf)  # norms are always taken
@@ -126,8 +125,8 @@ class Gan:
 
     def draw(self, places: Tensor, keys: Tensor) -> dict[str, Tensor]:
         places = places % len(self.train)
-        if self.n_classes and self.pack > 1:
-            places = packs(self.train.labels, places, keys, self.pack)
+        if self.n_classes:
+            places = self.packs(places, keys)
         return {"raw": self.train.gather(places), "keys": keys, "labels": self.train.labels[places]}
 
     # --- the step
@@ -189,43 +188,10 @@ class Gan:
 
     # --- scores
 
-    @property
-    def shown(self) -> nn.Module:
-        """The generator that samples come from."""
-        return self.G if self.G_ema is None else self.G_ema
-
-    def _made(self, z: Tensor, classes: Tensor | None) -> Tensor:
-        """(n, z) and (n,) on the CPU → (n, C, S, S) in [0, 1] on the CPU, by this rank alone."""
-        net, out = self.shown, []
-        net.eval()
-        with torch.no_grad():
-            for at in torch.arange(len(z)).split(256):
-                told = (self.runtime.to_device(classes[at]),) if classes is not None else ()
-                with self.runtime.autocast():
-                    images = net(self.runtime.to_device(z[at]), *told)
-                out.append(net.pixels(images.float()).clamp(0, 1).cpu())  # type: ignore[operator]
-        return torch.cat(out) if out else torch.empty(0, *self.networks["D"][1][0].shape[1:])
-
-    def sample(self, n: int) -> tuple[Tensor, Tensor]:
-        """(n, C, S, S) in [0, 1] on the CPU, on every rank, and (n,) the classes told, as common as in training;
-        image i always comes from the same noise and class."""
-        self.runtime.same_buffers(self.shown)
-        places = self.runtime.shard(n)
-        of = torch.from_numpy(rng.generator(self.seed, "gan classes").integers(0, len(self.train), n))
-        classes = self.train.labels[of]
-        z = noise(rng.fold(self.seed, "samples"), places, self.z)
-        images = self._made(z, classes[places] if self.n_classes else None)
-        return self.runtime.gather({"images": images}, n)["images"], classes
-
-    def _by_class(self) -> Tensor:
-        """(n_classes · ROW, C, S, S): a row a class, a column a noise."""
-        z = noise(rng.fold(self.seed, "samples"), torch.arange(ROW), self.z).repeat(self.n_classes, 1)
-        return self._made(z, torch.arange(self.n_classes).repeat_interleave(ROW))
-
     def _against(self, split: str, fake: Tensor | None = None) -> tuple[gan_scores.Scores, gan_scores.Measured]:
         if split not in self.real_features:
             self.real_features[split] = self.features.of(self.reals.of(split))
-        fake = self.sample(self.config.eval_images)[0] if fake is None else fake
+        fake = self.sampler.sample(self.config.eval_images)[0] if fake is None else fake
         return gan_scores.against_real(
             self.real_features[split], self.features.of(fake), self.config, self.features, split
         )
@@ -238,8 +204,8 @@ class Gan:
         What they were measured in and on stands beside them, in quality_<split>.json. A score that cannot be had is
         left out, with its reason there.
         """
-        fake, classes = self.sample(max(self.config.eval_images, self.config.sheet))
-        shown = sheet(self._by_class(), ROW) if self.n_classes else sheet(fake[: self.config.sheet])
+        fake, classes = self.sampler.sample(max(self.config.eval_images, self.config.sheet))
+        shown = self.sampler.by_class() if self.n_classes else sheet(fake[: self.config.sheet])
         fake, classes = fake[: self.config.eval_images], classes[: self.config.eval_images]
         scores, quality = self._against(split, fake)
         if self.steps.kid_at_start is not None:
@@ -255,20 +221,9 @@ class Gan:
         return {**out, "quality": quality, f"{name}_sheet": shown}
 
     def explain(self, split: str) -> dict[str, Any]:
-        """Ways between noises, and generated images each with the nearest of all training images beside it."""
-        key, n = rng.fold(self.seed, "samples"), WAY * WAY
-        ends = [noise(key, torch.arange(WAY) + start, self.z) for start in (0, WAY)]
-        classes = torch.arange(WAY).repeat_interleave(WAY) % self.n_classes if self.n_classes else None
-        ways = self._made(between(*ends, WAY).flatten(0, 1), classes)
-        fake = self._made(noise(key, torch.arange(n // 2), self.z), classes[: n // 2] if classes is not None else None)
-        distance, at = nearest(small(fake), torch.cat([small(part) for part in self.reals.parts("train")]))
-        beside = torch.stack([fake, self.reals.some("train", at)], 1).flatten(0, 1)
-        facts = {"distance": distance.median().item(), "searched": len(self.train), "n_fake": len(fake)}
-        return {
-            "interpolation_sheet": sheet(ways, WAY),
-            "nearest_sheet": sheet(beside, WAY),
-            "nearest": facts,
-        }
+        """Ways between noises, and generated images each with the nearest training image beside it."""
+        beside, facts = self.sampler.beside_nearest(self.reals)
+        return {"interpolation_sheet": self.sampler.ways(), "nearest_sheet": beside, "nearest": facts}
 
 
 def against(logits: Tensor, target: float) -> Tensor:

@@ -68,15 +68,18 @@ class Reals:
         return self.kept[split]
 
 
-def packs(labels: Tensor, places: Tensor, keys: Tensor, size: int) -> Tensor:
-    """(B,) places and their keys → (B,): every size-th stays, those after it are drawn from its class.
+class Packs:
+    """labels: (n,) of a split. Makes batches in which every `size` images that follow each other are of one class."""
 
-    labels: (n,) of the split. Each sample of a class is as likely, the one that stays too.
-    """
-    order = labels.argsort(stable=True)
-    classes = labels[places[::size]].repeat_interleave(size)  # (B,)
-    ordered = labels[order]
-    low, high = (torch.searchsorted(ordered, classes, right=right) for right in (False, True))
-    draw = rng.uniform(rng.fold_each(rng.fold("pack"), keys), 1)[:, 0].double()
-    others = order[low + ((high - low) * draw).long()]
-    return torch.where(torch.arange(len(places)) % size == 0, places, others)
+    def __init__(self, labels: Tensor, size: int) -> None:
+        self.labels, self.size = labels, size
+        self.ordered, self.order = labels.sort(stable=True)
+
+    def __call__(self, places: Tensor, keys: Tensor) -> Tensor:
+        """(B,) places and their keys → (B,): every size-th stays, those after it are drawn from its class, each sample
+        of it as likely."""
+        classes = self.labels[places[:: self.size]].repeat_interleave(self.size)  # (B,)
+        low, high = (torch.searchsorted(self.ordered, classes, right=right) for right in (False, True))
+        draw = rng.uniform(rng.fold_each(rng.fold("pack"), keys), 1)[:, 0].double()
+        others = self.order[low + ((high - low) * draw).long()]
+        return torch.where(torch.arange(len(places)) % self.size == 0, places, others)

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from sketchlab import stats
-from sketchlab.report import canvas, scores
+from sketchlab.report import canvas, generator, scores
 from sketchlab.report.canvas import PALETTE, SPLIT_COLOUR, Plot
 from sketchlab.report.read import Run, numbers
 
@@ -21,6 +21,7 @@ LEVEL = {"linestyle": ":", "linewidth": 1.6}  # of chance lines
 def families(run: Run) -> dict[str, list[str]]:
     """Metric keys by the panel they share: loss, accuracy, then recall@1 with recall@10, d_real with d_fake."""
     keys = [key for key in run.metrics.columns if "/" in key and len(run.curve(key, "step")[1]) > 1]
+    keys = [key for key in keys if not generator.hidden(run, key)]
     names = sorted({key.split("/", 1)[1] for key in keys})
     stems = {name: name.partition("@")[0] if "@" in name else name.rpartition("_")[0] or name for name in names}
     shared = {name: stem for name, stem in stems.items() if stem in names or list(stems.values()).count(stem) > 1}
@@ -65,9 +66,13 @@ def _panel(run: Run, axes: Axes, x: str, family: str, members: list[str]) -> Non
             band = {"color": colour, "alpha": 0.18, "linewidth": 0, "label": f"95% Wilson interval of {split}"}
             axes.fill_between(places, low, high, **band)
     _levels(run, axes, members, colours)
+    generator.mark(run, axes, family, members, x)
     _scale(run, axes, family, members)
     unit = " (nats)" if family == "loss" and _cross_entropy(run) else ""
-    canvas.plain(axes, family.capitalize() if family in ("loss", "accuracy") else family, x, family + unit)
+    title = family.capitalize() if family in ("loss", "accuracy") else family
+    if generator.is_generator(run):
+        title = generator.title(family)
+    canvas.plain(axes, title, x, family + unit)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(fontsize=8, frameon=False)
 

@@ -20,6 +20,7 @@ KINDS = {  # pipeline → title of its section; stroke models are told by what t
     "strokes": "Stroke models",
     "retrieve": "Retrieval",
     "gan": "GANs",
+    "translate": "Translators",
     "baseline": "Baselines",
 }
 

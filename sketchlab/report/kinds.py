@@ -74,13 +74,17 @@ def _pictures(groups: list[Group], of: str) -> str:
             caption = f"{group.name}: {path.stem.replace('_', ' ')} of {run.name}"
             found.append(page.picture(path, caption, style, caption))
     shown = page.cards(found, wide=True)
-    if of in ("gan", "retrieve") and found:  # there the pictures are what one comes for
+    if of in ("gan", "translate", "retrieve") and found:  # there the pictures are what one comes for
         return f"<h3>Pictures: of each group the run in the middle</h3>{shown}"
     return page.details("Pictures: of each group the run in the middle", shown) if found else ""
 
 
 def _file(run: Run, of: str) -> Path | None:
-    names = {"gan": ("test_samples", "val_samples_*"), "retrieve": ("test_retrieval", "val_retrieval")}.get(of, ())
+    names = {
+        "gan": ("test_samples", "val_samples_*"),
+        "translate": ("test_translated", "val_translated_*"),
+        "retrieve": ("test_retrieval", "val_retrieval"),
+    }.get(of, ())
     for name in names:
         if sheets := run.samples(name):
             return sheets[-1]

@@ -148,8 +148,9 @@ def details(summary: str, body: str) -> str:
 
 
 def picture(path: Path, alt: str, style: str = "picture", caption: str = "") -> str:
-    """A PNG file inside the page. style: chart (its colours follow the dark mode) or picture (never touched)."""
-    return _figure(path.read_bytes(), alt, style, f"<figcaption>{escape(caption)}</figcaption>" if caption else "")
+    """A PNG or GIF file inside the page. style: chart (its colours follow the dark mode) or picture (never touched)."""
+    said = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
+    return _figure(path.read_bytes(), alt, style, said, path.suffix.removeprefix("."))
 
 
 def charts(drawn: list[Plot], kind: str, split: str = "") -> str:
@@ -174,6 +175,6 @@ def cards(figures: Sequence[str], wide: bool = False) -> str:
     return f'<div class="cards{" wide" * wide}">{"".join(figures)}</div>' if figures else ""
 
 
-def _figure(png: bytes, alt: str, style: str, caption: str) -> str:
-    source = base64.b64encode(png).decode("ascii")
-    return f'<figure><img class="{style}" alt="{escape(alt)}" src="data:image/png;base64,{source}">{caption}</figure>'
+def _figure(content: bytes, alt: str, style: str, caption: str, kind: str = "png") -> str:
+    source = f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"
+    return f'<figure><img class="{style}" alt="{escape(alt)}" src="{source}">{caption}</figure>'

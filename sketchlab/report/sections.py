@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from sketchlab import stats
-from sketchlab.report import facts, looking, mixing, page, plots, pose, retrieval, scores, sure, transfer
+from sketchlab.report import facts, generator, looking, mixing, page, plots, pose, retrieval, scores, sure, transfer
 from sketchlab.report.canvas import Plot
 from sketchlab.report.read import Run
 from sketchlab.report.scores import text
@@ -24,6 +24,7 @@ def sections(run: Run, drawn: list[Plot]) -> list[tuple[str, str]]:
         ("Transfer", transfer.transfer(run)),
         ("Under stress", transfer.stress(run, drawn)),
         ("Search", retrieval.section(run, drawn)),
+        ("How it is doing", generator.section(run)),
         ("Curves", page.charts(drawn, "curve")),
         ("Confusion", confusion(run, drawn)),
         ("How sure, how early", sure.sure(run, drawn)),
@@ -196,4 +197,5 @@ def samples(run: Run) -> str:
 def _title(stem: str) -> str:
     """val_samples_7 → val samples, epoch 7."""
     name, _, last = stem.rpartition("_")
-    return f"{name}, epoch {int(last)}".replace("_", " ") if last.isdigit() else stem.replace("_", " ")
+    said = f"{name}, epoch {int(last)}".replace("_", " ") if last.isdigit() else stem.replace("_", " ")
+    return ": ".join(filter(None, [said, generator.how_to_read(stem)]))

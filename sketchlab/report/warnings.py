@@ -8,20 +8,19 @@ from collections.abc import Iterator
 import numpy as np
 
 from sketchlab import stats
-from sketchlab.report import plots, scores
+from sketchlab.report import generator, plots, scores
 from sketchlab.report.read import Run, numbers
 
 TINY = 100  # samples in an evaluated split below which one of them moves the score by more than a point
 NEAR = 0.02  # a loss within this share of ln C counts as equal to it
 RISE = 1.25  # the last validation loss over the lowest one, from which on it is called overfitting
-ALIKE = 0.15  # MS-SSIM between generated images over that between real ones
 UNEQUAL = 3  # commonest class over rarest class
 
 
 def find(run: Run) -> list[str]:
     """All warnings of a run, the gravest first."""
     checks = (_state, _not_finite, _leak, _nothing_trains, _chance, _one_class, _best_of_many, _tiny, _overfit)
-    more = (_discriminator, _alike, _imbalance, _disagree)
+    more = (generator.warnings, _imbalance, _disagree)
     return [*run.notes, *(line for check in (*checks, *more) for line in check(run))]
 
 
@@ -157,30 +156,6 @@ def _overfit(run: Run) -> Iterator[str]:
             f"{losses[-1]:.3g} by the end: the network overfits, and its probabilities are too sure. Fewer epochs, "
             "more augmentation or dropout may help."
         )
-
-
-def _discriminator(run: Run) -> Iterator[str]:
-    final = run.final()
-    for split in ("val", "test", "train"):
-        real, fake = final.get(f"{split}/d_real", math.nan), final.get(f"{split}/d_fake", math.nan)
-        if 0.95 < real <= 1 and 0 <= fake < 0.05:
-            yield (
-                f"The discriminator tells every image apart (real {real:.2f}, generated {fake:.2f}): the generator "
-                "gets hardly any gradient. Train the discriminator less often or with a smaller learning rate."
-            )
-            return
-
-
-def _alike(run: Run) -> Iterator[str]:
-    final = run.final()
-    for split in ("test", "val"):
-        fake, real = (final.get(f"{split}/ms_ssim_{side}", math.nan) for side in ("fake", "real"))
-        if fake > real + ALIKE:
-            yield (
-                f"The generated images are more alike than the real ones (MS-SSIM between pairs {fake:.2f} against "
-                f"{real:.2f} on {_where(split)}): the generator makes few kinds of image (mode collapse)."
-            )
-            return
 
 
 def _imbalance(run: Run) -> Iterator[str]:

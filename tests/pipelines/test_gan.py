@@ -303,7 +303,7 @@ def test_normalised_by_the_data_the_ground_is_grey():
     images = a_task.reals.images(a_task.train.gather(torch.arange(12)), None)
     assert abs(images.mean()) < 1e-4 and abs(images.std() - 1) < 1e-2
     torch.testing.assert_close(a_task.G.pixels(images), every, atol=1e-5, rtol=0)
-    made, _ = a_task.sample(4)
+    made, _ = a_task.sampler.sample(4)
     assert made.min() >= 0 and made.max() <= min(1, float(a_task.G.mean + a_task.G.std)) + 1e-6
 
 
@@ -315,9 +315,9 @@ def test_average_of_weights_is_the_textbook_one():
         expected = [0.9 * old + 0.1 * new for old, new in zip(expected, a_task.G.parameters(), strict=True)]
     for a, b in zip(a_task.G_ema.parameters(), expected, strict=True):
         torch.testing.assert_close(a, b)
-    shown = a_task.sample(2)[0]
+    shown = a_task.sampler.sample(2)[0]
     a_task.G_ema.load_state_dict(a_task.G.state_dict())
-    assert not torch.equal(shown, a_task.sample(2)[0])
+    assert not torch.equal(shown, a_task.sampler.sample(2)[0])
 
 
 def test_gradient_norms_are_those_of_the_last_step_that_learnt():
@@ -356,13 +356,14 @@ def test_other_features_are_no_continuation():
 def test_packs_hold_one_class_and_every_sample_of_it():
     labels = torch.tensor([0, 1, 0, 1, 1, 2, 0])
     places = torch.randint(7, (4000,), generator=torch.Generator().manual_seed(0))
-    found = gan_data.packs(labels, places, torch.arange(4000), 4)
+    packs = gan_data.Packs(labels, 4)
+    found = packs(places, torch.arange(4000))
     assert torch.equal(found[::4], places[::4])
     of = labels[found].reshape(-1, 4)
     assert (of == of[:, :1]).all()
     drawn = found.reshape(-1, 4)[:, 1:][of[:, 0] == 1].flatten().bincount(minlength=7)
     assert (drawn[[1, 3, 4]] > 0.25 * drawn.sum()).all() and drawn[[0, 2, 5, 6]].sum() == 0
-    assert torch.equal(found, gan_data.packs(labels, places, torch.arange(4000), 4))
+    assert torch.equal(found, packs(places, torch.arange(4000)))
 
 
 def test_labels_reach_both_networks_and_the_sheet_has_a_row_a_class():
@@ -373,7 +374,7 @@ def test_labels_reach_both_networks_and_the_sheet_has_a_row_a_class():
     assert torch.equal(images[0], images[1]) and not torch.equal(images[0], images[2])
     torch.nn.init.normal_(a_task.D.classes.weight)
     said = [a_task.D(images, torch.full((4,), c)) for c in (0, 1)]
-    maps = a_task.D.layers(images.reshape(1, 4, 32, 32)).mean((2, 3))
+    maps = a_task.D.layers(images.reshape(1, 4, 32, 32)).sum((2, 3))
     difference = (a_task.D.classes.weight[0] - a_task.D.classes.weight[1]) @ maps[0]
     torch.testing.assert_close(said[0] - said[1], difference[None])
     assert a_task.evaluate("val")["samples_0_sheet"].shape == (2 + 2 * 66, 2 + 8 * 66)
@@ -381,7 +382,7 @@ def test_labels_reach_both_networks_and_the_sheet_has_a_row_a_class():
 
 def test_judge_says_whether_images_are_what_was_asked_for():
     a_task = task(*OPTIONS["labels"])
-    _, classes = a_task.sample(20)
+    _, classes = a_task.sampler.sample(20)
     a_task.judge = lambda images: torch.eye(2, dtype=torch.float64)[classes[: len(images)]]
     out = a_task.evaluate("val")
     shares = classes.bincount(minlength=2) / 20

@@ -1,0 +1,110 @@
+"""python -m sketchlab.translate RUN FILES… --to sketch|photo: photos as sketches or sketches as photos, by CycleGAN."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from sketchlab.data.augment import Prepare
+from sketchlab.data.decode import decode
+from sketchlab.errors import UserError
+from sketchlab.generate import save
+from sketchlab.opened import OpenedRun, generator, reading
+from sketchlab.predict import listed
+
+BATCH = 16
+
+
+def main(words: list[str] | None = None) -> None:
+    """Exit code 0 when everything was translated, 1 when a part could not be read or nothing could be done."""
+    try:
+        bad = translate(parser().parse_args(words))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+    sys.exit(1 if bad else 0)
+
+
+def parser() -> argparse.ArgumentParser:
+    out = argparse.ArgumentParser("python -m sketchlab.translate", description=__doc__, allow_abbrev=False)
+    out.add_argument("run", type=Path, metavar="RUN", help="folder of a run of pipeline=translate")
+    out.add_argument("files", nargs="+", metavar="FILE", help="images; a folder means all in it, recursive and sorted")
+    out.add_argument("--to", choices=("sketch", "photo"), required=True, help="what the files are to become")
+    out.add_argument("--weights", choices=generator.WHICH, default="best", help="best by KID (default) or last")
+    out.add_argument("--out", type=Path, metavar="DIR", help="where to (default RUN/translated)")
+    return out
+
+
+def translate(arguments: argparse.Namespace) -> int:
+    """Write <name>_<to>.png for each file; returns how many could not be read."""
+    run = OpenedRun(arguments.run)
+    net = generator.translator(run, arguments.to, arguments.weights)
+    names = listed(arguments.files)
+    folder = arguments.out or run.path / "translated"
+    goals = targets(names, folder, arguments.to)
+    folder.mkdir(parents=True, exist_ok=True)
+    bad = 0
+    with ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="decode") as pool:
+        for start in range(0, len(names), BATCH):
+            part = names[start : start + BATCH]
+            read = reading.squares(part, reader(run, arguments.to), pool)
+            good = [i for i, one in enumerate(read) if not isinstance(one, str)]
+            made = iter(answers(run, net, [read[i] for i in good], arguments.to)) if good else iter(())
+            for i, name in enumerate(part):
+                if i not in good:
+                    bad += 1
+                    print(f"{name}  cannot be read: {read[i]}", file=sys.stderr)
+                    continue
+                save(goals[name], next(made))
+                print(f"{name}  {goals[name]}")
+    return bad
+
+
+def targets(names: list[str], folder: Path, to: str) -> dict[str, Path]:
+    """File → where its translation goes. Raises UserError when two would go to the same place."""
+    out: dict[str, Path] = {}
+    taken: dict[Path, str] = {}
+    for name in names:
+        goal = folder / f"{Path(name).stem}_{to}.png"
+        if taken.setdefault(goal, name) != name:
+            raise UserError(f"{name} and {taken[goal]} would both be written to {goal}: translate them one at a time")
+        out[name] = goal
+    return out
+
+
+def reader(run: OpenedRun, to: str) -> Any:
+    """Bytes of an image file → (C, S, S) uint8 as the network was shown such images: photos in colour, drawings grey
+    and in the ink it takes."""
+    channels = run.input.channels if to == "sketch" else 1
+    invert = to == "photo" and run.input.ink == "bright"
+    resize = run.config["data"].get("resize", "pad")
+
+    def read(content: bytes) -> np.ndarray:
+        pixels = decode(content, run.input.size_px, channels, resize)
+        return 255 - pixels if invert else pixels
+
+    return read
+
+
+@torch.no_grad()
+def answers(run: OpenedRun, net: Any, read: list[Any], to: str) -> np.ndarray:
+    """(n, S, S[, 3]) uint8; drawings dark on white."""
+    given = Prepare(run.input, None)(torch.from_numpy(np.stack(read)))  # (n, 1 or C, S, S)
+    made = net(given.expand(-1, run.input.channels, -1, -1))
+    mean, std = (torch.tensor(v)[:, None, None] for v in (run.input.mean, run.input.std))
+    pixels = made * std + mean
+    if to == "sketch" and run.input.ink == "bright":
+        pixels = 1 - pixels
+    array = (pixels.clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
+    return array[..., 0] if array.shape[3] == 1 else array
+
+
+if __name__ == "__main__":
+    main()

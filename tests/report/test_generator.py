@@ -1,0 +1,117 @@
+"""The detectors of a GAN's report: each fires on what it is for and on nothing else; training as a moving picture."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from sketchlab import report
+from sketchlab.report import curves, generator, warnings
+from sketchlab.report.read import read
+
+
+@pytest.fixture
+def gan(run_folder):
+    """gan(**columns) → a run of pipeline=gan, with the columns (10 values, or one for all) in its metrics."""
+
+    def make(pipeline="gan", **columns):
+        folder = run_folder("gan")
+        config = yaml.safe_load((folder / "config.yaml").read_text())
+        config["choices"]["pipeline"] = pipeline
+        config["config"]["pipeline"] = {"real_label": 0.9}
+        (folder / "config.yaml").write_text(yaml.safe_dump(config))
+        rows = []
+        for i in range(10):
+            row = {"step": 100 * (i + 1), "epoch": i + 1, "train/loss_g": 2 + 0.3 * (i % 3), "train/loss_d": 0.9}
+            row |= {
+                "train/d_real": 0.6,
+                "train/d_fake": 0.3,
+                "val/kid@random": 0.3 / (i + 1),
+                "val/kid_std@random": 0.01,
+            }
+            row |= {"val/ms_ssim_fake": 0.41, "val/ms_ssim_real": 0.4}
+            rows.append(row | {k: v[i] if isinstance(v, list) else v for k, v in columns.items()})
+        (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        status = json.loads((folder / "status.json").read_text())
+        status["metrics"] = {k: v for k, v in rows[-1].items() if "/" in k}
+        (folder / "status.json").write_text(json.dumps(status))
+        (folder / "quality_val.json").write_text(
+            json.dumps({"kid": {"features": "random", "n_real": 400, "n_fake": 400, "before_training": 0.6}})
+        )
+        return folder
+
+    return make
+
+
+FLAT_KID = [0.3, 0.1, 0.05, 0.04, 0.04, 0.04, 0.04, 0.04, 0.04, 0.04]
+SURE = {"train/d_real": 0.89, "train/d_fake": 0.01}
+
+
+@pytest.mark.parametrize(
+    ("columns", "fires"),
+    [
+        ({}, []),
+        ({"val/ms_ssim_fake": 0.56}, ["Collapsed"]),
+        ({"val/ms_ssim_fake": 0.54}, []),
+        ({**SURE, "val/kid@random": FLAT_KID}, ["Saturated"]),
+        (SURE, []),  # KID still falls
+        ({"train/d_real": 0.89, "train/d_fake": 0.1, "val/kid@random": FLAT_KID}, []),  # sure on one side
+        ({"train/loss_g": 2.0}, ["Stuck"]),
+        ({"train/loss_g": [9, 8, 7, 6, 5, 2, 2, 2.01, 2, 2]}, ["Stuck"]),
+        ({"train/loss_g": [9, 8, 7, 6, 5, 2, 2, 2.1, 2, 2]}, []),
+    ],
+)
+def test_detectors_fire_on_what_they_are_for(gan, columns, fires):
+    run = read(gan(**columns))
+    found = generator.detectors(run)
+    assert set(found) == {"Collapsed", "Saturated", "Stuck"}
+    assert [name for name, (fired, _) in found.items() if fired] == fires
+    said = [line for line in warnings.find(run) if line.partition(":")[0] in found]
+    assert [line.partition(":")[0] for line in said] == fires
+
+
+def test_too_little_to_judge_by_is_not_judged(gan):
+    folder = gan()
+    lines = (folder / "metrics.jsonl").read_text().splitlines()[:2]
+    (folder / "metrics.jsonl").write_text("\n".join(lines) + "\n")
+    assert "Stuck" not in generator.detectors(read(folder))
+
+
+def test_page_says_how_it_is_doing(gan):
+    folder = gan()
+    (folder / "gate_val.json").write_text(json.dumps({"fired": [{"step": 450, "lr_factor": 1.5}]}))
+    text = report.write(folder).read_text()
+    assert "Collapsed? No: generated images differ" in text and "Stuck? No" in text and "Saturated? No" in text
+    assert "KID on val, in random features: 0.03, 5.0% of the 0.6 before training." in text
+    assert "fired 1 times: step 450 (rates × 1.5)" in text
+    assert text.count("data:image/gif;base64,") == 1
+    run = read(folder)
+    assert curves.families(run)["kid@random"] == ["val/kid@random"]
+    assert not any("std" in family for family in curves.families(run))
+    assert generator.title("kid@random") == "KID, ± over its draws (random features)"
+    assert (folder / "plots" / "curve_d.png").exists()
+
+
+def test_moving_picture_has_a_frame_for_each_evaluation_and_the_same_bytes(gan):
+    folder = gan()
+    path = generator.animation(read(folder))
+    assert path is not None
+    first = path.read_bytes()
+    with Image.open(path) as opened:
+        assert opened.n_frames == 10  # type: ignore[attr-defined]
+        opened.seek(9)
+        assert opened.info["duration"] == generator.LAST_MS
+        assert abs(float(np.asarray(opened.convert("L")).mean()) - 200) < 2
+    assert generator.animation(read(folder)).read_bytes() == first
+    for sheet in sorted((folder / "samples").glob("val_samples_*"))[1:]:
+        sheet.unlink()
+    assert generator.animation(read(folder)) is None
+
+
+def test_sheets_say_how_to_read_them():
+    assert "copies" in generator.how_to_read("test_nearest") and "photo" in generator.how_to_read("val_translated_3")
+    assert generator.how_to_read("val_samples_3") == ""

@@ -1,0 +1,143 @@
+"""python -m sketchlab.generate and .translate on small finished runs: same words, same bytes; mistakes in one line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from sketchlab import generate, translate
+from sketchlab.data.shapes import photo
+from sketchlab.errors import UserError
+from sketchlab.opened import OpenedRun, generator
+from tests import every
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory) -> dict[str, Path]:
+    """One run of each kind, a few steps long; the conditional one is asked about by a classifier."""
+    root = tmp_path_factory.mktemp("gan")
+    out = {}
+    every.train(every.small("small_cnn", "loop.epochs=1"), str(root / "judge"))
+    judge = every.folder_in(root / "judge")
+    more = {
+        "dcgan_conditional": [f"pipeline.judge={judge}", "pipeline.ema=0.5"],
+        "small_dcgan": [],
+        "small_cyclegan": [],
+    }
+    for model, words in more.items():
+        every.train(every.small(model, "loop.epochs=1", "loop.lr=0.02", *words), str(root / model))
+        out[model] = every.folder_in(root / model)
+    return out | {"judge": judge}
+
+
+def main(module, *words) -> int:
+    with pytest.raises(SystemExit) as stopped:
+        module.main([str(word) for word in words])
+        raise SystemExit(0)
+    return int(stopped.value.code or 0)
+
+
+def test_images_follow_from_seed_and_number(folders, tmp_path):
+    run = folders["small_dcgan"]
+    for name, words in {"a": ["-n", 5], "b": ["-n", 5], "c": ["-n", 2], "d": ["-n", 5, "--seed", 1]}.items():
+        assert main(generate, run, *words, "--out", tmp_path / name) == 0
+    files = {name: sorted((tmp_path / name).glob("0*.png")) for name in "abcd"}
+    read = {name: [path.read_bytes() for path in found] for name, found in files.items()}
+    assert len(read["a"]) == 5 and read["a"] == read["b"] and read["c"] == read["a"][:2] and read["d"] != read["a"]
+    assert (tmp_path / "a" / "sheet.png").exists()
+    assert Image.open(files["a"][0]).size == (32, 32)
+
+
+def test_pictures_are_dark_on_white_as_the_data_is(folders):
+    run = OpenedRun(folders["small_dcgan"])
+    net = generator.generator(run)
+    pixels = generator.images(run, net, 3, 0, None)
+    made = net(generator.noise(generator.rng.fold("generate", 0), torch.arange(3), net.z))
+    expected = ((1 - net.pixels(made).detach()).clamp(0, 1) * 255).round().numpy()[:, 0]
+    np.testing.assert_allclose(pixels, expected, atol=1)
+
+
+def test_a_class_is_told(folders, tmp_path, capsys):
+    run = folders["dcgan_conditional"]
+    assert main(generate, run, "-n", 4, "--class", "square", "--out", tmp_path / "s") == 0
+    assert main(generate, run, "-n", 4, "--out", tmp_path / "all", "--weights", "last") == 0
+    assert [p.name for p in sorted((tmp_path / "all").glob("0*"))] == [
+        "00000_circle.png", "00001_square.png", "00002_line.png", "00003_circle.png"]  # fmt: skip
+    assert len(list((tmp_path / "s").glob("0*_square.png"))) == 4
+    assert main(generate, run, "--class", "cat") == 1
+    assert "--class cat: no such class" in capsys.readouterr().err
+    assert main(generate, folders["small_dcgan"], "--class", "square") == 1
+    assert "was trained without classes" in capsys.readouterr().err
+
+
+def test_moving_average_is_what_samples_come_from(folders):
+    run = OpenedRun(folders["dcgan_conditional"])
+    parts = torch.load(run.path / "checkpoints" / "best.pt", weights_only=True)["parts"]
+    net = generator.generator(run)
+    assert torch.equal(net.layers[0].weight, parts["G_ema"]["layers.0.weight"])
+    assert not torch.equal(parts["G"]["layers.0.weight"], parts["G_ema"]["layers.0.weight"])
+
+
+def test_judge_scored_the_conditional_run(folders):
+    rows = [json.loads(line) for line in (folders["dcgan_conditional"] / "metrics.jsonl").read_text().splitlines()]
+    assert 0 <= rows[0]["val/class_accuracy"] <= 1 <= rows[0]["val/inception_score"] <= 3
+    assert (folders["dcgan_conditional"] / "arrays" / "test_asked_confusion.npy").exists()
+    identity = OpenedRun(folders["dcgan_conditional"]).document["identity"]["pipeline"]
+    assert identity["judge"] == folders["judge"].name and identity["features"] == "random"
+
+
+def test_judge_that_does_not_know_a_class(folders, tmp_path):
+    words = every.small("dcgan_conditional", f"pipeline.judge={folders['judge']}", "data.classes=[circle,sun]")
+    with pytest.raises(UserError, match="it does not know sun; it knows circle, square, line"):
+        every.train(words, str(tmp_path))
+    with pytest.raises(UserError, match="pipeline=gan; expected one of classify"):
+        every.train(every.small("dcgan_conditional", f"pipeline.judge={folders['small_dcgan']}"), str(tmp_path))
+
+
+def test_photos_become_sketches_and_back(folders, tmp_path, capsys):
+    run = folders["small_cyclegan"]
+    given = tmp_path / "given"
+    given.mkdir()
+    for i in range(2):
+        Image.fromarray(photo("circle", i, 50).transpose(1, 2, 0)).save(given / f"p{i}.png")
+    (given / "broken.png").write_bytes(b"no image")
+    assert main(translate, run, given, "--to", "sketch", "--out", tmp_path / "out") == 1
+    said = capsys.readouterr()
+    assert "broken.png  cannot be read" in said.err and "p1_sketch.png" in said.out
+    made = sorted((tmp_path / "out").iterdir())
+    assert [p.name for p in made] == ["p0_sketch.png", "p1_sketch.png"] and Image.open(made[0]).size == (32, 32)
+    assert main(translate, run, made[0], "--to", "photo", "--out", tmp_path / "back") == 0
+    assert [p.name for p in (tmp_path / "back").iterdir()] == ["p0_sketch_photo.png"]
+    nets = [generator.translator(OpenedRun(run), to) for to in ("sketch", "photo")]
+    x = torch.zeros(1, 3, 32, 32)
+    assert not torch.equal(nets[0](x), nets[1](x))
+
+
+def test_mistakes_in_one_line(folders, tmp_path, capsys):
+    (tmp_path / "a").mkdir()
+    for name in ("x.png", "a/x.png"):
+        Image.new("L", (9, 9)).save(tmp_path / name)
+    for module, words, said in (
+        (generate, [folders["judge"]], "is a run of pipeline=classify; expected one of pipeline=gan"),
+        (generate, [folders["small_cyclegan"]], "expected one of pipeline=gan"),
+        (generate, [tmp_path], "not a run folder"),
+        (generate, [folders["small_dcgan"], "-n", 0], "-n 0: expected at least 1"),
+        (generate, [folders["small_dcgan"], "--out", tmp_path / "x.png"], "this is a file"),
+        (
+            translate,
+            [folders["small_dcgan"], tmp_path / "x.png", "--to", "photo"],
+            "expected one of pipeline=translate",
+        ),
+        (translate, [folders["small_cyclegan"], tmp_path / "x.png", tmp_path / "a" / "x.png", "--to", "photo"], "both"),
+    ):
+        assert main(module, *words) == 1
+        error = capsys.readouterr().err
+        assert said in error and error.count("\n") == 1
+    (folders["small_dcgan"] / "checkpoints" / "last.pt").rename(tmp_path / "last.pt")
+    assert main(generate, folders["small_dcgan"], "--weights", "last") == 1
+    assert "no checkpoints/last.pt: there is best" in capsys.readouterr().err
