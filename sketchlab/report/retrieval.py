@@ -19,6 +19,8 @@ DOMAINS = {"sketch": (PALETTE[0], "^"), "photo": (PALETTE[1], "o")}
 THUMB_IN, APART_IN = 0.36, 0.42  # side of a thumbnail on the map, and the least distance between two
 NAMED = 30  # classes up to which their names stand on the map
 FURTHEST = 12
+ROOM = 1.3  # times the height of the bars: above them stands the legend
+MAP_IN, NAME_IN = 8.0, (0.12, 0.22)  # side of the map; width of a letter of a class name, height of its line
 HOW_TO_READ_MATCHES = (
     "each row is a sketch and its ten nearest photos, the nearest first. A thick green frame: of the sketch's class; "
     "with a green square in the corner: the very object that was drawn. Above the bar the best queries, below the worst"
@@ -54,9 +56,9 @@ def _histogram(run: Run, split: str, pairs: np.ndarray) -> Plot:
         axes.hist(values, bins, histtype="step", color=colour, linestyle=line, linewidth=1.6, label=label)
     if (at := how.get("threshold")) is not None:
         label = f"threshold {at:.3g}, best on {how.get('chosen_on')}"
-        axes.axvline(at, color="0.25", linestyle=":", linewidth=1.6, label=label)
+        axes.axvline(at, ymax=1 / ROOM, color="0.25", linestyle=":", linewidth=1.6, label=label)
     canvas.plain(axes, title, "Euclidean distance of the embeddings", "pairs")
-    axes.set_ylim(top=axes.get_ylim()[1] * 1.3)  # room for the legend
+    axes.set_ylim(top=axes.get_ylim()[1] * ROOM)
     axes.legend(fontsize=8, frameon=False, loc="upper left")
     return canvas.save(run, figure, f"{split}_distances", "distances", split, title)
 
@@ -77,7 +79,7 @@ def _map(run: Run, split: str, table: pd.DataFrame) -> Plot:
         axes.scatter(*here.T, s=16, c=colour, marker=marker, alpha=0.6, linewidths=0, label=domain)
     pixels = run.array(f"{split}_map_pixels")
     if pixels is not None and len(pixels) == len(table):
-        _thumbnails(axes, table, (places - low) / span * 8.0, np.asarray(pixels))
+        _thumbnails(axes, table, (places - low) / span * MAP_IN, np.asarray(pixels))
     _names(axes, table)
     axes.set_xticks([])
     axes.set_yticks([])
@@ -105,11 +107,19 @@ def _thumbnails(axes: Axes, table: pd.DataFrame, at_in: np.ndarray, pixels: np.n
 
 
 def _names(axes: Axes, table: pd.DataFrame) -> None:
-    groups = table.groupby("label", sort=True)[["x", "y"]].median()
+    """Class names at the median of their samples, moved down where one would cover another."""
+    groups = table.groupby("label", sort=True)[["x", "y"]].median().sort_values("y", ascending=False)
     if len(groups) > NAMED:
         return
-    for name, (x, y) in zip(groups.index, groups.to_numpy(), strict=True):
-        text = axes.text(x, y, canvas.short(str(name), 18), ha="center", va="center", fontsize=11, weight="bold")
+    inch = np.array([np.ptp(axes.get_xlim()), np.ptp(axes.get_ylim())]) / MAP_IN
+    taken: list[tuple[float, float, float]] = []  # middle and half the width, inches
+    for label, place in zip(groups.index, groups.to_numpy(), strict=True):
+        name = canvas.short(str(label), 18)
+        (x, y), half = place / inch, len(name) * NAME_IN[0] / 2
+        while any(abs(x - u) < half + w and abs(y - v) < NAME_IN[1] for u, v, w in taken):
+            y -= NAME_IN[1] / 4
+        taken.append((x, y, half))
+        text = axes.text(x * inch[0], y * inch[1], name, ha="center", va="center", fontsize=11, weight="bold")
         text.set_path_effects([withStroke(linewidth=3, foreground="white")])
         text.set_parse_math(False)
         text.set_zorder(10)
