@@ -48,7 +48,7 @@ def _histogram(run: Run, split: str, pairs: np.ndarray) -> Plot:
     title = f"Distances of pairs, {scores.SPLITS.get(split, split)}"
     figure = canvas.new(6.4, 3.6)
     axes = figure.subplots()
-    bins = np.linspace(0, max(float(pairs.max()), 1e-9), 41)
+    bins = np.linspace(0, max(float(pairs.max()), 1e-9), 41).tolist()
     kinds = (f"matching by {how.get('match', 'class')}", "not matching")
     for values, kind, colour, line in zip(pairs, kinds, (MATCH, OTHER), ("-", "--"), strict=True):
         label = f"{kind} (n = {len(values)}, mean {values.mean():.3g})"
@@ -84,7 +84,8 @@ def _map(run: Run, split: str, table: pd.DataFrame) -> Plot:
     axes.set_xticks([])
     axes.set_yticks([])
     axes.set_title(title, loc="left", fontsize=11)
-    axes.legend(loc="upper right", fontsize=9, title="frame and marker", title_fontsize=8, markerscale=1.6)
+    legend = {"loc": "lower right", "bbox_to_anchor": (1, 1), "ncols": 2, "frameon": False, "borderaxespad": 0.2}
+    axes.legend(fontsize=10, markerscale=1.6, **legend)  # above the map, where it hides nothing
     return canvas.save(run, figure, f"{split}_map", "map", split, title)
 
 
@@ -108,14 +109,15 @@ def _thumbnails(axes: Axes, table: pd.DataFrame, at_in: np.ndarray, pixels: np.n
 
 def _names(axes: Axes, table: pd.DataFrame) -> None:
     """Class names at the median of their samples, moved down where one would cover another."""
-    groups = table.groupby("label", sort=True)[["x", "y"]].median().sort_values("y", ascending=False)
+    groups = table.groupby("label", sort=True)[["x", "y"]].median()
     if len(groups) > NAMED:
         return
     inch = np.array([np.ptp(axes.get_xlim()), np.ptp(axes.get_ylim())]) / MAP_IN
     taken: list[tuple[float, float, float]] = []  # middle and half the width, inches
-    for label, place in zip(groups.index, groups.to_numpy(), strict=True):
-        name = canvas.short(str(label), 18)
-        (x, y), half = place / inch, len(name) * NAME_IN[0] / 2
+    places = groups.to_numpy() / inch
+    for i in np.argsort(-places[:, 1], kind="stable"):
+        name = canvas.short(str(groups.index[i]), 18)
+        (x, y), half = places[i], len(name) * NAME_IN[0] / 2
         while any(abs(x - u) < half + w and abs(y - v) < NAME_IN[1] for u, v, w in taken):
             y -= NAME_IN[1] / 4
         taken.append((x, y, half))
