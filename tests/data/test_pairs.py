@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -47,7 +48,13 @@ def tree(root: Path, classes=("cat", "hot-air_balloon"), photos: int = 10, sketc
 
 
 def config(root: Path, **changes) -> pairs.Config:
-    values = {"root": str(root), "sketches": "sketches", "photos": "photos", "source": "", "photo_of": r"(.+)-\d+"}
+    values: dict[str, Any] = {
+        "root": str(root),
+        "sketches": "sketches",
+        "photos": "photos",
+        "source": "",
+        "photo_of": r"(.+)-\d+",
+    }
     values |= {"test_list": "", "split_by": "photo", "ink": "dark", "resize": "pad", "classes": None}
     values |= {"per_class": None, "per_photo": None, "on_bad": "error", "splits": FRACTION, "augment": NONE}
     return pairs.Config(**(values | changes))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -15,7 +17,7 @@ from tests import every
 TINY = every.TWINS["siamese_vgg16"]
 
 
-def built(*words: str) -> nn.Module:
+def built(*words: str) -> Any:
     torch.manual_seed(0)
     return config.from_overrides(["data=shapes", *words]).model.build(18)
 
@@ -81,10 +83,14 @@ def test_a_backbone_gives_an_embedding(shared):
 
 def test_another_backbone_by_name():
     run = config.from_overrides(["model=siamese_vgg16", "model@model.backbone=resnet34"])
-    assert run.model.backbone.config.arch == "resnet34" and run.choices["model.backbone"] == "resnet34"
+    assert (
+        run.model.backbone
+        and run.model.backbone.config.arch == "resnet34"
+        and run.choices["model.backbone"] == "resnet34"
+    )
     for name in ("googlenet", "resnet18", "mobilenet_v2"):
         run = config.from_overrides([f"model=siamese_{name}"])
-        assert run.model.backbone.config.arch == name
+        assert run.model.backbone and run.model.backbone.config.arch == name
         assert run.model.config.input.mean == run.model.backbone.config.input.mean
 
 

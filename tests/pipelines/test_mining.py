@@ -121,7 +121,12 @@ def test_a_batch_of_one_class_and_equal_embeddings_give_finite_gradients(loss, s
     for truth in (torch.zeros(4), torch.arange(4)):
         learnt = mining.of_batch(rule(loss, sampler), {"truth": truth}, [sketch, torch.ones(4, 3)])
         learnt.loss.backward()
-        assert learnt.loss.isfinite() and sketch.grad.isfinite().all() and learnt.means.isfinite().all()
+        assert (
+            sketch.grad is not None
+            and sketch.grad.isfinite().all()
+            and learnt.loss.isfinite()
+            and learnt.means.isfinite().all()
+        )
     assert mining.others(torch.zeros(4, 4), torch.ones(4, 4, dtype=torch.bool), sampler).sum() == 0
 
 
