@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import os
+import secrets
 import sys
 import threading
 import time
@@ -79,7 +80,7 @@ class WandB:
     def __init__(self, folder: Path, values: dict[str, Any], known: str | None) -> None:
         import wandb
 
-        self.id = known or wandb.util.generate_id()
+        self.id = known or secrets.token_hex(4)
         self.run = wandb.init(
             project=os.environ.get("WANDB_PROJECT", "sketchlab"),
             id=self.id,
@@ -114,8 +115,12 @@ def check(names: list[str]) -> None:
     for name in names:
         if name not in TRACKERS:
             raise UserError(f"run.track={name}: no such tracker; there is: {', '.join(TRACKERS)}")
-        if importlib.util.find_spec(name) is None:
+        if not installed(name):
             raise UserError(f"run.track={name}: the package is not installed: pip install 'sketchlab[{name}]'")
+
+
+def installed(package: str) -> bool:
+    return importlib.util.find_spec(package) is not None
 
 
 @contextlib.contextmanager

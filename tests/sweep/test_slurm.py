@@ -68,14 +68,14 @@ def in_training(root: Path) -> Path | None:
 @pytest.mark.parametrize("how", ["USR2", "requeue"])
 def test_a_preempted_job_is_queued_again_and_ends_with_the_same_bits(how, cluster, tmp_path, whole):
     process = start(tmp_path / "cluster", SLURM_CONF=cluster)
-    folder = until(lambda: in_training(tmp_path / "cluster"), 120, process)
+    folder = until(lambda: in_training(tmp_path / "cluster"), 300, process)
     owner = json.loads((folder / "lock").read_text())["pid"]
     job = job_of(owner)
     env = {**os.environ, "SLURM_CONF": cluster}
     words = ["scancel", "--signal=USR2", job] if how == "USR2" else ["scontrol", "requeue", job]
     subprocess.run(words, env=env, check=True)
-    until(lambda: "resumed at step" in (folder / "train.log").read_text(), 180, process)
-    out, _ = process.communicate(timeout=300)
+    until(lambda: "resumed at step" in (folder / "train.log").read_text(), 300, process)
+    out, _ = process.communicate(timeout=900)
     assert process.returncode == 0, out
     assert "finished (resumed)" in out
     ours = runs(tmp_path / "cluster")
@@ -94,7 +94,7 @@ def whole(tmp_path_factory) -> dict[str, Path]:
     """The same four runs, unbroken and without a cluster."""
     folder = tmp_path_factory.mktemp("unbroken") / "here"
     process = start(folder)
-    out, _ = process.communicate(timeout=300)
+    out, _ = process.communicate(timeout=900)
     assert process.returncode == 0, out
     return runs(folder)
 
@@ -111,7 +111,7 @@ def test_a_failing_job_is_told_while_the_others_run(cluster, tmp_path):
         env={**os.environ, "SLURM_CONF": cluster},
         capture_output=True,
         text=True,
-        timeout=180,
+        timeout=600,
     )
     assert done.returncode == 1 and "no shape 'sqare'" in done.stderr and "1 of 2 runs did not finish" in done.stderr
     assert "finished" in done.stdout and "failed" in done.stdout
