@@ -231,7 +231,7 @@ class Retrieve:
             "predictions": found.match_table(pair, self.data.classes, distances, matches),
             "pair_distances": torch.stack([match, other]),
             "pairs": {"match": self.config.match, "threshold": threshold, "chosen_on": chosen_on},
-            "protocol": found.protocol(list(scores), pair, self.config.match, chosen_on),
+            "protocol": found.protocol(list(scores), pair, self.config.match, chosen_on, split == chosen_on),
         }
         rank_by = torch.stack([scores[name].per_query for name in RANK_BY[self.config.match]]).sum(0)
         places = best_and_worst(rank_by, pair.sketch.labels, self.config.sheet_rows)

@@ -38,13 +38,16 @@ def test_every_score_says_how_it_was_measured():
     scores = answers.search(*embedded(PAIR), PAIR)
     match, other = torch.rand(24), torch.rand(24) + 0.5
     scores |= answers.pairs(match, other, 0.6)
-    said = answers.protocol(list(scores), PAIR, "class", "val")
+    said = answers.protocol(list(scores), PAIR, "class", "val", False)
     assert list(said) == list(scores) == [*metrics.NAMES[:-1], "roc_area", "pair_accuracy"]
     assert said["recall@5"] == (
         "the object drawn is among the 5 nearest; 24 sketches, each in all 12 photos of the split, exact search"
     )
     assert "48 pairs" in said["roc_area"] and "best on val" in said["pair_accuracy"]
-    assert "200 nearest" in answers.protocol(["class_mAP@200"], PAIR, "class", "val")["class_mAP@200"]
+    assert said["recall@1"].startswith("the object drawn is the nearest; ")
+    assert said["class_mAP"].startswith("average precision by class over the whole ranking; ")
+    own = answers.protocol(["class_mAP@200", "pair_accuracy"], PAIR, "class", "val", True)
+    assert "200 nearest" in own["class_mAP@200"] and "these very pairs: optimistic" in own["pair_accuracy"]
 
 
 def test_without_objects_nothing_is_scored_by_instance():
