@@ -17,7 +17,7 @@ from sketchlab.app.clean_forms import FORMS, Form
 
 _STEP_DEG = 10
 _COARSE, _FINE = 48, 160  # points on ink and outline, to search and to refine
-_REFINED = 3  # best starts that are refined
+_REFINED = 3  # starts that are refined
 _AWAY = 0.01  # added to the distance at half a turn from where the shape is expected, share of the size
 
 
@@ -41,16 +41,22 @@ def clean(name: str, strokes: list[np.ndarray], near_deg: float = 0) -> Clean | 
     ink = np.concatenate(strokes)
     middle, reach = (ink.min(0) + ink.max(0)) / 2, max(float(np.ptp(ink, axis=0).max()), 1e-6)
     drawn = [(stroke - middle) / reach for stroke in strokes]
-    near, found = np.radians(near_deg), []
+    near, first, more = np.radians(near_deg), [], []
     for form in FORMS[name]():
-        found += [(*start, form) for start in _starts(form, _spread(drawn, _COARSE), near)]
-    found.sort(key=lambda one: one[0])
-    refined = [_refine(form, start, _spread(drawn, _FINE), near) for _, start, form in found[:_REFINED]]
-    best = min(range(len(refined)), key=lambda i: refined[i][0])
-    (distance, place), form = refined[best], found[best][2]
+        best, *others = sorted(((*start, form) for start in _starts(form, _spread(drawn, _COARSE), near)), key=_cost)
+        first.append(best)
+        more += others
+    found = [*sorted(first, key=_cost), *sorted(more, key=_cost)][:_REFINED]  # different forms before other angles
+    refined = [_refine(form, start, _spread(drawn, _FINE), near) for _, start, form in found]
+    chosen = min(range(len(refined)), key=lambda i: refined[i][0])
+    (distance, place), form = refined[chosen], found[chosen][2]
     placed = [_placed(stroke, place) * reach + middle for stroke in form.strokes]
     width, height = np.ptp(np.concatenate(form.strokes), axis=0) * np.exp(place[2:4]) * reach
     return Clean(placed, (float(width), float(height)), _turn(form, place), distance)
+
+
+def _cost(start: tuple[float, np.ndarray, Form]) -> float:
+    return start[0]
 
 
 def _turn(form: Form, place: np.ndarray) -> float | None:

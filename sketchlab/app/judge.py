@@ -35,8 +35,7 @@ class Judge:
 
     def probabilities(self, drawing: reading.Drawing) -> np.ndarray:
         """(n_classes,) of a drawing in the convention of data/simplify.py."""
-        (said,) = self.classifier.answers([drawing])
-        return said  # never a reason: drawings in the convention can be drawn
+        return self.classifier.logits(of_drawings([drawing])).double().softmax(1).numpy()[0]
 
     def answer(self, drawing: reading.Drawing) -> dict[str, Any]:
         """The likeliest classes, and how long that took."""

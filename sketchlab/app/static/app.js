@@ -66,9 +66,7 @@ const SHOW = { classes: showClasses, photos: showPhotos };
 
 function showClasses(said) {
   const best = said.classes[0];
-  const sure = document.createElement("small");
-  sure.textContent = `, ${percent(best.p)}`;
-  $("top").replaceChildren(best.name, sure);
+  $("top").replaceChildren(best.name, quiet(`, ${percent(best.p)}`));
   $("photos").replaceChildren();
   const rows = [...$("bars").children];
   said.classes.forEach(({ name, p }, i) => {
@@ -110,8 +108,14 @@ function bar() {
 
 const percent = (p) => (p > 0 && p < 0.01 ? "< 1 %" : p < 1 && p > 0.99 ? "> 99 %" : `${Math.round(100 * p)} %`);
 
+function quiet(text) {
+  const small = document.createElement("small");
+  small.textContent = text;
+  return small;
+}
+
 function blank() {
-  $("top").textContent = "\u00a0";
+  $("top").replaceChildren(quiet("What is it?"));
   $("bars").replaceChildren();
   $("photos").replaceChildren();
   facts("");
