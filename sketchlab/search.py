@@ -57,6 +57,7 @@ class Search(Sweeper):
 
     def sweep(self, arguments: list[str]) -> None:
         self.check()
+        assert self.hydra_context
         optuna = _optuna()
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
         fixed, free = space(parser.parse_overrides(arguments))
@@ -73,6 +74,7 @@ class Search(Sweeper):
 
     def _batch(self, study: Any, fixed: list[str], free: dict[str, Any], folder: Path, jobs: list[Any]) -> None:
         """Propose, run, learn from at most `at_once` runs. Proposals that are alike are run once."""
+        assert self.launcher
         trials = [study.ask(free) for _ in range(min(self.at_once, self.trials - len(study.trials)))]
         words = [(*fixed, *(f"{key}={shown(value)}" for key, value in trial.params.items())) for trial in trials]
         batch, first = list(dict.fromkeys(words)), len(jobs)

@@ -49,6 +49,7 @@ class Grid(Sweeper):
     def sweep(self, arguments: list[str]) -> None:
         from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 
+        assert self.hydra_context and self.launcher
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
         words = [*(f"{key}={values}" for key, values in self.params.items()), *arguments]
         (jobs,) = BasicSweeper.split_arguments(parser.parse_overrides(words), None)

@@ -49,8 +49,8 @@ class MLflow:
     """To MLFLOW_TRACKING_URI, else <run.root>/mlflow.db (`mlflow ui --backend-store-uri sqlite:///outputs/mlflow.db`)."""
 
     def __init__(self, folder: Path, values: dict[str, Any], known: str | None) -> None:
-        from mlflow import MlflowClient
-        from mlflow.entities import Param
+        from mlflow import MlflowClient  # pyright: ignore[reportMissingImports]  # an optional extra
+        from mlflow.entities import Param  # pyright: ignore[reportMissingImports]
 
         address = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{folder.parent.parent / 'mlflow.db'}"
         self.client = MlflowClient(address)
@@ -65,7 +65,7 @@ class MLflow:
             self.client.update_run(known, status="RUNNING")
 
     def send(self, row: Row) -> None:
-        from mlflow.entities import Metric
+        from mlflow.entities import Metric  # pyright: ignore[reportMissingImports]
 
         now_ms = int(time.time() * 1000)
         self.client.log_batch(self.id, metrics=[Metric(k, v, now_ms, row["step"]) for k, v in scores(row).items()])
@@ -78,7 +78,7 @@ class WandB:
     """Offline into <run folder>/wandb (`wandb sync` sends it later), or at once with WANDB_MODE=online."""
 
     def __init__(self, folder: Path, values: dict[str, Any], known: str | None) -> None:
-        import wandb
+        import wandb  # pyright: ignore[reportMissingImports]  # an optional extra
 
         self.id = known or secrets.token_hex(4)
         self.run = wandb.init(
