@@ -106,7 +106,7 @@ function bar() {
   return row;
 }
 
-const percent = (p) => (p > 0 && p < 0.01 ? "< 1 %" : p < 1 && p > 0.99 ? "> 99 %" : `${Math.round(100 * p)} %`);
+const percent = (p) => (p < 0.01 ? "< 1 %" : p < 1 && p > 0.99 ? "> 99 %" : `${Math.round(100 * p)} %`);
 
 function quiet(text) {
   const small = document.createElement("small");
