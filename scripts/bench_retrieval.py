@@ -6,6 +6,7 @@ over the first R, R being the photos of a class: here as many in each, so that i
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
 import sys
 import time
@@ -25,7 +26,7 @@ SPREAD = 2.5  # standard deviation within a class, that of class centres being 1
 def compare(
     queries: int = 12_500, photos: int = 15_000, classes: int = 125, numbers: int = 128, repeats: int = 3
 ) -> Iterator[Row]:
-    """scores by class of a search, beside pytorch-metric-learning's calculator on the same embeddings"""
+    """scores by class, beside pytorch-metric-learning's calculator on the same embeddings; theirs takes some 12 GB"""
     missing = [name for name in ("pytorch_metric_learning", "faiss") if importlib.util.find_spec(name) is None]
     if missing:
         sys.exit(f"error: the comparison needs {' and '.join(missing)}: pip install 'sketchlab[bench]'")
@@ -60,6 +61,7 @@ def compare(
             "search": f"{queries} × {photos} embeddings of {numbers} numbers, {classes} classes",
             "values": {name: round(value, 8) for name, value in said["ours"].items()},
             "largest_difference": f"{apart:.1e}",
+            "peer": {name: importlib.metadata.version(name) for name in ("pytorch-metric-learning", "faiss-cpu")},
         },
     )
 

@@ -123,7 +123,7 @@ def test_matches_are_those_of_a_double_loop(run, photos, sketch):
     made = gallery.of_folder(retriever, photos)
     (asked,) = retriever.sketches([retriever.read_sketch(sketch.read_bytes())])
     alone = [
-        retriever.photos(torch.from_numpy(retriever.read_photo((photos / n).read_bytes()))[None])[0] for n in made.names
+        retriever.photos(torch.tensor(retriever.read_photo((photos / n).read_bytes()))[None])[0] for n in made.names
     ]
     far = [torch.linalg.vector_norm(asked - one).item() for one in alone]
     order = sorted(range(6), key=far.__getitem__)
@@ -269,12 +269,11 @@ def test_an_index_says_what_it_misses(faiss, run, photos, sketch, tmp_path, caps
 def test_recall_of_an_index_against_a_loop(faiss, tmp_path):
     draw = torch.Generator().manual_seed(0)
     rows, queries = torch.randn(900, 16, generator=draw), torch.randn(20, 16, generator=draw)
-    made = index.opened("IVF32,PQ4", rows, tmp_path / "rows.f32")
-    made.nprobe = 1
+    made = index.opened("PQ4x4", rows, tmp_path / "rows.f32")
     distances, places = index.nearest(made, queries, rows, 5)
     exact = metrics.nearest(queries, rows, 5)[1]
     hits = [len(set(a.tolist()) & set(b.tolist())) / 5 for a, b in zip(exact, places, strict=True)]
-    assert index.recall(made, queries, rows, 5) == pytest.approx(np.mean(hits))
+    assert index.recall(made, queries, rows, 5) == pytest.approx(np.mean(hits)) and 0.3 < np.mean(hits) < 1
     for row in range(20):
         known = places[row] >= 0
         far = torch.linalg.vector_norm(rows[places[row][known]] - queries[row], dim=1)

@@ -19,9 +19,10 @@ from sketchlab.engine.files import atomic
 from sketchlab.errors import UserError
 from sketchlab.metrics import retrieval as metrics
 
-PROPOSED = 8  # times k: how many an index is asked for before they are measured exactly
+PROPOSED = 16  # times k: how many an index is asked for before they are measured exactly
 TRAINED_ON = 100_000  # embeddings that an index learns its lists and codes from, at most
-PROBED = 32  # lists looked into, of an index that has lists
+PROBED = 64  # lists looked into, of an index that has lists
+WALKED = 512  # candidates kept on the walk through a graph; sketches lie outside the cloud of photos, so it is long
 ASKED = 100  # queries that its recall is measured with
 _ROWS = 65_536  # added at a time
 
@@ -65,6 +66,8 @@ def nearest(index: Any, queries: Tensor, embedded: Tensor, k: int) -> tuple[Tens
     """Distances (Q, k) float32 ascending and places (Q, k) int64; inf and −1 where the index proposed fewer."""
     if hasattr(index, "nprobe"):
         index.nprobe = min(PROBED, index.nlist)
+    if hasattr(index, "hnsw"):
+        index.hnsw.efSearch = WALKED
     _, proposed = index.search(queries.float().contiguous().numpy(), min(PROPOSED * k, len(embedded)))
     distances = torch.full((len(queries), k), torch.inf)
     places = torch.full((len(queries), k), -1, dtype=torch.int64)
