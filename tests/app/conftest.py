@@ -20,6 +20,7 @@ MODELS = {
     "strokes": "small_cnn",
     "baseline": "pixels_logistic",
     "photos": "small_siamese",
+    "pose": "cnn_lstm",
 }
 
 
@@ -46,7 +47,8 @@ def run_of(tmp_path_factory, words):
         root = tmp_path_factory.getbasetemp() / f"page_{kind}"
         if not root.exists():
             overrides = ["loop.epochs=1", f"run.root={root}"]
-            overrides += ["data=strokes", f"data.root={words}"] * (kind not in ("images", "photos"))
+            overrides += ["data=strokes", f"data.root={words}"] * (kind not in ("images", "photos", "pose"))
+            overrides += ["pipeline.pose_weight=1", "data/stroke_augment=mild"] * (kind == "pose")
             overrides += ["data/raster=picture"] * (kind in ("strokes", "baseline"))
             overrides += ["pipeline.explain=0"] * (kind not in ("baseline", "photos"))
             with pytest.MonkeyPatch.context() as patch:

@@ -16,7 +16,7 @@ from sketchlab import config
 from sketchlab.app import __main__ as app
 from sketchlab.app import server
 from sketchlab.app.judge import Judge, PhotoJudge, opened
-from sketchlab.data import shapes
+from sketchlab.data import shapes, simplify
 from tests import finished
 from tests.app.conftest import NAMES
 
@@ -152,12 +152,14 @@ def test_a_clean_square_in_place_of_a_drawn_one(client):
     assert none["strokes"] is None and "sheep" in none["says"]
 
 
-def test_a_run_with_a_second_head_is_quoted(client, judges, monkeypatch):
-    line_ = {"run": 0, "class": "line", "drawing": [[[0, 100], [50, 52], [0, 1]]]}
-    assert "says" in (plain := client.post("/clean", json=line_).json()) and "itself" not in plain["says"]
-    monkeypatch.setattr(judges("frames"), "pose", lambda drawing: (170.0, 0.5))
-    told = client.post("/clean", json=line_).json()
-    assert "(the run itself says turned by 170°, 50 on the longer side)" in told["says"]
+def test_a_run_with_a_second_head_is_quoted(judges):
+    judge, strokes = judges("pose"), [[[100, 300], [50, 54], [0, 1]]]
+    degrees, size = judge.pose(simplify.convention(strokes))
+    told = client_of(judge).post("/clean", json={"run": 0, "class": "line", "drawing": strokes}).json()
+    expected = f"(the run itself says turned by {round(degrees)}°, {size * 200:.0f} on the longer side)"
+    assert expected in told["says"] and abs(told["turn_deg"]) < 3
+    plain = client_of(judges("frames")).post("/clean", json={"run": 0, "class": "line", "drawing": strokes}).json()
+    assert judges("frames").pose(LINE) is None and "itself" not in plain["says"]
 
 
 def test_a_saved_line_is_read_back_as_it_was(client):
