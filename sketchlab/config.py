@@ -23,7 +23,6 @@ import sketchlab.models
 import sketchlab.pipelines
 from sketchlab.errors import UserError
 
-SCHEMA = 1
 # group → the packages where its files are looked for, in this order
 GROUPS = {"data": ("data",), "model": ("models", "baselines"), "pipeline": ("pipelines",)}
 # of Hydra's launchers that are packages of their own → the choice of conf/hydra/launcher, and the optional extra

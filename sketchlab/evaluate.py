@@ -17,12 +17,13 @@ from tqdm import tqdm
 from sketchlab.data.dataset import Dataset, Split, fingerprint
 from sketchlab.data.stroke_batch import Strokes
 from sketchlab.engine.files import read_json, write_json
-from sketchlab.engine.rundir import SCHEMA, RunDir, identity, now
+from sketchlab.engine.rundir import RunDir, identity, now
 from sketchlab.errors import UserError
 from sketchlab.opened import BATCH, KINDS, OpenedRun, drop, stress, stress_strokes, transfer
 from sketchlab.opened.reading import ink_of
 from sketchlab.pipelines import gradcam, mixing
 from sketchlab.pipelines.answers import answers
+from sketchlab.schema import SCHEMA
 
 SPLITS = ("auto", "all", "train", "val", "test")
 STRESS_IMAGES = 300

@@ -151,7 +151,8 @@ def train(
 ) -> None:
     """From new, cut, interrupted or failed to finished; whatever happens, status.json says it."""
     from sketchlab.engine import environment, launch
-    from sketchlab.engine.rundir import SCHEMA, now
+    from sketchlab.engine.rundir import now
+    from sketchlab.schema import SCHEMA
 
     folder.document(
         "config.yaml",

@@ -21,8 +21,6 @@ from sketchlab.engine.files import atomic, read_json, read_lines, write_json
 from sketchlab.engine.lock import Lock
 from sketchlab.errors import UserError
 
-SCHEMA = 1  # of config.yaml; read.py migrates older ones
-
 
 def identity(deciding: dict[str, Any]) -> str:
     """The id of a run: 12 hexadecimal digits over everything that decides its result."""

@@ -19,6 +19,7 @@ from sketchlab.engine.files import read_json, read_lines
 from sketchlab.errors import UserError
 from sketchlab.inputs import Input
 from sketchlab.opened.classifier import Classifier
+from sketchlab.schema import upgraded
 from sketchlab.stages import Trained
 
 CLASSIFIERS = ("classify", "baseline")  # pipelines whose runs answer with a class
@@ -47,11 +48,7 @@ class OpenedRun:
             ) from None
         if not isinstance(found, dict) or not isinstance(found.get("config"), dict):
             raise UserError(f"{self.path}: not a run folder (its config.yaml holds no run)")
-        if found.get("schema", config.SCHEMA) != config.SCHEMA:
-            raise UserError(
-                f"{self.path}: schema {found['schema']}, expected {config.SCHEMA}: use the sketchlab that made it"
-            )
-        return found
+        return upgraded(found, self.path / "config.yaml")
 
     @property
     def config(self) -> dict[str, Any]:

@@ -15,8 +15,8 @@ import pandas as pd
 import yaml
 
 from sketchlab.errors import UserError
+from sketchlab.schema import upgraded
 
-SCHEMA = 1  # of config.yaml, as engine/rundir.py writes it
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where PyYAML was built with it
 
 
@@ -168,11 +168,7 @@ def glance(folder: Path) -> Run:
     if not (folder / "config.yaml").is_file():
         what = "is not there" if not folder.exists() else "holds no config.yaml"
         raise UserError(f"{folder} {what}: expected a run folder, such as outputs/<model>-<data>/<id>")
-    config = yaml_file(folder / "config.yaml")
-    if (schema := config.get("schema", SCHEMA)) != SCHEMA:
-        raise UserError(
-            f"{folder / 'config.yaml'}: schema {schema}, expected {SCHEMA}: read it with the sketchlab that wrote it"
-        )
+    config = upgraded(yaml_file(folder / "config.yaml"), folder / "config.yaml")
     return Run(
         folder=folder,
         config=config,

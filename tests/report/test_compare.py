@@ -245,7 +245,7 @@ def test_half_a_run_an_older_schema_and_a_broken_file_are_left_out_and_named(tmp
     (home / "0.001_2" / "env.json").write_text("{")
     said = words(compare([tmp_path / "runs"], out=tmp_path / "out").read_text())
     assert "half a run: x-shapes/0.001_0 has no status.json" in said
-    assert "schema 0, expected 1" in said and "env.json is no readable JSON" in said
+    assert "schema 0, expected 1 to" in said and "env.json is no readable JSON" in said
     assert "3 runs in 1 group" in said
 
 
