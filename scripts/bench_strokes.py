@@ -10,6 +10,7 @@ import contextlib
 import functools
 import importlib.util
 import multiprocessing
+import os
 import sys
 import tempfile
 import time
@@ -27,6 +28,7 @@ from torch import nn
 from sketchlab import config
 from sketchlab.data import raster, stroke_batch
 
+PEER_BATCH = 32  # their best of 8, 32, 128 and 256
 GOALS = {"plain PIL": 100.0, "best PIL": 10.0, "OpenCV": 10.0, "JSON bitmaps": 100.0}
 EPOCH_GOAL, MOST_WAITING = {"cpu": 1.7, "cuda": 30.0}, 0.02
 CLASSES = 8  # of quickdraw_10
@@ -56,19 +58,19 @@ def frame_rows(words: list[str], repeats: int, batch: int, folder: Path) -> Iter
     n = len(train)
     plain = stroke_batch.to_drawings(train.gather(torch.arange(n)))
     points = sum(len(stroke[0]) for drawing in plain for stroke in drawing)
-    peers.write_json(frames_of(train, document, batch), train.labels, folder)
-    sides: dict[str, Callable[[], np.ndarray]] = {
+    peers.write_json(np.concatenate(list(frames_of(train, document, batch))), train.labels, folder)
+    sides: dict[str, Callable[[], Iterator[np.ndarray]]] = {
         "sketchlab": lambda: frames_of(train, document, batch),
-        "plain PIL": lambda: np.stack([peers.plain_pil(drawing) for drawing in plain]),
-        "best PIL": in_batches(peers.best_pil, [peers.flat_lists(drawing) for drawing in plain], batch),
-        "OpenCV": in_batches(peers.opencv, [peers.arrays(drawing) for drawing in plain], batch),
-        "JSON bitmaps": lambda: np.concatenate([f.numpy() for f, _ in peers.loader(folder, n, 32, 0, shuffle=False)]),
+        "plain PIL": lambda: (peers.plain_pil(drawing)[None] for drawing in plain),
+        "best PIL": in_batches(peers.best_pil, [peers.flat_lists(drawing) for drawing in plain], PEER_BATCH),
+        "OpenCV": in_batches(peers.opencv, [peers.arrays(drawing) for drawing in plain], PEER_BATCH),
+        "JSON bitmaps": lambda: (f.numpy() for f, _ in peers.loader(folder, n, PEER_BATCH, 0, shuffle=False)),
     }
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        ours = sides["sketchlab"]()
-        same = {name: float((side() == ours).all((1, 2, 3)).mean()) for name, side in sides.items()}
+        every = {name: np.concatenate(list(side())) for name, side in sides.items()}
+        same = {name: float((f == every["sketchlab"]).all((1, 2, 3)).mean()) for name, f in every.items()}
         took = interleaved({name: timed(side, n, name) for name, side in sides.items()}, repeats)
     finally:
         torch.set_num_threads(threads)
@@ -83,7 +85,7 @@ def frame_rows(words: list[str], repeats: int, batch: int, folder: Path) -> Iter
             reached=lambda peer, mine, goal=goal: peer >= goal * mine,
             notes={
                 "drawings": f"{n} of quickdraw_10, {points / n:.0f} points and "
-                f"{sum(map(len, plain)) / n:.1f} strokes each; one core, batches of {batch}",
+                f"{sum(map(len, plain)) / n:.1f} strokes each; one core, batches of {batch}, theirs {PEER_BATCH}",
                 "drawings_with_equal_frames": f"{same[name]:.1%}" + OTHER_LINES.get(name, ""),
                 "drawings_per_s": {side: round(1 / float(np.median(took[side]))) for side in (name, "sketchlab")},
             },
@@ -95,14 +97,10 @@ def frame_rows(words: list[str], repeats: int, batch: int, folder: Path) -> Iter
 OTHER_LINES = {"OpenCV": " (its lines take other pixels on the way: it draws another set of frames)"}
 
 
-def frames_of(train: Any, document: raster.Config, batch: int) -> np.ndarray:
-    """(n, 8, 64, 64) uint8, from the store on disk."""
-    return np.concatenate(
-        [
-            raster.frames(train.gather(part), document, SIDE_PX, FRAMES).numpy()
-            for part in torch.arange(len(train)).split(batch)
-        ]
-    )
+def frames_of(train: Any, document: raster.Config, batch: int) -> Iterator[np.ndarray]:
+    """(B, 8, 64, 64) uint8 of one batch after the other, from the store on disk."""
+    for part in torch.arange(len(train)).split(batch):
+        yield raster.frames(train.gather(part), document, SIDE_PX, FRAMES).numpy()
 
 
 def gpu_row(train: Any, document: raster.Config, repeats: int, peer: list[float]) -> Row:
@@ -124,21 +122,24 @@ def gpu_row(train: Any, document: raster.Config, repeats: int, peer: list[float]
     return Row("frames on a GPU", sides, "drawing", "1000 times as fast", reached, notes={"batch": 4096})
 
 
-def timed(side: Callable[[], np.ndarray], n: int, name: str) -> Callable[[], float]:
+def timed(side: Callable[[], Iterator[np.ndarray]], n: int, name: str) -> Callable[[], float]:
     """Seconds a drawing; a side of milliseconds is run ten times in a row."""
     times = 10 if name == "sketchlab" else 1
 
     def measure() -> float:
         start = time.perf_counter()
         for _ in range(times):
-            side()
+            for _ in side():
+                pass
         return (time.perf_counter() - start) / times / n
 
     return measure
 
 
-def in_batches(way: Callable[[list[Any]], np.ndarray], given: list[Any], batch: int) -> Callable[[], np.ndarray]:
-    return lambda: np.concatenate([way(given[low : low + batch]) for low in range(0, len(given), batch)])
+def in_batches(
+    way: Callable[[list[Any]], np.ndarray], given: list[Any], batch: int
+) -> Callable[[], Iterator[np.ndarray]]:
+    return lambda: (way(given[low : low + batch]) for low in range(0, len(given), batch))
 
 
 # --- an epoch
@@ -206,12 +207,12 @@ def in_turns(
         done += 1
         return train_step(batch, epoch)
 
-    with tempfile.TemporaryDirectory() as place:
+    with tempfile.TemporaryDirectory() as place, open(os.devnull, "w") as nowhere:
         folder = RunDir(Path(place))
         folder.open()
         task.train_step = marked
         try:
-            with contextlib.redirect_stderr(None), contextlib.redirect_stdout(None), contextlib.suppress(_Enough):
+            with contextlib.redirect_stderr(nowhere), contextlib.redirect_stdout(nowhere), contextlib.suppress(_Enough):
                 fit(task, run.loop, run.seed, runtime, folder)
         finally:
             folder.lock.release()

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import argparse
 import os
-import resource
 import sys
+import threading
 import time
 import urllib.error
 import urllib.parse
@@ -21,14 +21,17 @@ import urllib.request
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import orjson
 from tqdm import tqdm
 
 from sketchlab import rng
-from sketchlab.data import ndjson_files, store, stroke_store, tree
+from sketchlab.data import ndjson_files
 from sketchlab.errors import UserError
+
+# the processes that read import this file too: what needs torch is imported where it is used
 
 CATEGORIES = "https://raw.githubusercontent.com/googlecreativelab/quickdraw-dataset/master/categories.txt"
 DRAWINGS = "https://storage.googleapis.com/quickdraw_dataset/full/simplified/"
@@ -46,6 +49,8 @@ def main(words: list[str] | None = None) -> None:
     parser.add_argument("--download", action="store_true", help="first fetch every word that is not there")
     parser.add_argument("--synthetic", type=int, default=0, metavar="N", help="first write N made-up drawings")
     arguments = parser.parse_args(words)
+    from sketchlab.data import tree
+
     folder = (arguments.folder or tree.data_root(None) / "quickdraw" / "simplified").resolve()
     try:
         if arguments.download and arguments.synthetic:
@@ -118,12 +123,12 @@ def _word(job: tuple[Path, int, int]) -> None:
 
 def prepare(folder: Path) -> None:
     """Build what is missing, open it, and print what it took."""
+    from sketchlab.data import store, stroke_store
+
     files = ndjson_files.words(folder)
     missing = sum(not (stroke_store.place(name, path) / "index.json").is_file() for name, path in files.items())
-    start = time.perf_counter()
-    stroke_store.open_parts(files)
-    built_s = time.perf_counter() - start
-    most, worker = (resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    with Watched() as memory:
+        stroke_store.open_parts(files)
     start = time.perf_counter()
     parts = stroke_store.open_parts(files)
     opened_s = time.perf_counter() - start
@@ -137,10 +142,10 @@ def prepare(folder: Path) -> None:
     if missing < len(files):
         print(f"{len(files) - missing} of {len(files)} files were prepared before, so the time is not that of all")
         return
-    memory = (most + workers() * worker) * 1024
-    rate = n / built_s
-    print(f"prepared in {built_s:.0f} s by {workers()} processes: {rate:,.0f} drawings a second")
-    print(f"memory: at most {size(memory)} resident, all processes together")
+    rate = n / memory.seconds
+    print(f"prepared in {memory.seconds:.0f} s by {workers()} processes: {rate:,.0f} drawings a second")
+    if memory.most:
+        print(f"memory: at most {size(memory.most)} resident, all processes together, shared pages counted once")
     print(
         f"{WHOLE:,} such drawings: {WHOLE / rate / 3600:.1f} hours with {workers()} processes, "
         f"{size(WHOLE * kept / n)} in the store beside {size(WHOLE * source / n)} of ndjson; memory grows with the "
@@ -148,8 +153,46 @@ def prepare(folder: Path) -> None:
     )
 
 
-def gathered(drawings: stroke_store.StrokeStore) -> float:
-    """Drawings a second in the order of a training epoch."""
+class Watched:
+    """Seconds, and the most bytes that this process and its children had resident together; 0 where no /proc is."""
+
+    def __enter__(self) -> Watched:
+        self.most, self.start, self.done = 0, time.perf_counter(), threading.Event()
+        self.thread = threading.Thread(target=self._watch, daemon=True)
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.done.set()
+        self.thread.join()
+        self.seconds = time.perf_counter() - self.start
+
+    def _watch(self) -> None:
+        while not self.done.wait(0.1):
+            self.most = max(self.most, sum(resident(pid) for pid in family(os.getpid())))
+
+
+def family(pid: int) -> list[int]:
+    """A process and what it started, down to the last."""
+    try:
+        tasks = list(Path(f"/proc/{pid}/task").glob("*/children"))
+        below = [int(child) for task in tasks for child in task.read_text().split()]
+    except OSError:  # it has ended
+        return []
+    return [pid, *(one for child in below for one in family(child))]
+
+
+def resident(pid: int) -> int:
+    """Bytes, of pages shared with others its share."""
+    try:
+        text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    except OSError:  # it has ended
+        return 0
+    return next((int(line.split()[1]) * 1024 for line in text.splitlines() if line.startswith("Pss:")), 0)
+
+
+def gathered(drawings: Any) -> float:
+    """Drawings a second of a StrokeStore in the order of a training epoch, in one thread."""
     import torch
 
     torch.set_num_threads(1)

@@ -7,6 +7,7 @@ frames, one file a drawing, read by orjson. Each takes its drawings in the form 
 
 from __future__ import annotations
 
+import functools
 import itertools
 import time
 from collections import OrderedDict
@@ -46,7 +47,7 @@ def flat_lists(drawing: Drawing) -> list[list[int]]:
 
 def best_pil(drawings: list[list[list[int]]]) -> np.ndarray:
     """(n, 8, 64, 64): every drawing once, on one canvas after the other."""
-    canvases = np.empty((len(drawings), CANVAS_PX, CANVAS_PX), np.uint8)
+    canvases = blank(len(drawings))
     for canvas, strokes in zip(canvases, drawings, strict=True):
         image = Image.new("L", (CANVAS_PX, CANVAS_PX))
         pen = ImageDraw.Draw(image)
@@ -66,11 +67,18 @@ def opencv(drawings: list[list[np.ndarray]]) -> np.ndarray:
     import cv2
 
     cv2.setNumThreads(1)
-    canvases = np.zeros((len(drawings), CANVAS_PX, CANVAS_PX), np.uint8)
+    canvases = blank(len(drawings))
+    canvases.fill(0)
     for canvas, strokes in zip(canvases, drawings, strict=True):
         for k in reversed(range(len(strokes))):
             cv2.polylines(canvas, [strokes[k]], False, shown_from(k))
     return pooled(canvases, [len(strokes) for strokes in drawings])
+
+
+@functools.lru_cache(maxsize=4)
+def blank(n: int) -> np.ndarray:
+    """(n, 256, 256) uint8, the same array every time: fresh memory would cost more than drawing."""
+    return np.empty((n, CANVAS_PX, CANVAS_PX), np.uint8)
 
 
 def shown_from(k: int) -> int:

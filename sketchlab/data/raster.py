@@ -12,6 +12,7 @@ loop (batches of 32 to 512), 14,000 by tensors.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -109,6 +110,7 @@ def boxes(batch: Strokes, points: Tensor) -> tuple[Tensor, Tensor]:
     return low, empty.scatter_reduce(0, owners, points, "amax", include_self=False)
 
 
+@lru_cache(maxsize=16)
 def brush(line_px: int) -> np.ndarray:
     """(K, 2) int64 offsets of a round pen: pixels whose centre is at most half the width from its middle."""
     places = np.arange(-((line_px - 1) // 2), line_px // 2 + 1)

@@ -109,7 +109,7 @@ def test_the_script_makes_prepares_and_finds_again(script, tmp_path, capsys):
     home = tmp_path / "made"
     script.main([str(home), "--synthetic", "700"])
     said = capsys.readouterr().out
-    assert "345 files, 700 drawings of" in said and "memory: at most" in said
+    assert "345 files, 700 drawings of" in said and "prepared in" in said
     assert re.search(r"50,000,000 such drawings: [\d.]+ hours", said)
     script.main([str(home)])
     assert "345 of 345 files were prepared before" in capsys.readouterr().out
