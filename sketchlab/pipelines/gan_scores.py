@@ -18,7 +18,7 @@ IS_SPLITS = 10  # Salimans et al. 2016
 _NEIGHBOURS = 3  # of precision and recall: Kynkäänniemi et al. 2019
 
 
-class Config(Protocol):
+class Measuring(Protocol):
     """The keys of a pipeline that say how its images are measured."""
 
     @property
@@ -42,7 +42,7 @@ def check(config: Any) -> None:
         raise UserError(f"pipeline.kid_subsets={config.kid_subsets}: expected at least 1")
 
 
-def against_real(real: Tensor, fake: Tensor, config: Config, features: Features, key: str) -> tuple[Scores, Measured]:
+def against_real(real: Tensor, fake: Tensor, config: Measuring, features: Features, key: str) -> tuple[Scores, Measured]:
     """(n, D) and (m, D) features → kid ± kid_std over its draws, fid, precision and recall, each named @features."""
     n = {"features": features.name, "n_real": len(real), "n_fake": len(fake)}
     subset = min(config.kid_subset_size, len(real), len(fake))
