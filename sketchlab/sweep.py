@@ -142,6 +142,8 @@ def run(cfg: Any, words: list[str], hydra_cfg: Any) -> float:
     folder, before, message, score, state = None, "", "", math.nan, "failed"
     yardstick = read_json(place / YARDSTICK) if (place / YARDSTICK).exists() else None
     try:
+        if "basic" not in hydra_cfg.launcher._target_:
+            os.environ["TQDM_DISABLE"] = "1"  # bars of several runs, or in a cluster's log, are no help
         if "joblib" in hydra_cfg.launcher._target_:
             workers.share(place, hydra_cfg.launcher.n_jobs)
         prepared = runs.prepare(config.composed(cfg, hydra_cfg.runtime.choices, words))

@@ -21,7 +21,6 @@ def share(place: Path, n_jobs: int) -> None:
 
     workers = joblib.effective_n_jobs(n_jobs)
     ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGTERM)  # a killed sweep's runs save and end
-    os.environ["TQDM_DISABLE"] = "1"  # bars of several runs would overwrite each other
     if not _slots:
         _slots.append(slot(place, workers))
         if mine := part(gpus(), _slots[0][0], workers):

@@ -72,7 +72,7 @@ def killed_again_and_again(root: Path, longest_s: float, *more: str) -> tuple[in
 def test_killed_ten_times_ends_as_unbroken_and_repeats_nothing(tmp_path):
     clock = time.perf_counter()
     finished(start(tmp_path / "whole"))
-    longest_s = 6 + (time.perf_counter() - clock) / KILLS  # six seconds for Python and torch to start
+    longest_s = 6 + (time.perf_counter() - clock) / 6  # six seconds for Python and torch to start
     kills, ended = killed_again_and_again(tmp_path / "broken", longest_s)
     assert kills >= KILLS // 2, "it was too quick to be killed often"
     out = finished(start(tmp_path / "broken"))

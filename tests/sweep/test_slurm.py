@@ -18,7 +18,7 @@ from tests.test_exact import digest
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "slurm_here.sh"
 WORDS = ["-m", "model=small_cnn", "seed=range(0,4)", *SMALL_DATA, *SMALL_RUN]
-WORDS += ["data.per_class=64", "loop.epochs=150", "loop.save_every_s=1000", "pipeline.explain=0"]
+WORDS += ["data.per_class=64", "loop.epochs=30", "loop.save_every_s=1000", "pipeline.explain=0"]
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +59,7 @@ def in_training(root: Path) -> Path | None:
     """A run with scores of two epochs, that is not near its end."""
     for folder in runs(root).values():
         path = folder / "metrics.jsonl"
-        if path.exists() and 2 <= len(path.read_text().splitlines()) < 60:
+        if path.exists() and 2 <= len(path.read_text().splitlines()) < 20:
             return folder
     return None
 
