@@ -119,7 +119,7 @@ def _leaks(found: dict[str, Pairs]) -> list[str]:
         if name != "train" and (n := sum(i in known for i in pair.photo.ids)):
             notes.append(
                 f"LEAK: {n} of the {len(pair.photo.ids)} {name} photos are training photos too, known from other "
-                "sketches of them (data.split_by=sketch): scores are higher than on photos never seen"
+                "sketches of them (data.split_by=sketch): scores may be higher than on photos never seen"
             )
     return notes
 
