@@ -13,7 +13,7 @@ same images, or (folds) each pair on images of its own. A test of single trainin
 the skill is one.
 Cost: two minutes on one core.
 
-    python experiments/coverage_of_intervals.py            writes experiments/results/coverage.csv and figures/coverage.png
+    python experiments/coverage_of_intervals.py            writes results/coverage.csv and figures/coverage.png
     python experiments/coverage_of_intervals.py --smoke    a tenth of the samples, into --out
     python experiments/coverage_of_intervals.py --report   only draws again
 """
