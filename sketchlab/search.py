@@ -67,10 +67,12 @@ class Search(Sweeper):
         study = optuna.create_study(direction=self.direction, sampler=sampler)
         folder = pinned(self.config)
         jobs: list[Sequence[str]] = []
-        with concluded(folder, jobs), announced(folder, self.launcher):
-            while len(study.trials) < self.trials:
-                self._batch(study, fixed, free, folder, jobs)
-        print(best(study, folder), flush=True)
+        try:
+            with concluded(folder, jobs), announced(folder, self.launcher):
+                while len(study.trials) < self.trials:
+                    self._batch(study, fixed, free, folder, jobs)
+        finally:  # some runs may have failed
+            print(best(study, folder), flush=True)
 
     def _batch(self, study: Any, fixed: list[str], free: dict[str, Any], folder: Path, jobs: list[Any]) -> None:
         """Propose, run, learn from at most `at_once` runs. Proposals that are alike are run once."""
