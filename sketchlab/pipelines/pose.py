@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
@@ -24,6 +23,9 @@ SMALLEST = 1 / 255  # size of a dot, share of the canvas: its logarithm must be 
 class Pose(nn.Module):
     """(B, features) → (B, 3) sine and cosine of the angle, log of the size; the layer's own outputs are in units of
     the targets' spread, so that at its start the head says what a constant guess says."""
+
+    mean: Tensor  # (3,) of the targets in training
+    spread: Tensor  # (3,) angle, angle, size
 
     def __init__(self, features: int, targets: Tensor) -> None:
         super().__init__()
@@ -110,13 +112,16 @@ def answers(said: Tensor, pose: Tensor, labels: Tensor, classes: list[str]) -> d
     wrong = torch.stack([turned(said[:, 0] - pose[:, 0]), (said[:, 1] - pose[:, 1]).abs()], dim=1).double()
     guess = torch.stack([pose[:, 0].abs(), (pose[:, 1] - pose[:, 1].median()).abs()], dim=1).double()
     names = ("angle_error_deg", "size_error")
-    table = pd.DataFrame({"class": np.array(classes, dtype=object)[labels.numpy()]})
+    columns = {}
     for k, name in enumerate(names):
-        table[name], table[f"{name}_of_a_constant"] = wrong[:, k].numpy(), guess[:, k].numpy()
-    per_class = table.groupby("class", sort=False).mean().reindex(classes).rename_axis("class").reset_index()
-    per_class.insert(1, "n", labels.bincount(minlength=len(classes)).numpy())
+        columns |= {name: wrong[:, k], f"{name}_of_a_constant": guess[:, k]}
+    members = [labels == number for number in range(len(classes))]
+    rows = [
+        {"class": one, "n": int(here.sum()), **{key: value[here].mean().item() for key, value in columns.items()}}
+        for one, here in zip(classes, members, strict=True)
+    ]
     chance = dict(zip(names, guess.mean(0).tolist(), strict=True))
-    return {**dict(zip(names, wrong.mean(0).tolist(), strict=True)), "chance": chance, "pose": per_class}
+    return {**dict(zip(names, wrong.mean(0).tolist(), strict=True)), "chance": chance, "pose": pd.DataFrame(rows)}
 
 
 def turned(degrees: Tensor) -> Tensor:
