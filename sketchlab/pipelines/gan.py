@@ -213,8 +213,10 @@ class Gan:
         similar, quality["ms_ssim"] = gan_scores.similarity({"fake": fake, "real": self.reals.of(split)})
         out: dict[str, Any] = {**scores, **similar}
         if self.judge is not None:
-            said, on = gan_scores.judged(self.judge(fake), classes if self.n_classes else None, self.n_classes)
-            out, quality = {**out, **said}, {**quality, **on}
+            said = self.judge(fake), self.judge(self.reals.of(split))
+            asked = classes if self.n_classes else None
+            judged, on = gan_scores.judged(said, asked, self.reals.labels(split), len(self.data.classes))
+            out, quality = {**out, **judged}, {**quality, **on}
         if self.config.gate_window:
             out["gate"] = {"fired": [{"step": step, "lr_factor": rate} for step, rate in self.gate.fired]}
         name = f"samples_{self.steps.done * self.loop.batch_size // self.n_train}" if split == "val" else "samples"

@@ -61,11 +61,16 @@ class Reals:
     def of(self, split: str) -> Tensor:
         """(n, C, S, S) in [0, 1]: a split, or `most` of it, in keyed order so that pairs mix classes; kept."""
         if split not in self.kept:
-            samples = self.data.splits[split]
-            n = min(len(samples), self.most)
-            places = rng.generator("gan real", split).choice(len(samples), n, replace=False)
-            self.kept[split] = self.some(split, torch.from_numpy(places))
+            self.kept[split] = self.some(split, self._places(split))
         return self.kept[split]
+
+    def labels(self, split: str) -> Tensor:
+        """(n,) the classes of what `of` gives."""
+        return self.data.splits[split].labels[self._places(split)]
+
+    def _places(self, split: str) -> Tensor:
+        n = len(self.data.splits[split])
+        return torch.from_numpy(rng.generator("gan real", split).choice(n, min(n, self.most), replace=False))
 
 
 class Packs:

@@ -42,7 +42,9 @@ def check(config: Any) -> None:
         raise UserError(f"pipeline.kid_subsets={config.kid_subsets}: expected at least 1")
 
 
-def against_real(real: Tensor, fake: Tensor, config: Measuring, features: Features, key: str) -> tuple[Scores, Measured]:
+def against_real(
+    real: Tensor, fake: Tensor, config: Measuring, features: Features, key: str
+) -> tuple[Scores, Measured]:
     """(n, D) and (m, D) features → kid ± kid_std over its draws, fid, precision and recall, each named @features."""
     n = {"features": features.name, "n_real": len(real), "n_fake": len(fake)}
     subset = min(config.kid_subset_size, len(real), len(fake))
@@ -94,21 +96,29 @@ def similarity(sides: dict[str, Tensor]) -> tuple[Scores, dict[str, Any]]:
     return scores, on
 
 
-def judged(probabilities: Tensor, asked: Tensor | None, n_classes: int) -> tuple[dict[str, Any], Measured]:
-    """What a classifier says of n generated images: (n, K) probabilities, and (n,) the classes asked for.
+def judged(
+    said: tuple[Tensor, Tensor], asked: Tensor | None, labels: Tensor, n_classes: int
+) -> tuple[dict[str, Any], Measured]:
+    """What a classifier says of n generated and m real images: its (n, K) and (m, K) probabilities.
 
-    inception_score; with asked: class_accuracy, the share judged to be of the class asked for, and, when the classifier
-    knows no other classes, who was taken for whom.
+    asked: (n,) the classes told to the generator, None where it is told none; labels: (m,) those of the real images.
+    inception_score, beside that of the real ones; class_accuracy_real, what the classifier gets right of images like
+    these; with asked: class_accuracy, the share judged to be of the class asked for, and, when the classifier knows no
+    other classes, who was taken for whom.
     """
-    n, splits = len(probabilities), IS_SPLITS if len(probabilities) >= 10 * IS_SPLITS else 1
-    found = metrics.inception_score(probabilities, splits)
-    out: dict[str, Any] = {"inception_score": found.mean, "inception_score_std": found.std}
-    measured: Measured = {"inception_score": {"n_fake": n, "splits": splits, "classes": probabilities.shape[1]}}
+    fake, real = said
+    out: dict[str, Any] = {}
+    measured: Measured = {"inception_score": {"classes": fake.shape[1], "n_fake": len(fake), "n_real": len(real)}}
+    for name, probabilities in (("inception_score", fake), ("inception_score_real", real)):
+        splits = IS_SPLITS if len(probabilities) >= 10 * IS_SPLITS else 1
+        found = metrics.inception_score(probabilities, splits)
+        out |= {name: found.mean, f"{name}_std": found.std}
+        measured["inception_score"][f"splits_{name}"] = splits
+    out["class_accuracy_real"] = (real.argmax(1) == labels).double().mean().item()
+    measured["class_accuracy"] = {"n_fake": len(fake), "n_real": len(real)}
     if asked is not None:
-        said = probabilities.argmax(1)
-        out["class_accuracy"] = (said == asked).double().mean().item()
-        size = probabilities.shape[1]
+        answers, size = fake.argmax(1), fake.shape[1]
+        out["class_accuracy"] = (answers == asked).double().mean().item()
         if size == n_classes:
-            out["asked_confusion"] = torch.bincount(asked * size + said, minlength=size**2).reshape(size, size)
-        measured["class_accuracy"] = {"n_fake": n}
+            out["asked_confusion"] = torch.bincount(asked * size + answers, minlength=size**2).reshape(size, size)
     return out, measured

@@ -18,7 +18,7 @@ STILL = 0.01  # stuck: both losses stay within this share of their mean …
 WINDOW = 5  # … over so many evaluations
 SURE = 0.05  # saturated: the discriminator's mean predictions are this close to what it is taught …
 FALLS = 0.98  # … and the last third of the evaluations did not bring KID below this share of its best before
-FRAMES, FRAME_MS, LAST_MS, FRAME_PX = 60, 160, 2000, 420  # of the moving picture
+FRAMES, FRAME_MS, LAST_MS, FRAME_PX, QUALITY = 30, 200, 2000, 420, 50  # of the moving picture
 KINDS = ("gan", "translate")
 TITLES = {
     "d": "Discriminator's mean prediction, real and generated",
@@ -29,6 +29,7 @@ TITLES = {
     "ms_ssim": "MS-SSIM between pairs",
     "part": "Parts of the generators' loss",
 }
+KNOWS = 0.7  # share of the real images that a judge should get right
 HOW_TO_READ = {
     "interpolation": "each row goes from one noise to another in equal steps; jumps between two pictures mean that "
     "the generator knows few",
@@ -55,6 +56,14 @@ def warnings(run: Run) -> Iterator[str]:
     for name, (fires, said) in detectors(run).items():
         if fires:
             yield f"{name}: {said}"
+    for split in ("test", "val"):
+        knows = run.final().get(f"{split}/class_accuracy_real")
+        if knows is not None and knows < KNOWS:
+            yield (
+                f"The judge gets only {knows:.2f} of the real images of {split} right: what it says of generated ones "
+                "means little. It should be trained on pictures of this size, drawn as these are."
+            )
+            return
 
 
 def detectors(run: Run) -> dict[str, tuple[bool, str]]:
@@ -138,10 +147,9 @@ def _kid(run: Run) -> Iterator[str]:
         value = run.final().get(f"{split}/kid@{on.get('features')}")
         before = on.get("before_training")
         if value is not None and before:
-            yield (
-                f"KID on {split}, in {on['features']} features: {value:.3g}, {value / before:.1%} of the {before:.3g} "
-                "before training."
-            )
+            share = max(value, 0.0) / before
+            found = f"{value:.3g}, {share:.2%} of {before:.3g} before training"
+            yield f"KID on {split}, in {on['features']} features: {found}."
 
 
 def fired(run: Run) -> list[dict[str, float]]:
@@ -156,7 +164,7 @@ def _gate(run: Run) -> Iterator[str]:
 
 
 def animation(run: Run) -> Path | None:
-    """plots/training.gif from the sheets of all evaluations; None of fewer than two. Same sheets, same bytes."""
+    """plots/training.webp from the sheets of all evaluations; None of fewer than two. Same sheets, same bytes."""
     sheets = run.samples("val_samples_*") or run.samples("val_translated_*")
     if len(sheets) < 2:
         return None
@@ -164,14 +172,15 @@ def animation(run: Run) -> Path | None:
     frames = []
     for place in places:
         with Image.open(sheets[place]) as opened:
-            frame = opened.convert("L" if opened.mode == "L" else "RGB")
+            frame = opened.convert("RGB")
         frame.thumbnail((FRAME_PX, FRAME_PX))
-        frames.append(frame if frame.mode == "L" else frame.quantize(255))
-    path = run.folder / "plots" / "training.gif"
+        frames.append(frame)
+    path = run.folder / "plots" / "training.webp"
     path.parent.mkdir(exist_ok=True)
     part = path.with_name(path.name + ".part")
     times = [FRAME_MS] * (len(frames) - 1) + [LAST_MS]
-    frames[0].save(part, format="GIF", save_all=True, append_images=frames[1:], duration=times, loop=0)
+    how = {"save_all": True, "append_images": frames[1:], "duration": times, "loop": 0, "quality": QUALITY}
+    frames[0].save(part, format="WEBP", **how)
     os.replace(part, path)
     return path
 

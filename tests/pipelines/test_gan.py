@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 from typing import Any
 
 import pytest
@@ -383,14 +384,21 @@ def test_labels_reach_both_networks_and_the_sheet_has_a_row_a_class():
 def test_judge_says_whether_images_are_what_was_asked_for():
     a_task = task(*OPTIONS["labels"])
     _, classes = a_task.sampler.sample(20)
-    a_task.judge = lambda images: torch.eye(2, dtype=torch.float64)[classes[: len(images)]]
+    real = a_task.reals.labels("val")
+    assert torch.equal(a_task.reals.of("val"), a_task.reals.some("val", a_task.reals._places("val")))
+
+    def right(images):
+        return torch.eye(2, dtype=torch.float64)[classes if len(images) == 20 else real]
+
+    a_task.judge = right
     out = a_task.evaluate("val")
     shares = classes.bincount(minlength=2) / 20
-    assert out["class_accuracy"] == 1
+    assert out["class_accuracy"] == 1 == out["class_accuracy_real"] and out["inception_score_real"] == pytest.approx(2)
     assert out["inception_score"] == pytest.approx(torch.special.entr(shares).sum().exp().item())  # sure of each image
     assert out["asked_confusion"].diagonal().sum() == 20
-    a_task.judge = lambda images: torch.eye(2, dtype=torch.float64)[1 - classes[: len(images)]]
-    assert a_task.evaluate("val")["class_accuracy"] == 0
+    a_task.judge = lambda images: right(images).flip(1)
+    out = a_task.evaluate("val")
+    assert out["class_accuracy"] == 0 == out["class_accuracy_real"]
 
 
 # --- pictures
@@ -437,3 +445,17 @@ def test_images_of_mixed_sizes_and_a_single_one(tmp_path):
     assert step(a_task)["loss_g"].isfinite()
     a_task = task(*words, "data.per_class=1", "data.splits.train=1", "data.splits.val=0", "data.splits.test=0")
     assert a_task.monitor == "" and step(a_task)["loss_g"].isfinite()
+
+
+@pytest.mark.realdata
+@pytest.mark.skipif("SKETCHLAB_DATA" not in os.environ, reason="SKETCHLAB_DATA is not set")
+def test_sheep_are_drawn_from_strokes():
+    run = config.from_overrides(
+        ["experiment=003_sheep", "runtime.device=cpu", "model.width=4", "loop.batch_size=8", "pipeline.features=random"]
+    )
+    data = run.data.build(run.model.config.input)
+    assert {name: len(split) for name, split in data.splits.items()} == {"train": 7000, "val": 500, "test": 500}
+    a_task = run.pipeline.build(run.model.build(1), data, run.loop, Runtime(run.runtime), 0)
+    real = a_task.reals.some("train", torch.arange(32))
+    assert 0.01 < real.mean() < 0.3 and real.max() == 1  # bright lines on black
+    assert step(a_task)["loss_g"].isfinite()

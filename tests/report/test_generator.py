@@ -74,6 +74,12 @@ def test_detectors_fire_on_what_they_are_for(gan, columns, fires):
     assert [line.partition(":")[0] for line in said] == fires
 
 
+def test_a_judge_that_does_not_know_the_real_images_is_told_of(gan):
+    said = warnings.find(read(gan(**{"val/class_accuracy": 0.1, "val/class_accuracy_real": 0.2})))
+    assert any("The judge gets only 0.20 of the real images of val right" in line for line in said)
+    assert not any("judge" in line for line in warnings.find(read(gan(**{"val/class_accuracy_real": 0.9}))))
+
+
 def test_too_little_to_judge_by_is_not_judged(gan):
     folder = gan()
     lines = (folder / "metrics.jsonl").read_text().splitlines()[:2]
@@ -86,9 +92,9 @@ def test_page_says_how_it_is_doing(gan):
     (folder / "gate_val.json").write_text(json.dumps({"fired": [{"step": 450, "lr_factor": 1.5}]}))
     text = report.write(folder).read_text()
     assert "Collapsed? No: generated images differ" in text and "Stuck? No" in text and "Saturated? No" in text
-    assert "KID on val, in random features: 0.03, 5.0% of the 0.6 before training." in text
+    assert "KID on val, in random features: 0.03, 5.00% of 0.6 before training." in text
     assert "fired 1 times: step 450 (rates × 1.5)" in text
-    assert text.count("data:image/gif;base64,") == 1
+    assert text.count("data:image/webp;base64,") == 1
     run = read(folder)
     assert curves.families(run)["kid@random"] == ["val/kid@random"]
     assert not any("std" in family for family in curves.families(run))
@@ -104,6 +110,7 @@ def test_moving_picture_has_a_frame_for_each_evaluation_and_the_same_bytes(gan):
     with Image.open(path) as opened:
         assert opened.n_frames == 10  # type: ignore[attr-defined]
         opened.seek(9)
+        opened.load()
         assert opened.info["duration"] == generator.LAST_MS
         assert abs(float(np.asarray(opened.convert("L")).mean()) - 200) < 2
     assert generator.animation(read(folder)).read_bytes() == first
