@@ -30,7 +30,7 @@ import pandas as pd
 
 from sketchlab import config
 from sketchlab import run as runs
-from sketchlab.engine.files import atomic, read_json
+from sketchlab.engine.files import atomic
 from sketchlab.errors import UserError
 from sketchlab.report import canvas
 from sketchlab.report.read import read
@@ -109,18 +109,17 @@ def measured(arm: Arm, args: argparse.Namespace, overrides: list[str]) -> list[d
         data = run.data.build(run.model.config.input)
         folder = runs.folder_of(run, runs.deciding(run, data))
         runs.execute(run)
-        status = read_json(folder / "status.json")
-        last = read(folder).metrics
-        found = {key.removeprefix("test/"): v for key, v in status["metrics"].items() if key.startswith("test/")}
+        done = read(folder)
+        found = {key.removeprefix("test/"): v for key, v in done.final().items() if key.startswith("test/")}
         rows.append(
             {
                 "question": arm.question,
                 "arm": arm.name,
                 "seed": seed,
                 "n_train": len(data.splits["train"]),
-                "steps": int(last["step"].max()),
-                "d_real": float(last["train/d_real"].dropna().iloc[-1]),
-                "d_fake": float(last["train/d_fake"].dropna().iloc[-1]),
+                "steps": int(done.curve("train/d_real", "step")[0][-1]),
+                "d_real": float(done.curve("train/d_real")[1][-1]),
+                "d_fake": float(done.curve("train/d_fake")[1][-1]),
                 **found,
                 "run": f"{folder.parent.name}/{folder.name}",
             }
@@ -138,7 +137,7 @@ def write(rows: list[dict], args: argparse.Namespace) -> None:
     for question in table["question"].unique():
         figure = canvas.new(9, 3.6)
         left, right = figure.subplots(1, 2)
-        for i, row in enumerate(table[(table["question"] == question) & (table["seed"] == 0)].to_dict("records")):
+        for i, row in enumerate(r for r in rows if r["question"] == question and not r["seed"]):
             run, colour = read((args.root / row["run"]).resolve()), canvas.PALETTE[i]
             for key, style in (("train/d_real", "-"), ("train/d_fake", "--")):
                 left.plot(*run.curve(key, "step"), style, color=colour, label=row["arm"] if style == "-" else None)

@@ -154,6 +154,9 @@ class Discriminator(Scaled):
 class Pretrained(Scaled):
     """(B, C, S, S) → (B,) logits of a torchvision network with one output, which is shown what ImageNet shows it."""
 
+    theirs_mean: Tensor  # (3, 1, 1)
+    theirs_std: Tensor
+
     def __init__(self, config: Config) -> None:
         super().__init__(config.input)
         self.pack = 1

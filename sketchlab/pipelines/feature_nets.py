@@ -90,6 +90,9 @@ def _random(images: Tensor) -> Tensor:
 class Resized(nn.Module):
     """(B, 1 or 3, S, S) in [0, 1] → colour, the side a network was trained at, its scale; then the network."""
 
+    mean: Tensor  # (3, 1, 1)
+    std: Tensor
+
     def __init__(self, net: nn.Module, size_px: int, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
         super().__init__()
         self.net, self.size = net, (size_px, size_px)

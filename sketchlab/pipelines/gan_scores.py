@@ -43,22 +43,26 @@ def check(config: Any) -> None:
 
 
 def against_real(
-    real: Tensor, fake: Tensor, config: Measuring, features: Features, key: str
+    real: Tensor, fake: Tensor, config: Measuring, features: Features, key: str, of: str = ""
 ) -> tuple[Scores, Measured]:
-    """(n, D) and (m, D) features → kid ± kid_std over its draws, fid, precision and recall, each named @features."""
+    """(n, D) and (m, D) features → kid ± kid_std over its draws, fid, precision and recall, each named @features.
+
+    key: of the draws; of: what the images are, part of every name (kid_sketch, kid_sketch_std).
+    """
+    of = f"_{of}" if of else ""
     n = {"features": features.name, "n_real": len(real), "n_fake": len(fake)}
     subset = min(config.kid_subset_size, len(real), len(fake))
 
     def kid() -> Scores:
         found = metrics.kid(real, fake, config.kid_subsets, subset, rng.fold("kid", key))
-        return {"kid": found.mean, "kid_std": found.std}
+        return {f"kid{of}": found.mean, f"kid{of}_std": found.std}
 
     def fid() -> Scores:
-        return {"fid": metrics.fid(real, fake).value}
+        return {f"fid{of}": metrics.fid(real, fake).value}
 
     def coverage() -> Scores:
         found = metrics.precision_recall(real, fake, _NEIGHBOURS)
-        return {"precision": found.precision, "recall": found.recall}
+        return {f"precision{of}": found.precision, f"recall{of}": found.recall}
 
     scores, measured = Scores(), Measured()
     asked = {
@@ -69,8 +73,8 @@ def against_real(
     for stem, (score, least, how) in asked.items():
         found, said = tried(score, min(len(real), len(fake)), least)
         scores |= {f"{name}@{features.name}": value for name, value in found.items()}
-        measured[stem] = {**n, **how, **said}
-    measured["recall"] = measured["precision"]
+        measured[f"{stem}{of}"] = {**n, **how, **said}
+    measured[f"recall{of}"] = measured[f"precision{of}"]
     return scores, measured
 
 
@@ -80,7 +84,7 @@ def tried(score: Callable[[], Scores], n: int, least: int) -> tuple[Scores, dict
         return {}, {"missing": f"needs {least} images, there are {n}"}
     try:
         return score(), {}
-    except (UserError, torch.linalg.LinAlgError) as error:
+    except (UserError, RuntimeError) as error:  # torch's decompositions raise the latter when they fail
         return {}, {"missing": str(error).splitlines()[0]}
 
 

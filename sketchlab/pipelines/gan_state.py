@@ -83,6 +83,7 @@ class Gate:
 @torch.no_grad()
 def follow(average: nn.Module, net: nn.Module, keep: float) -> None:
     """One step of an exponential moving average of weights; buffers (batch-norm statistics) are taken as they are."""
-    torch._foreach_lerp_(list(average.parameters()), list(net.parameters()), 1 - keep)
+    for old, new in zip(average.parameters(), net.parameters(), strict=True):
+        old.lerp_(new, 1 - keep)
     for old, new in zip(average.buffers(), net.buffers(), strict=True):
         old.copy_(new)

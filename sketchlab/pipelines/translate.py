@@ -181,8 +181,7 @@ class Translate:
         quality: dict[str, Any] = {}
         for d in DOMAINS:
             scores, measured = self._measured(split, d, fake[d])
-            out |= {f"{name.partition('@')[0]}_{d}@{self.features.name}": value for name, value in scores.items()}
-            quality |= {f"{stem}_{d}": on for stem, on in measured.items()}
+            out, quality = {**out, **scores}, {**quality, **measured}
         kids = [out[key] for d in DOMAINS if (key := f"kid_{d}@{self.features.name}") in out]
         if len(kids) == len(DOMAINS):
             out[f"kid@{self.features.name}"] = sum(kids) / len(kids)
@@ -200,7 +199,7 @@ class Translate:
         if (split, d) not in self.real_features:
             self.real_features[split, d] = self.features.of(self.reals[d].of(split))
         real = self.real_features[split, d]
-        return gan_scores.against_real(real, self.features.of(fake), self.config, self.features, f"{split} {d}")
+        return gan_scores.against_real(real, self.features.of(fake), self.config, self.features, split, d)
 
 
 def decided(config: Config) -> dict[str, Any]:

@@ -174,7 +174,8 @@ def test_each_direction_is_made_by_its_own_generator():
     shown = out["translated_0_sheet"]  # photo, sketch, photo, sketch, photo, sketch; 64 px and 2 px between
     middle = [shown[34, 34 + 66 * column, 0].item() for column in range(6)]
     assert middle[1] == middle[5] == 191 and middle[2] == middle[4] == 64
-    assert {"cycle_photo", "cycle_sketch", "kid@random", "kid_photo@random", "fid_sketch@random"} < set(out)
+    assert {"cycle_photo", "cycle_sketch", "kid@random", "kid_photo@random", "kid_photo_std@random"} < set(out)
+    assert {"fid_sketch", "recall_photo"} < set(out["quality"]) and "fid_sketch@random" in out
     assert out["kid@random"] == pytest.approx((out["kid_photo@random"] + out["kid_sketch@random"]) / 2)
     real = a_task.reals["photo"].of("val")
     assert out["cycle_photo"] == pytest.approx((real - 0.25).abs().mean().item(), abs=1e-5)
