@@ -146,7 +146,6 @@ def write(rows: list[dict], args: argparse.Namespace) -> None:
         left.axhline(0.5, color="0.35", linestyle=":")
         canvas.plain(left, "D's mean prediction: real (line), generated (dashes)", "step", "")
         canvas.plain(right, f"KID ({kid.partition('@')[2]} features)", "step", "")
-        right.set_yscale("symlog", linthresh=0.01)
         right.legend(fontsize=8, frameon=False)
         with atomic(args.out / f"gan_003_{question}.png") as temporary:
             figure.savefig(temporary, format="png", metadata={"Software": None})
