@@ -11,6 +11,8 @@ from torch import Tensor
 
 from sketchlab.errors import UserError
 
+BLOCK = 8192  # rows brought to float64 at once: a copy of all would be the largest thing in memory
+
 
 def _check(logits: Tensor, labels: Tensor) -> None:
     if logits.ndim != 2 or not logits.numel():
@@ -68,7 +70,16 @@ def per_class_accuracy(logits: Tensor, labels: Tensor) -> Tensor:
 def cross_entropy(logits: Tensor, labels: Tensor) -> float:
     """Mean negative log-likelihood in nats, computed in float64; ln(C) is chance."""
     _check(logits, labels)
-    return F.cross_entropy(logits.double(), labels.long()).item()
+    parts = zip(logits.split(BLOCK), labels.long().split(BLOCK), strict=True)
+    return torch.cat([F.cross_entropy(a.double(), b, reduction="none") for a, b in parts]).mean().item()
+
+
+def probabilities(logits: Tensor) -> Tensor:
+    """(N, C) → (N, C) float64, the softmax of each row."""
+    out = torch.empty(logits.shape, dtype=torch.float64, device=logits.device)
+    for low in range(0, len(logits), BLOCK):
+        out[low : low + BLOCK] = logits[low : low + BLOCK].double().softmax(1)
+    return out
 
 
 def expected_calibration_error(logits: Tensor, labels: Tensor, bins: int = 15) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
@@ -26,11 +27,11 @@ def answers(logits: Tensor, samples: Any, classes: list[str], mistakes: int) -> 
     }
     if len(classes) > 5:
         out["top5"] = metrics.top_k_accuracy(logits, labels, 5)
-    probabilities = logits.double().softmax(1)
+    probabilities = metrics.probabilities(logits)
     predicted = logits.argmax(1)
-    out["predictions"] = prediction_table(samples.ids, labels, predicted, probabilities, classes)
     wrong = (predicted != labels).nonzero()[:, 0]
-    order = probabilities[wrong].amax(1).argsort(descending=True, stable=True)
+    order = probabilities.amax(1)[wrong].argsort(descending=True, stable=True)
+    out["predictions"] = prediction_table(samples.ids, labels, predicted, probabilities, classes)
     places = wrong[order[:mistakes]]
     if len(places):
         pixels = samples.pictures(places)  # (K, C, H, W)
@@ -43,13 +44,10 @@ def answers(logits: Tensor, samples: Any, classes: list[str], mistakes: int) -> 
 def prediction_table(
     ids: list[str], labels: Tensor, predicted: Tensor, probabilities: Tensor, classes: list[str]
 ) -> Any:
-    """One row a sample: id, label, prediction, and a probability per class."""
-    table = pd.DataFrame(
-        {
-            "id": ids,
-            "label": [classes[i] for i in labels.tolist()],
-            "prediction": [classes[i] for i in predicted.tolist()],
-        }
-    )
-    columns = pd.DataFrame(probabilities.numpy().round(6), columns=[f"p_{name}" for name in classes])
-    return pd.concat([table, columns], axis=1)
+    """One row a sample: id, label, prediction, and a probability per class, rounded in place: a copy may be large."""
+    values = probabilities.numpy()
+    table = pd.DataFrame(np.round(values, 6, out=values), columns=[f"p_{name}" for name in classes], copy=False)
+    table.insert(0, "id", list(ids))
+    table.insert(1, "label", [classes[i] for i in labels.tolist()])
+    table.insert(2, "prediction", [classes[i] for i in predicted.tolist()])
+    return table

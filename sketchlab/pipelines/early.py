@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from sketchlab import stats
+from sketchlab.metrics.classification import probabilities
 
 STROKES = 8  # as many as the document's frames; by then most drawings are finished
 SURE = 0.9  # an answer is called sure from this probability on
@@ -26,7 +27,7 @@ def answers(ask: Callable[[Any], Tensor], samples: Any, logits: Tensor, batch: i
     """
     if not len(samples) or not hasattr(samples.gather(torch.zeros(1, dtype=torch.int64)), "begun"):
         return {}
-    sure, said = (value.repeat(STROKES, 1) for value in logits.double().softmax(1).max(1))  # (STROKES, n) each
+    sure, said = (value.repeat(STROKES, 1) for value in probabilities(logits).max(1))  # (STROKES, n) each
     strokes = torch.empty(len(samples), dtype=torch.int64)
     for places in torch.arange(len(samples)).split(batch):
         raw = samples.gather(places)

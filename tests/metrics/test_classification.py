@@ -107,3 +107,12 @@ def test_impossible_input_is_refused(logits, labels):
 def test_k_must_fit(k):
     with pytest.raises(UserError, match=f"k={k}"):
         classification.top_k_accuracy(torch.eye(3), torch.arange(3), k)
+
+
+def test_blocks_make_no_difference(monkeypatch):
+    logits, labels = torch.randn(50, 7, generator=torch.Generator().manual_seed(0)), torch.arange(50) % 7
+    whole = classification.cross_entropy(logits, labels)
+    assert torch.equal(classification.probabilities(logits), logits.double().softmax(1))
+    monkeypatch.setattr(classification, "BLOCK", 8)
+    assert classification.cross_entropy(logits, labels) == pytest.approx(whole, abs=1e-15)
+    assert torch.equal(classification.probabilities(logits), logits.double().softmax(1))
