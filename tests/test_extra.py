@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 MODEL = """
@@ -70,14 +73,23 @@ def write(root: Path) -> None:
         (root / name).write_text(text)
 
 
-def test_composed_trained_resumed_and_reported(sketchlab, tmp_path):
+def test_composed_trained_resumed_and_reported(tmp_path):
     write(tmp_path / "mine")
     run = ["model=two_layers", "data=stripes", "loop.batch_size=16", "loop.lr=0.01", "loop.schedule=constant"]
-    mine = {"SKETCHLAB_EXTRA": str(tmp_path / "mine")}
-    assert "two_layers" in sketchlab("--help", **mine).stdout
-    first = sketchlab(*run, "loop.epochs=3", **mine)
-    assert first.returncode == 0, first.stderr
-    done = sketchlab(*run, "loop.epochs=8", **mine)
+    twice = (  # in one process: what takes long is to load torch
+        "import sys; from sketchlab import config, run; words = sys.argv[1:]\n"
+        "run.execute(config.from_overrides([*words, 'loop.epochs=3']), reported=False)\n"
+        "sys.argv += ['loop.epochs=8']; run.main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", twice, *run],
+        cwd=tmp_path,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "SKETCHLAB_EXTRA": str(tmp_path / "mine")},
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert done.returncode == 0, done.stderr
     assert "continues the finished run of 3 epochs" in done.stdout and "resumed at step 12 of 32" in done.stdout
     page = Path(done.stdout.splitlines()[-1].removeprefix("report: "))
     assert page.is_file() and page.parent.parent.name == "two_layers-stripes" and "two_layers" in page.read_text()
