@@ -59,7 +59,7 @@ JobRequeue=1
 KillWait=30
 SchedulerParameters=sched_interval=2,batch_sched_delay=0
 SlurmdParameters=config_overrides # each thread of a processor takes a job
-NodeName=$host NodeAddr=127.0.0.1 Sockets=1 CoresPerSocket=$(nproc) ThreadsPerCore=1 State=UNKNOWN
+NodeName=$host NodeAddr=127.0.0.1 Sockets=1 CoresPerSocket=$(getconf _NPROCESSORS_ONLN) ThreadsPerCore=1 State=UNKNOWN
 PartitionName=normal Nodes=ALL Default=YES MaxTime=INFINITE State=UP PriorityTier=1
 PartitionName=urgent Nodes=ALL MaxTime=INFINITE State=UP PriorityTier=10
 CONF
