@@ -10,7 +10,8 @@ Another 100 of the 300 images give other figures: the means over --splits splits
 50, 100 of the 200 training images, with as many steps and the same test images.
 
 Deviations: MobileNetV2 and VGG16 instead of the vendor's own Inception; the images are others; splits hold as many
-photos as drawings. The arms of the document take under 15 minutes on two free cores, frozen splits one more each.
+photos as drawings.
+Cost: the arms of the document under 15 minutes on two free cores, frozen splits one more each.
 
     python experiments/photo_vs_drawing.py [--splits 20] [--tuned-splits 3] [--arms '*frozen*'] [--networks resnet18 …]
                                            [--no-curves] [--smoke] [--report] [key=value …]

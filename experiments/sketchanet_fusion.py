@@ -16,6 +16,7 @@ Cost: joint Bayesian minutes on TU-Berlin; the five trainings hours on a GPU.
     python experiments/sketchanet_fusion.py RUN RUN RUN RUN RUN
     python experiments/sketchanet_fusion.py data=tuberlin [key=value …]     (trains or finds the five runs first)
     python experiments/sketchanet_fusion.py --smoke                         (a minute, on shapes drawn by code)
+    python experiments/sketchanet_fusion.py --report                        (only draws the table again)
 """
 
 from __future__ import annotations
@@ -50,10 +51,14 @@ def main() -> None:
     out.add_argument("--dimensions", type=int, default=64, help="of the features after PCA (default 64)")
     out.add_argument("--k", type=int, default=15, help="neighbours that vote (default 15)")
     out.add_argument("--smoke", action="store_true", help="five small twins on shapes")
+    out.add_argument("--report", action="store_true", help="only draw the figure of the table that is there")
     out.add_argument("--out", type=Path, default=None, help="folder of the table and figure")
     args = out.parse_intermixed_args()
     results = args.out or (Path("outputs/fusion_smoke") if args.smoke else Path(__file__).parent / "results")
     try:
+        if args.report:
+            redraw(results)
+            return
         folders = [Path(word) for word in args.words if "=" not in word]
         overrides = [*(SMOKE if args.smoke else []), *(word for word in args.words if "=" in word)]
         if folders and overrides:
@@ -90,17 +95,25 @@ def fuse(opened: list[OpenedRun], dimensions: int, k: int, folder: Path) -> None
         rows.append(row(f"joint Bayesian, {name}", bayes(f[0], y, f[2], n_classes, dimensions, k), labels))
     both = [torch.cat([f[i] for f in features], dim=1) for i in (0, 2)]
     rows.append(row("joint Bayesian, all scales", bayes(both[0], y, both[1], n_classes, dimensions, k), labels))
-    table: Any = pd.DataFrame(rows)
+    table: Any = pd.DataFrame(rows).assign(data=opened[0].document["choices"]["data"], classes=n_classes)
     folder.mkdir(parents=True, exist_ok=True)
     table.drop(columns="right").round(4).to_csv(folder / "sketchanet_fusion.csv", index=False)
-    print(table.drop(columns="right").to_string(index=False, float_format="%.3f"))
+    print(table.drop(columns=["right", "data", "classes"]).to_string(index=False, float_format="%.3f"))
     best = table[: len(names)]["accuracy"].idxmax()
     for name in ("mean of the answers", "joint Bayesian, all scales"):
         other = table[table["way"] == name].iloc[0]
         test = stats.mcnemar_exact(other["right"], table.loc[best, "right"])
         print(f"{name} against the best scale ({table.loc[best, 'way']}): {test.b} : {test.c} images, p = {test.p:.3f}")
-    draw(table, len(names), opened, folder / "sketchanet_fusion.png")
+    draw(table, folder / "sketchanet_fusion.png")
     print(folder / "sketchanet_fusion.csv")
+
+
+def redraw(folder: Path) -> None:
+    path = folder / "sketchanet_fusion.csv"
+    if not path.is_file():
+        raise UserError(f"--report: no {path}; run without it first")
+    draw(pd.read_csv(path), path.with_suffix(".png"))
+    print(path.with_suffix(".png"))
 
 
 def check(opened: list[OpenedRun]) -> None:
@@ -166,7 +179,7 @@ def row(name: str, predicted: np.ndarray, labels: np.ndarray) -> dict:
     return {"way": name, "accuracy": right.mean(), "low": low, "high": high, "n": len(right), "right": right}
 
 
-def draw(table: Any, scales: int, opened: list[OpenedRun], path: Path) -> None:
+def draw(table: Any, path: Path) -> None:
     import matplotlib
 
     matplotlib.use("Agg")
@@ -174,13 +187,11 @@ def draw(table: Any, scales: int, opened: list[OpenedRun], path: Path) -> None:
 
     fig, ax = plt.subplots(figsize=(9, 0.42 * len(table) + 1.6), constrained_layout=True)
     for i, r in enumerate(table[::-1].itertuples()):
-        place = len(table) - 1 - i
-        colour = "#0072b2" if place < scales else "#d55e00" if "joint" not in str(r.way) else "#009e73"
+        colour = "#0072b2" if r.way.startswith("scale") else "#d55e00" if "joint" not in r.way else "#009e73"
         ax.errorbar(r.accuracy, i, xerr=[[r.accuracy - r.low], [r.high - r.accuracy]], fmt="o", color=colour, capsize=3)
     ax.set_yticks(range(len(table)), table["way"][::-1])
     ax.grid(axis="x", alpha=0.3)
-    data = opened[0].document["choices"]["data"]
-    ax.set(title=f"Sketch-a-Net, scale by scale and together: {data}, {len(opened[0].classes)} classes, n = {r.n}")
+    ax.set(title=f"Sketch-a-Net, scale by scale and together: {r.data}, {r.classes} classes, n = {r.n}")
     ax.set_xlabel("test accuracy, 95% interval (Wilson)")
     fig.savefig(path, dpi=110)
 

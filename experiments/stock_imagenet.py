@@ -13,6 +13,7 @@ lie in SKETCHLAB_DATA (35 classes at 150 px in the table here, enlarged to 224; 
 thin things. Cost: 2 to 3 minutes on two cores.
 
     python experiments/stock_imagenet.py [--arch mobilenet_v2] [--photos hymenoptera] [data=tuberlin …] [--report]
+    python experiments/stock_imagenet.py --smoke      (seconds: a network that has learnt nothing, on shapes)
 """
 
 from __future__ import annotations
@@ -39,6 +40,8 @@ RESULTS = Path(__file__).parent / "results"
 PIN = "safety pin"
 NEAR = ("hook", "nematode", "matchstick", "nail", "screw", "corkscrew", "hair slide", "chain", "quill")
 BATCH = 64
+SMOKE = ["data=shapes", "data.classes=[fish,hourglass,line]", "data.per_class=12", "model.input.size_px=64",
+         "model.weights=none", "model.tune=scratch"]  # fmt: skip
 SNAKES, DOGS = range(52, 69), range(151, 269)  # by number: too many to list
 FISH = [*range(7), *range(389, 398)]
 RIGHT: dict[str, list[str | int]] = {  # class → ImageNet names (or numbers) that a person would let pass
@@ -73,11 +76,15 @@ def main() -> None:
     out.add_argument("overrides", nargs="*", metavar="data=… key=value", help="the sketches (default data=tuberlin)")
     out.add_argument("--arch", default="mobilenet_v2", choices=[*torchvision_nets.HEADS, "vgg16"])
     out.add_argument("--photos", default="hymenoptera", help="data set beside it; none = sketches alone")
-    out.add_argument("--out", type=Path, default=RESULTS, help="folder of the table and figure")
-    out.add_argument("--answers", type=Path, default=Path("outputs/stock_imagenet"), help="folder of every answer")
+    out.add_argument("--smoke", action="store_true", help="random weights, sketches drawn by code")
+    out.add_argument("--out", type=Path, help="folder of the table and figure (default results; --smoke: the answers')")
+    out.add_argument("--answers", type=Path, help="folder of every answer (default outputs/stock_imagenet)")
     out.add_argument("--report", action="store_true", help="look at nothing, write from the answers of the last time")
     arguments = out.parse_intermixed_args()
-    answers = arguments.answers / f"{arguments.arch}.csv"
+    folder = arguments.answers or Path("outputs", "stock_imagenet" + "_smoke" * arguments.smoke)
+    answers = folder / f"{arguments.arch}.csv"
+    if arguments.smoke:
+        arguments.overrides, arguments.photos = [*SMOKE, *arguments.overrides], "none"
     try:
         if not arguments.report:
             _ask(arguments, answers)
@@ -87,7 +94,8 @@ def main() -> None:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
     table: Any = pd.read_csv(answers)
-    write(arguments.arch, dict(tuple(table.groupby("data", sort=False))), arguments.out)
+    results = arguments.out or (folder if arguments.smoke else RESULTS)
+    write(arguments.arch, dict(tuple(table.groupby("data", sort=False))), results)
 
 
 def _ask(arguments: argparse.Namespace, answers: Path) -> None:

@@ -28,17 +28,14 @@ and those already there are found again:
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 
+from arms import execute, note
 from transfer_000_report import TUNES, write
 
-from sketchlab import config
-from sketchlab import run as runs
-from sketchlab.engine.files import atomic, read_json
 from sketchlab.errors import UserError
 
 BEES = ("sketches", "sketches_64", "mixed")  # tasks whose classes are ant and bee as published
@@ -100,17 +97,7 @@ def train(chosen: list[Arm], args: argparse.Namespace, root: Path) -> None:
         for seed in range(args.seeds):
             words = smoke(arm, base) if base else words_of(arm, args.bee)
             print(f"--- {arm.name}, seed {seed}", flush=True)
-            folder = execute([*words, f"seed={seed}", *common])
-            index = read_json(root / "runs.json") if (root / "runs.json").is_file() else {}
-            index.setdefault(arm.name, {})[str(seed)] = str(folder.relative_to(root))
-            with atomic(root / "runs.json") as temporary:
-                temporary.write_text(json.dumps(index, indent=1))
-
-
-def execute(words: list[str]) -> Path:
-    run = config.from_overrides(words)
-    runs.execute(run)
-    return runs.folder_of(run, runs.deciding(run, run.data.build(run.model.config.input)))
+            note(root, arm.name, seed, execute([*words, f"seed={seed}", *common]))
 
 
 def words_of(arm: Arm, bee: bool) -> list[str]:

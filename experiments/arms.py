@@ -1,0 +1,189 @@
+"""What the experiments have in common: arms × seeds become run folders, and the command line around that.
+
+An experiment is one value: its arms (a row of the table each), its seeds, what is claimed or asked of pairs of arms,
+and what others published of them. `main` trains what is not there yet; arms_report.py writes table, tests and figure,
+from run folders alone. In root/runs.json stands which folder is of which arm and seed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from fnmatch import fnmatch
+from pathlib import Path
+
+import arms_report
+import torch
+
+from sketchlab import config
+from sketchlab import run as runs
+from sketchlab.engine.files import atomic, read_json
+from sketchlab.errors import UserError
+from sketchlab.report.read import glance
+
+GPU = "a GPU"
+Execute = Callable[[list[str]], Path]  # words of python -m sketchlab.run → the folder of the finished run
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One row."""
+
+    name: str
+    words: list[str]  # what python -m sketchlab.run gets, besides seed and root
+    needs: str = ""  # what not every machine has: without it only --arms brings this row
+
+
+@dataclass(frozen=True)
+class Claim:
+    """Is a better than b?"""
+
+    a: str
+    b: str
+    said: str = ""  # by the document; "" = it asks, or leaves it open
+    expects: str = "better"  # or "no better", where the document says that
+    key: str = ""  # the score; "" = the experiment's first
+
+
+@dataclass(frozen=True)
+class Published:
+    arm: str
+    label: str  # what was measured, by whom
+    value: float
+    n: int | None  # samples; None where it is not said
+
+
+@dataclass(frozen=True)
+class Experiment:
+    name: str  # of the files in results/
+    doc: str  # the docstring: claim, protocol, deviations, cost
+    title: str
+    arms: list[Arm]
+    claims: list[Claim]
+    published: list[Published]
+    keys: list[str]  # scores of the table, such as test/accuracy; the first is tested and drawn
+    seeds: int
+    of_seed: Callable[[int], list[str]]  # what differs from seed to seed
+    common: list[str]  # words of all arms
+    smoke: Callable[[Arm, Execute], list[str]]  # the words of a small twin on shapes; may train what it starts from
+
+
+def main(experiment: Experiment, words: list[str] | None = None) -> None:
+    args = _parser(experiment).parse_intermixed_args(words)
+    args.seeds = args.seeds or (2 if args.smoke else experiment.seeds)
+    root = (args.root or Path("outputs", experiment.name + "_smoke" * args.smoke)).resolve()
+    out = args.out or (root if args.smoke else Path(__file__).parent / "results")
+    try:
+        chosen, left = _choose(experiment.arms, args.arms, anything=args.smoke or args.report or args.list)
+        if args.list:
+            for arm in chosen:
+                print("python -m sketchlab.run", *arm.words, *experiment.common, *args.overrides)
+            return
+        failed = [] if args.report else train(experiment, chosen, args, root)
+        if args.find:
+            find(experiment, chosen, args, root)
+        if not (root / "runs.json").is_file():
+            raise UserError(f"{root}: no runs.json; run without --report first" if args.report else failed[0])
+        if args.smoke:
+            experiment = replace(experiment, title=f"{experiment.title} (smoke: small twins on shapes)")
+        print(arms_report.write(experiment, root, out))
+        for arm in left:
+            print(f"left out, needs {arm.needs}: {arm.name} (--arms '{arm.name}' runs it all the same)")
+        if failed:
+            raise UserError(f"{len(failed)} runs failed: {'; '.join(failed)}")
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("interrupted: the same command goes on from here", file=sys.stderr)
+        sys.exit(130)
+
+
+def _parser(experiment: Experiment) -> argparse.ArgumentParser:
+    out = argparse.ArgumentParser(description=experiment.doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    out.add_argument("overrides", nargs="*", metavar="key=value", help="added to every run")
+    out.add_argument("--arms", nargs="+", metavar="PATTERN", help="rows by name, as '*frozen*' (default: what can run)")
+    out.add_argument("--seeds", type=int, help=f"how many (default {experiment.seeds}; 2 with --smoke)")
+    out.add_argument("--smoke", action="store_true", help="about a minute: small twins on shapes drawn by code")
+    out.add_argument("--report", action="store_true", help="train nothing, write from the runs that are there")
+    out.add_argument("--find", action="store_true", help="take in runs that other commands left below --root")
+    out.add_argument("--list", action="store_true", help="show the commands, run nothing")
+    out.add_argument("--root", type=Path, help=f"run folders (default outputs/{experiment.name})")
+    out.add_argument("--out", type=Path, help="tables and figure (default experiments/results; --smoke: the root)")
+    return out
+
+
+def _choose(arms: list[Arm], patterns: list[str] | None, anything: bool) -> tuple[list[Arm], list[Arm]]:
+    """(arms to run, arms left out for what they need)"""
+    if patterns:
+        chosen = [arm for arm in arms if any(fnmatch(arm.name, pattern) for pattern in patterns)]
+        if not chosen:
+            raise UserError(f"--arms {' '.join(patterns)}: no such row; there is {', '.join(a.name for a in arms)}")
+        return chosen, []
+    has = {"", GPU} if torch.cuda.is_available() else {""}
+    chosen = [arm for arm in arms if anything or arm.needs in has]
+    left = [arm for arm in arms if arm not in chosen]
+    if not chosen:
+        needs = " or ".join(sorted({arm.needs for arm in left}))
+        raise UserError(f"every row needs {needs}: run it there, or name rows by --arms, or try --smoke")
+    return chosen, left
+
+
+def train(experiment: Experiment, chosen: list[Arm], args: argparse.Namespace, root: Path) -> list[str]:
+    """Every chosen arm of a seed, then the next seed; what is there already is found. Returns what failed, in words."""
+    common = [*experiment.common, f"run.root={root}", *args.overrides]
+    failed = []
+
+    def run(words: list[str]) -> Path:
+        return execute([*words, *common], reported=not args.smoke)
+
+    for seed in range(args.seeds):
+        for arm in chosen:
+            print(f"--- {arm.name}, seed {seed}", flush=True)
+            try:
+                words = experiment.smoke(arm, run) if args.smoke else arm.words
+                note(root, arm.name, seed, run([*words, *experiment.of_seed(seed)]))
+            except UserError as error:  # the others go on
+                print(f"error: {error}", file=sys.stderr, flush=True)
+                failed.append(f"{arm.name}, seed {seed}: {error}")
+    return failed
+
+
+def execute(words: list[str], reported: bool = True) -> Path:
+    run = config.from_overrides(words)
+    runs.execute(run, reported)
+    return folder_of(run)
+
+
+def folder_of(run: config.RunConfig) -> Path:
+    return runs.folder_of(run, runs.deciding(run, run.data.build(run.model.config.input)))
+
+
+def note(root: Path, arm: str, seed: int, folder: Path) -> None:
+    """root/runs.json: arm → seed → folder, read by the report."""
+    path = root / "runs.json"
+    index = read_json(path) if path.is_file() else {}
+    index.setdefault(arm, {})[str(seed)] = str(folder.relative_to(root))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic(path) as temporary:
+        temporary.write_text(json.dumps(index, indent=1))
+
+
+def find(experiment: Experiment, chosen: list[Arm], args: argparse.Namespace, root: Path) -> None:
+    """runs.json with every run of these arms that stands below root, whoever trained it.
+
+    By what decides its result, not by its id alone: older code put more into that.
+    """
+    for arm in chosen:
+        for seed in range(args.seeds):
+            words = [*arm.words, *experiment.of_seed(seed), *experiment.common, f"run.root={root}", *args.overrides]
+            run = config.from_overrides(words)
+            identity = runs.deciding(run, run.data.build(run.model.config.input))
+            wanted = config.flat(identity)
+            for folder in sorted(runs.folder_of(run, identity).parent.glob("*")):
+                kept = config.flat(glance(folder).config.get("identity") or {})
+                if all(kept.get(key) == value for key, value in wanted.items()):
+                    note(root, arm.name, seed, folder)

@@ -1,0 +1,297 @@
+"""Table, tests and figure of an experiment of arms.py, from run folders alone.
+
+Of each arm the mean over seeds with the interval of sketchlab.report; of each claim the paired test that its pages use:
+on one test set for all seeds the paired bootstrap over samples within seeds. Where each seed has a split of its own,
+two tests: exact sign flips over the seeds' differences, which speak of new trainings and splits, and the bootstrap over
+images, each with its mean over the seeds that tested it, which speaks of new images. The larger p and the wider
+interval count. p is Holm's, of all claims that could be tested.
+"""
+
+from __future__ import annotations
+
+import math
+import shlex
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from sketchlab import stats
+from sketchlab.engine.files import atomic, read_json
+from sketchlab.errors import UserError
+from sketchlab.report import canvas, pairs, scores
+from sketchlab.report.examples import Examples
+from sketchlab.report.groups import Group, kind
+from sketchlab.report.paired import Test, over_examples
+from sketchlab.report.read import glance
+from sketchlab.report.standing import OF, device, standing, time, trainable
+
+if TYPE_CHECKING:
+    from arms import Claim, Experiment, Published
+
+WORDS = {  # (what the document says, what was found) → of the claim
+    ("better", "better"): "holds here",
+    ("better", "worse"): "does not hold here: the other way round",
+    ("better", "no evidence of a difference"): "not shown here: no evidence of a difference",
+    ("no better", "better"): "does not hold here: better",
+    ("no better", "worse"): "holds here: worse",
+    ("no better", "no evidence of a difference"): "nothing here speaks against it: no evidence of a difference",
+}
+
+
+@dataclass(frozen=True)
+class Tested:
+    """A claim, with a minus b. test, p: None where no paired test is right."""
+
+    claim: Claim
+    test: Test | None
+    p: float | None  # by Holm
+    verdict: str
+    many: int
+    notes: tuple[str, ...]
+
+
+def write(experiment: Experiment, root: Path, folder: Path) -> str:
+    """<name>.csv, _pairs.csv, .md and .png into `folder`, from the runs that root/runs.json names; returns the page."""
+    groups = collect(experiment, root)
+    if not groups:
+        raise UserError(f"{root}: no finished run of {experiment.name}; run without --report first")
+    rows = [row(experiment, group) for group in groups.values()]
+    tested = test(experiment, groups)
+    folder.mkdir(parents=True, exist_ok=True)
+    stem = folder / experiment.name
+    for suffix, table in (("", rows), ("_pairs", [pair_row(each) for each in tested])):
+        with atomic(Path(f"{stem}{suffix}.csv")) as temporary:
+            pd.DataFrame(table).round(5).to_csv(temporary, index=False)
+    text = page(experiment, groups, rows, tested)
+    with atomic(Path(f"{stem}.md")) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    with atomic(Path(f"{stem}.png")) as temporary:
+        draw(experiment, rows, tested).savefig(temporary, format="png", metadata={"Software": None})
+    return f"{text}\n{stem}.md"
+
+
+def collect(experiment: Experiment, root: Path) -> dict[str, Group]:
+    """Arms with finished runs, in the order of the experiment."""
+    index, out = read_json(root / "runs.json"), {}
+    for arm in experiment.arms:
+        found = {seed: glance(root / folder) for seed, folder in sorted(index.get(arm.name, {}).items())}
+        found = {(seed,): run for seed, run in found.items() if run.state == "finished"}
+        if found:
+            out[arm.name] = Group(arm.name, kind(next(iter(found.values()))), {}, found, [])
+    return out
+
+
+def row(experiment: Experiment, group: Group) -> dict[str, Any]:
+    """One arm: each score with its interval, what was published, and what it cost."""
+    out: dict[str, Any] = {"arm": group.name, "seeds": len(group.runs)}
+    run = next(iter(group.runs.values()))
+    for key in experiment.keys:
+        stood, name = standing(group, pairs.Samples(key)), key.split("/", 1)[1]
+        out |= {name: stood.mean, f"{name} low": stood.low, f"{name} high": stood.high, f"{name} sd": stood.sd}
+        if key == experiment.keys[0]:
+            out |= {"interval": OF.get(stood.of, ""), "n": stood.n, "single": stood.single}
+            out["chance"] = scores.chance(run, *key.split("/", 1))
+    known = [p for p in experiment.published if p.arm == group.name]
+    out["published"] = "; ".join(map(said, known))
+    out |= {"trained": trainable(group), "time": time(group), "device": device(group)}
+    return out | {"code": ", ".join(sorted({str(r.status.get("code") or "") for r in group.runs.values()}))}
+
+
+def said(published: Published) -> str:
+    low, high = _wilson(published)
+    interval = "" if low is None else f" [{_share(low)}, {_share(high)}], n = {published.n}"
+    return f"{_share(published.value)}{interval} ({published.label})"
+
+
+def _wilson(published: Published) -> tuple[float | None, float | None]:
+    if published.n is None:
+        return None, None
+    return stats.wilson(round(published.value * published.n), published.n)
+
+
+def _share(value: float | None) -> str:
+    return "–" if value is None or math.isnan(value) else scores.text("accuracy", value)
+
+
+def test(experiment: Experiment, groups: dict[str, Group]) -> list[Tested]:
+    """Every claim whose two arms have runs with its score."""
+    found: list[tuple[Claim, Test | None, str, tuple[str, ...]]] = []
+    for claim in experiment.claims:
+        if claim.a not in groups or claim.b not in groups:
+            continue
+        key = claim.key or experiment.keys[0]
+        a, b, samples = groups[claim.a], groups[claim.b], pairs.Samples(key)
+        for pair in pairs.compare([a, b], key, samples):  # none when one of them has no such score
+            turned = pair.test if pair.test is None or pair.a is a else _turned(pair.test)
+            if turned is not None and turned.method.endswith("folds"):
+                turned = _and_over_images(turned, a, b, samples)
+            found.append((claim, turned, pair.verdict, pair.notes))
+    tests = [t for _, t, _, _ in found if t is not None]
+    adjusted = iter(stats.holm([t.p for t in tests]))
+    return [_judged(claim, t, next(adjusted) if t else None, v, len(tests), notes) for claim, t, v, notes in found]
+
+
+def _turned(test: Test) -> Test:
+    return replace(test, difference=-test.difference, low=-test.high, high=-test.low)
+
+
+def _and_over_images(seeds: Test, a: Group, b: Group, samples: pairs.Samples) -> Test:
+    """Both tests of runs that have a split each: the larger p, the wider interval."""
+    scored: dict[str, list[float]] = {}
+    for x, y in pairs.matched(a, b, samples.key)[0]:
+        one, other = samples.of(x), samples.of(y)
+        if not isinstance(one, Examples) or not isinstance(other, Examples):
+            return seeds
+        for image, gap in zip(one.ids, one.values - other.values, strict=True):
+            scored.setdefault(image, []).append(float(gap))
+    gaps = np.array([[np.mean(each) for each in scored.values()]])
+    images = over_examples(gaps, np.zeros_like(gaps))
+    half: Callable[[float], float] = lambda alpha: max(seeds.half(alpha), images.half(alpha))  # noqa: E731
+    return replace(
+        seeds,
+        method="sign flips over seeds, each with its own split, and bootstrap over images: the larger p",
+        low=max(-1.0, min(seeds.low, seeds.difference - images.difference + images.low)),
+        high=min(1.0, max(seeds.high, seeds.difference - images.difference + images.high)),
+        p=max(seeds.p, images.p),
+        half=half,
+        n=len(scored),
+    )
+
+
+def _judged(claim: Claim, test: Test | None, p: float | None, verdict: str, many: int, notes: tuple) -> Tested:
+    if test is None or p is None:
+        return Tested(claim, None, None, verdict, many, notes)
+    visible = test.visible(pairs.ALPHA / many)
+    smallest = min(1.0, test.smallest_p * many)
+    verdict = stats.verdict(test.difference, p, smallest_p=smallest, visible=visible, worth=pairs.WORTH)
+    return Tested(claim, test, p, verdict, many, notes)
+
+
+def of_claim(tested: Tested) -> str:
+    if not tested.claim.said:
+        return tested.verdict
+    return WORDS.get((tested.claim.expects, tested.verdict), f"cannot be told here: {tested.verdict}")
+
+
+def sentence(tested: Tested) -> str:
+    t, within = tested.test, f" in {tested.claim.key.partition('/')[2]}" * bool(tested.claim.key)
+    names = f"{tested.claim.a} − {tested.claim.b}{within}"
+    if t is None or tested.p is None:
+        return f"{names}: {'; '.join(tested.notes)}"
+    gap = f"{100 * t.difference:+.1f} points, 95% [{100 * t.low:+.1f}, {100 * t.high:+.1f}]"
+    holm = f", corrected for {tested.many}" if tested.many > 1 else ""
+    on = f"{t.seeds} seed{'s' * (t.seeds > 1)}" + (f", {t.n} samples" if t.n else "")
+    notes = f"; {'; '.join(tested.notes)}" if tested.notes else ""
+    visible = t.visible(pairs.ALPHA / tested.many)
+    seen = f"would have seen {pairs.amount('test/accuracy', visible)}" if visible < 1 else "could have seen nothing"
+    return f"{names}: {gap}, {pairs.p_text(tested.p)}{holm} ({t.method}; {on}; {seen}{notes})"
+
+
+def pair_row(tested: Tested) -> dict[str, Any]:
+    t, claim = tested.test, tested.claim
+    out: dict[str, Any] = {"a": claim.a, "b": claim.b, "key": claim.key, "said": claim.said}
+    out["verdict"] = of_claim(tested)
+    if t is None:
+        return out | {"notes": "; ".join(tested.notes)}
+    out |= {"difference": t.difference, "low": t.low, "high": t.high, "p": t.p, "p_holm": tested.p}
+    return out | {"test": t.method, "seeds": t.seeds, "n": t.n, "notes": "; ".join(tested.notes)}
+
+
+def page(experiment: Experiment, groups: dict[str, Group], rows: list[dict], tested: list[Tested]) -> str:
+    names = [key.split("/", 1)[1] for key in experiment.keys]
+    codes = sorted({code for r in rows for code in r["code"].split(", ")})
+    out = [f"# {experiment.title}", ""]
+    devices, speak = (sorted({r[key] for r in rows if r[key]}) for key in ("device", "interval"))
+    out += [f"Written by `python experiments/{experiment.name}.py`, which tells claim, protocol and deviations; runs "
+            f"of code {', '.join(codes)} on {', '.join(devices)}. Means over seeds; the 95% intervals speak of "
+            f"{' or '.join(speak)}.", ""]  # fmt: skip
+    out += [f"| arm | {' | '.join(names)} | seeds | n | published | trained parameters | time |"]
+    out += ["|---" * (len(names) + 6) + "|"]
+    for r in rows:
+        cells = [f"{_share(r[k])} [{_share(r[f'{k} low'])}, {_share(r[f'{k} high'])}]" for k in names]
+        cells = [cell.replace(" [–, –]", "") for cell in cells]
+        cells += [str(r["seeds"]), str(r["n"]), r["published"] or "–", r["trained"], r["time"]]
+        out.append(f"| {r['arm']} | {' | '.join(cells)} |")
+    chances = {_share(r["chance"]) for r in rows if r["chance"] is not None}
+    out += ["", f"Chance of {names[0]}: {', '.join(sorted(chances))}."] if chances else []
+    if tested:
+        out += ["", f"## Claims and questions, by {names[0]}", ""]
+        for each in tested:
+            what = f"“{each.claim.said}”" if each.claim.said else f"Is {each.claim.a} better than {each.claim.b}?"
+            out.append(f"- {what} **{of_claim(each)}**. {sentence(each)}.")
+    seeds = " ".join(f"`{word}`" for word in experiment.of_seed(0))
+    out += ["", f"<details><summary>Commands</summary>\n\nEach with {seeds} and so on:\n"]
+    out += [f"- {name}: `{command(group, experiment)}`" for name, group in groups.items()]
+    out += ["", "</details>"]
+    missing: dict[str, list[str]] = {}
+    for arm in experiment.arms:
+        if arm.name not in groups:
+            missing.setdefault(arm.needs and f", needs {arm.needs}", []).append(arm.name)
+    for needs, left in missing.items():
+        out += ["", f"Not run yet{needs}: {'; '.join(left)}."]
+    return "\n".join(out) + "\n"
+
+
+def command(group: Group, experiment: Experiment) -> str:
+    """What trained the runs of an arm, without what differs from seed to seed and without folders."""
+    own = ("run.root=", *(word.partition("=")[0] + "=" for word in experiment.of_seed(0)))
+    words = shlex.split(str(next(iter(group.runs.values())).config.get("command") or ""))
+    return " ".join(word for word in words if not word.startswith(own))
+
+
+def draw(experiment: Experiment, rows: list[dict], tested: list[Tested]) -> Any:
+    """Arms with seeds, intervals and published values; beside them the differences that were tested."""
+    drawn = [t for t in tested if t.test is not None]
+    name = experiment.keys[0].split("/", 1)[1]
+    figure = canvas.new(13.5 if drawn else 8.5, max(2.8, 0.36 * max(len(rows), 1.6 * len(drawn)) + 1.5))
+    panels = figure.subplots(1, 2, width_ratios=(1, 0.85)) if drawn else [figure.subplots()]
+    _draw_arms(panels[0], experiment, rows, name)
+    if drawn:
+        _draw_pairs(panels[1], drawn)
+    figure.suptitle(experiment.title, fontsize=12)
+    return figure
+
+
+def _draw_arms(axes: Any, experiment: Experiment, rows: list[dict], name: str) -> None:
+    blue, orange = canvas.PALETTE[:2]
+    for y, r in enumerate(rows):
+        axes.plot(r["single"], [y + 0.22] * len(r["single"]), "o", ms=3.5, mfc="none", color="0.5")
+        if r[f"{name} low"] is not None:
+            axes.hlines(y, r[f"{name} low"], r[f"{name} high"], color=blue, lw=1.6)
+        axes.plot(r[name], y, "o", color=blue, ms=6)
+        for p in (p for p in experiment.published if p.arm == r["arm"]):
+            low, high = _wilson(p)
+            if low is not None:
+                axes.hlines(y - 0.24, low, high, color=orange, lw=1.2)
+            axes.plot(p.value, y - 0.24, "D", color=orange, ms=5, mfc="white")
+    if chances := {r["chance"] for r in rows if r["chance"] is not None}:
+        for chance in chances:
+            axes.axvline(chance, color="0.3", lw=1, ls=":")
+    sizes = ", ".join(dict.fromkeys(str(r["n"]) for r in rows))
+    axes.set_yticks(range(len(rows)), [f"{r['arm']} ({r['seeds']})" for r in rows], fontsize=9)
+    axes.set_ylim(len(rows) - 0.4, -0.6)
+    marks = "● mean, 95%   ○ seeds" + (
+        "   ◇ published, by its own protocol" if any(r["published"] for r in rows) else ""
+    )
+    canvas.plain(axes, f"{name} by arm (seeds); n = {sizes}", f"{name}      {marks}      dotted: chance", "")
+
+
+def _draw_pairs(axes: Any, drawn: list[Tested]) -> None:
+    colours = {"better": canvas.PALETTE[2], "worse": canvas.PALETTE[1]}
+    for y, each in enumerate(drawn):
+        t, colour = each.test, colours.get(each.verdict, "0.45")
+        assert t is not None and each.p is not None
+        axes.hlines(y, 100 * t.low, 100 * t.high, color=colour, lw=1.6)
+        axes.plot(100 * t.difference, y, "o", color=colour)
+        within = f", {each.claim.key.partition('/')[2]}" * bool(each.claim.key)
+        text = f"{each.claim.a} − {each.claim.b}{within}\n{pairs.p_text(each.p)}: {each.verdict}"
+        axes.annotate(text, (0, y), xycoords=("axes fraction", "data"), xytext=(2, 7), textcoords="offset points",
+                      fontsize=7.5, va="bottom")  # fmt: skip
+    axes.axvline(0, color="0.3", lw=1)
+    axes.set_yticks([])
+    axes.set_ylim(len(drawn) - 0.5, -0.9)
+    canvas.plain(axes, "Differences, a − b, on the same samples", "points, 95% (each alone); p by Holm", "")

@@ -1,0 +1,104 @@
+"""Document 001: photos found by sketch with a Siamese network, and what it wished to try.
+
+Claims: two equal networks and the contrastive loss bring sketches and photos of one class together, so that the ten
+nearest photos are what was meant ("Testing and Inference"; it prints no metric). It wishes for standard backbones (VGG,
+GoogLeNet), dropout and other hyper-parameters, and smarter sampling; optimizers it tried and chose Adam at .0005.
+
+Protocol: data=sketchy, a fifth of the photos with all their sketches for test, so that no photo that is searched was
+seen in training; every test sketch searches all test photos of all classes. class_mAP: mean average precision, a photo
+being right when it is of the sketch's class; recall@1, recall@10: the very photo is among the first; n queries, the
+same for all arms and seeds. Weights of the best epoch on val. Three seeds. The arms of losses, samplers and optimizers
+differ in that alone from the frozen MobileNetV2 with a fresh last layer of 128 numbers, which trains in seconds.
+
+Deviations: whichever classes of Sketchy lie in SKETCHLAB_DATA (5 of 125 where the kept figures were made), so figures
+of the whole set do not compare; the document divides sketches at random, 80 to 20, which leaks: an arm does so too and
+shows what that is worth; embeddings of backbones have length 1. What "as published" leaves out stands in
+conf/experiment/001_sketchy.yaml. ResNet-18 and GoogLeNet need torchvision's own weights.
+
+Cost on two cores in bf16: frozen arms a minute each and then seconds, 30 minutes in all; the document's network 40 s an
+epoch, 200 epochs of which want a GPU (20 epochs: 15 minutes); fine-tuned backbones want one too.
+
+    python experiments/retrieval_001.py [--arms 'frozen*'] [--seeds 3] [--smoke] [--report] [key=value …]
+"""
+
+from __future__ import annotations
+
+from arms import GPU, Arm, Claim, Execute, Experiment, main
+
+BASE = ["data=sketchy", "model=siamese_mobilenet_v2"]
+DOCUMENT = ["experiment=001_sketchy"]
+TWENTY = [*DOCUMENT, "loop.epochs=20"]
+TUNED = ["model.backbone.tune=finetune", "loop.epochs=12", "loop.lr=0.0003"]
+SLOW = "a quarter of an hour a seed"
+ARMS = [
+    Arm("frozen MobileNetV2", BASE),
+    Arm("frozen VGG16", ["data=sketchy", "model=siamese_vgg16"]),
+    Arm("frozen ResNet-18", ["data=sketchy", "model=siamese_resnet18"], "ImageNet weights of ResNet-18"),
+    Arm("frozen GoogLeNet", ["data=sketchy", "model=siamese_googlenet"], "ImageNet weights of GoogLeNet"),
+    Arm("small network from scratch", ["data=sketchy", "model=small_siamese"]),
+    Arm("all pairs of the batch", [*BASE, "pipeline.sampler=all"]),
+    Arm("hardest pairs", [*BASE, "pipeline.sampler=hard"]),
+    Arm("triplets as drawn", [*BASE, "pipeline.loss=triplet", "pipeline.margin=0.3"]),
+    Arm("triplets, semi-hard", [*BASE, "pipeline.loss=triplet", "pipeline.margin=0.3", "pipeline.sampler=semihard"]),
+    Arm("triplets, hardest", [*BASE, "pipeline.loss=triplet", "pipeline.margin=0.3", "pipeline.sampler=hard"]),
+    Arm("InfoNCE", [*BASE, "pipeline.loss=infonce", "pipeline.sampler=all"]),
+    Arm("InfoNCE, the very photo", [*BASE, "pipeline.loss=infonce", "pipeline.sampler=all", "pipeline.match=instance"]),
+    Arm("contrastive, the very photo", [*BASE, "pipeline.match=instance"]),
+    Arm("very photo, half of the others of its class", [*BASE, "pipeline.match=instance", "pipeline.hard_share=0.5"]),
+    Arm("classes in balance", [*BASE, "pipeline.balance=true"]),
+    Arm("Adam", [*BASE, "loop.optimizer=adam", "loop.weight_decay=0.0"]),
+    Arm("SGD", [*BASE, "loop.optimizer=sgd", "loop.lr=0.1", "loop.weight_decay=0.0"]),
+    Arm("document's network, 20 epochs", TWENTY, SLOW),
+    Arm("document's, 20 epochs, dropout", [*TWENTY, "model.dropout=0.2", "model.block_dropout=0.1"], SLOW),
+    Arm("document's, 20 epochs, split by sketch", [*TWENTY, "data.split_by=sketch"], SLOW),
+    Arm("document's network", DOCUMENT, GPU),
+    Arm("document's network, split by sketch", [*DOCUMENT, "data.split_by=sketch"], GPU),
+    Arm("tuned MobileNetV2", [*BASE, *TUNED], GPU),
+    Arm("tuned VGG16", ["data=sketchy", "model=siamese_vgg16", *TUNED, "loop.lr=0.0001"], GPU),
+]
+CLAIMS = [
+    Claim("frozen MobileNetV2", "small network from scratch"),
+    Claim("frozen MobileNetV2", "document's network, 20 epochs"),
+    Claim("frozen VGG16", "frozen MobileNetV2"),
+    Claim("all pairs of the batch", "frozen MobileNetV2"),
+    Claim("triplets as drawn", "frozen MobileNetV2"),
+    Claim("triplets, semi-hard", "triplets as drawn"),
+    Claim("InfoNCE", "frozen MobileNetV2"),
+    Claim("contrastive, the very photo", "frozen MobileNetV2", key="test/recall@10"),
+    Claim("InfoNCE, the very photo", "contrastive, the very photo", key="test/recall@10"),
+    Claim("Adam", "frozen MobileNetV2"),
+    Claim("document's, 20 epochs, dropout", "document's network, 20 epochs"),
+    Claim("document's network", "frozen MobileNetV2"),
+    Claim("tuned MobileNetV2", "frozen MobileNetV2"),
+]
+_SMALL = ["data=shapes", "data.classes=[circle,square,triangle]", "data.per_class=16", "data.splits.train=0.5",
+          "data.splits.val=0.25", "data.splits.test=0.25", "loop.epochs=2", "loop.eval_every=1", "loop.batch_size=8",
+          "pipeline.sheet_rows=0", "runtime.workers=0"]  # fmt: skip
+
+
+def smoke(arm: Arm, execute: Execute) -> list[str]:
+    """Loss, sampler and optimizer as they are, on a small network; a dropout where the document's has one."""
+    kept = ("pipeline.", "loop.optimizer", "loop.lr", "loop.weight_decay")
+    words = ["model=small_siamese", *(word for word in arm.words if word.startswith(kept))]
+    if "document" in arm.name:
+        words = ["model=siamese", "model.input.size_px=16", "model.hidden=[16]", "loop.lr=0.001"]
+        words += [word for word in arm.words if word.startswith(("model.dropout", "model.block_dropout"))]
+    return [*words, *_SMALL]
+
+
+EXPERIMENT = Experiment(
+    name="retrieval_001",
+    doc=__doc__ or "",
+    title="Photos found by sketch: networks, losses, samplers and optimizers on Sketchy",
+    arms=ARMS,
+    claims=CLAIMS,
+    published=[],
+    keys=["test/class_mAP", "test/recall@1", "test/recall@10"],
+    seeds=3,
+    of_seed=lambda seed: [f"seed={seed}"],
+    common=["runtime.precision=bf16"],
+    smoke=smoke,
+)
+
+if __name__ == "__main__":
+    main(EXPERIMENT)

@@ -1,0 +1,193 @@
+"""Experiments as a family: every file says what it claims and can be tried, its rows compose, its tests are right."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from sketchlab import config, stats
+from sketchlab.report.groups import Group
+from sketchlab.report.paired import over_examples
+from sketchlab.report.read import Run
+
+FOLDER = Path(__file__).parents[2] / "experiments"
+sys.path.append(str(FOLDER))  # scripts: they find one another as python FILE does
+import arms  # noqa: E402
+import arms_report  # noqa: E402
+
+FILES = sorted(path for path in FOLDER.glob("*.py") if "__main__" in path.read_text())
+OF_ARMS = [path.stem for path in FILES if "EXPERIMENT = Experiment(" in path.read_text()]
+
+
+def experiment(name: str) -> arms.Experiment:
+    return importlib.import_module(name).EXPERIMENT
+
+
+# nothing was published of intervals; gan_003 writes from whole runs and tells costs with its figures
+ASIDE = {"coverage_of_intervals": {"deviation"}, "gan_003": {"cost", '"--report"'}}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_every_file_says_what_it_claims_and_can_be_tried(path):
+    text = path.read_text()
+    doc = text.split('"""')[1].lower()
+    missing = {word for word in ("claim", "protocol", "deviation", "cost") if word not in doc}
+    if path.stem not in OF_ARMS:  # of the others arms.main sees to it
+        missing |= {option for option in ('"--smoke"', '"--report"', "ArgumentParser") if option not in text}
+    missing -= ASIDE.get(path.stem, set())
+    assert not missing, f"{path.name} has no {', '.join(sorted(missing))}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_help(path):
+    done = subprocess.run([sys.executable, str(path), "--help"], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0 and "--smoke" in done.stdout and "--report" in done.stdout, done.stderr
+
+
+@pytest.mark.parametrize("name", OF_ARMS)
+def test_rows_compose_and_claims_name_rows(name):
+    found = experiment(name)
+    names = [arm.name for arm in found.arms]
+    assert len(set(names)) == len(names) and found.arms and found.keys and found.seeds >= 3
+    for claim in found.claims:
+        assert {claim.a, claim.b} <= set(names) and claim.a != claim.b and claim.expects in ("better", "no better")
+    assert {published.arm for published in found.published} <= set(names)
+    for arm in (found.arms[0], found.arms[-1]):
+        more = [*found.common, *found.of_seed(1)]
+        assert config.from_overrides([*arm.words, *more]).seed == 1
+        assert config.from_overrides([*found.smoke(arm, lambda _: Path("base")), *more]).choices["data"] == "shapes"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", OF_ARMS)
+def test_every_row_composes_and_no_two_are_the_same(name):
+    found, seen = experiment(name), {}
+    for arm in found.arms:
+        run = config.from_overrides([*arm.words, *found.common])
+        seen.setdefault(repr(sorted(config.flat(run.plain()).items(), key=str)), []).append(arm.name)
+        assert config.from_overrides([*found.smoke(arm, lambda _: Path("base")), *found.common])
+    assert all(len(names) == 1 for names in seen.values()), [names for names in seen.values() if len(names) > 1]
+
+
+def test_only_rows_that_can_run_unless_named():
+    rows = [arms.Arm("cheap", []), arms.Arm("dear", [], "a thousand GPUs")]
+    assert arms._choose(rows, None, anything=False) == (rows[:1], rows[1:])
+    assert arms._choose(rows, ["d*"], anything=False) == (rows[1:], [])
+    assert arms._choose(rows, None, anything=True) == (rows, [])
+    with pytest.raises(arms.UserError, match="no such row; there is cheap, dear"):
+        arms._choose(rows, ["x"], anything=False)
+    with pytest.raises(arms.UserError, match="every row needs a thousand GPUs"):
+        arms._choose(rows[1:], None, anything=False)
+
+
+def a_run(folder: Path, ids: list[str], right: np.ndarray) -> Run:
+    folder.mkdir(parents=True)
+    label = np.array(["cat"] * len(ids))
+    table = pd.DataFrame({"id": ids, "label": label, "prediction": np.where(right, "cat", "dog")})
+    table.to_csv(folder / "predictions_test.csv", index=False)
+    status = {"state": "finished", "metrics": {"test/accuracy": float(right.mean())}, "code": "abc"}
+    data = {"classes": ["cat", "dog"], "splits": {"test": {"n": len(ids), "digest": ",".join(ids)}}}
+    return Run(folder, {"choices": {"pipeline": "classify"}}, {}, status, data)
+
+
+def groups_of(tmp_path: Path, seeds: int, own_splits: bool, lead: float) -> dict[str, Group]:
+    """Arms a and b of 2 × seeds runs on 60 of 90 images; a is right on `lead` more of them."""
+    generator, out = np.random.default_rng(0), {}
+    splits = [generator.permutation(90)[:60] if own_splits else np.arange(60) for _ in range(seeds)]
+    for name, p in (("a", 0.5 + lead), ("b", 0.5)):
+        runs = {}
+        for seed, chosen in enumerate(splits):
+            ids = [f"{i}.png" for i in sorted(chosen)]
+            runs[(str(seed),)] = a_run(tmp_path / name / str(seed), ids, generator.random(60) < p)
+        out[name] = Group(name, "classify", {}, runs, [])
+    return out
+
+
+def small(claims: list[arms.Claim]) -> arms.Experiment:
+    found = experiment("stem_000")
+    return replace(found, arms=[arms.Arm("a", []), arms.Arm("b", [])], claims=claims, published=[])
+
+
+def test_one_test_set_is_compared_by_the_bootstrap_within_seeds(tmp_path):
+    groups = groups_of(tmp_path, 3, own_splits=False, lead=0.4)
+    said = arms.Claim("a", "b", "a wins")
+    tested = arms_report.test(small([said, arms.Claim("b", "a", "b is no better", "no better")]), groups)
+    values = [
+        np.array(
+            [pd.read_csv(r.folder / "predictions_test.csv")["prediction"] == "cat" for r in groups[n].runs.values()]
+        )
+        for n in "ab"
+    ]
+    assert tested[0].test is not None and tested[1].test is not None
+    gap = values[0].mean() - values[1].mean()
+    assert tested[0].test.difference == pytest.approx(gap) and tested[1].test.difference == pytest.approx(-gap)
+    assert tested[0].test.low == pytest.approx(-tested[1].test.high)
+    assert tested[0].p == pytest.approx(min(1.0, 2 * tested[0].test.p))  # Holm over two
+    assert [arms_report.of_claim(t) for t in tested] == ["holds here", "holds here: worse"]
+
+
+@pytest.mark.parametrize(("seeds", "verdict"), [(8, "better"), (4, "too few to tell")])
+def test_splits_of_their_own_need_both_tests(tmp_path, seeds, verdict):
+    groups = groups_of(tmp_path, seeds, own_splits=True, lead=0.4)
+    (tested,) = arms_report.test(small([arms.Claim("a", "b")]), groups)
+    gaps, images = [], {}
+    for a, b in zip(*(groups[n].runs.values() for n in "ab"), strict=True):
+        one, other = (
+            pd.read_csv(r.folder / "predictions_test.csv").set_index("id")["prediction"] == "cat" for r in (a, b)
+        )
+        gaps.append(one.mean() - other.mean())
+        for image in one.index:
+            images.setdefault(image, []).append(float(one[image]) - float(other[image]))
+    flat = np.array([[np.mean(each) for each in images.values()]])
+    assert tested.test is not None and tested.test.n == len(images)
+    assert tested.test.difference == pytest.approx(np.mean(gaps))
+    assert tested.test.p == pytest.approx(
+        max(stats.sign_flip(gaps).p, over_examples(flat, np.zeros_like(flat)).p), rel=0.2
+    )
+    assert tested.test.low <= stats.t_interval(gaps).low + 1e-9 and tested.verdict == verdict
+
+
+def test_no_difference_is_called_none(tmp_path):
+    groups = groups_of(tmp_path, 8, own_splits=True, lead=0.0)
+    said = [arms.Claim("a", "b", "a wins"), arms.Claim("a", "b", "a does nothing", "no better")]
+    texts = [arms_report.of_claim(t) for t in arms_report.test(small(said), groups)]
+    assert texts[0].startswith("not shown here") and texts[1].startswith("nothing here speaks against it")
+
+
+def test_smoke_report_and_find(tmp_path, capsys):
+    found, smoke = experiment("strokes_004"), ["--smoke", "--root", str(tmp_path)]
+    arms.main(found, [*smoke, "--seeds", "1", "--arms", "LSTM on points*"])
+    page, index = tmp_path / "strokes_004.md", json.loads((tmp_path / "runs.json").read_text())
+    assert list(index) == ["LSTM on points, augmented", "LSTM on points, plain"]
+    table = pd.read_csv(tmp_path / "strokes_004.csv")
+    assert table["arm"].tolist() == list(index) and table["accuracy"].between(0, 1).all()
+    first = page.read_text()
+    assert "smoke" in first and "Not run yet" in first and (tmp_path / "strokes_004.png").is_file()
+    page.unlink()
+    arms.main(found, [*smoke, "--report"])
+    assert page.read_text() == first
+    capsys.readouterr()
+    with pytest.raises(SystemExit):
+        arms.main(found, ["--report", "--root", str(tmp_path / "none")])
+    err = capsys.readouterr().err
+    assert "no runs.json" in err and err.count("\n") == 1
+
+
+def test_runs_that_another_command_left_are_found(tmp_path):
+    base = experiment("strokes_004")
+    rows = [replace(arm, words=base.smoke(arm, lambda _: tmp_path)) for arm in base.arms if "points, plain" in arm.name]
+    found = replace(base, arms=rows)
+    words = [*rows[0].words, *base.common, "seed=0", f"run.root={tmp_path}"]
+    folder = arms.execute(words, reported=False)
+    arms.main(found, ["--report", "--find", "--root", str(tmp_path), "--out", str(tmp_path)])
+    index = json.loads((tmp_path / "runs.json").read_text())
+    assert index == {rows[0].name: {"0": str(folder.relative_to(tmp_path))}}
