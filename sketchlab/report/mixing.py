@@ -42,7 +42,7 @@ def _fields(run: Run, split: str) -> str:
         f"central place of the {grid} × {grid} map; the square root of the positive gradient, brightest = 1. The "
         "square around that place is the smallest that holds so much of it."
     )
-    return f"<h3>How far the middle sees</h3>{page.paragraph(said, 'soft')}{page.cards(cards)}"
+    return f"<h3>How far the middle sees</h3>{page.paragraph(said, 'soft')}{page.cards(cards, wide=True)}"
 
 
 def _hidden(run: Run, split: str) -> str:
