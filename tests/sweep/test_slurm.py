@@ -74,7 +74,7 @@ def test_a_preempted_job_is_queued_again_and_ends_with_the_same_bits(how, cluste
     env = {**os.environ, "SLURM_CONF": cluster}
     words = ["scancel", "--signal=USR2", job] if how == "USR2" else ["scontrol", "requeue", job]
     subprocess.run(words, env=env)  # scancel complains of a job that is queued again while it is told
-    until(lambda: "resumed at step" in (folder / "train.log").read_text(), 300, process)
+    until(lambda: "resumed at step" in (folder / "train.log").read_text(), 900, process)
     out, _ = process.communicate(timeout=900)
     assert process.returncode == 0, out
     assert "finished (resumed)" in out
