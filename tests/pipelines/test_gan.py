@@ -459,3 +459,16 @@ def test_sheep_are_drawn_from_strokes():
     real = a_task.reals.some("train", torch.arange(32))
     assert 0.01 < real.mean() < 0.3 and real.max() == 1  # bright lines on black
     assert step(a_task)["loss_g"].isfinite()
+
+
+@pytest.mark.realdata
+@pytest.mark.skipif("SKETCHLAB_WEIGHTS" not in os.environ, reason="SKETCHLAB_WEIGHTS is not set")
+def test_a_pretrained_discriminator_starts_from_its_weights():
+    words = ["model.discriminator=mobilenet_v2", "model.pack=1", "model.weights=imagenet"]
+    a_task = task(*words)
+    fresh = task(*words[:2], "model.weights=none")
+    assert dcgan.fingerprint(config.from_overrides([*SMALL, *words]).model.config) != "none"
+    first, other = (next(t.D.net.parameters()) for t in (a_task, fresh))
+    assert not torch.equal(first, other)
+    before = parameters(a_task.D)
+    assert step(a_task)["loss_d"].isfinite() and moved(before, a_task.D)
