@@ -64,7 +64,9 @@ def elsewhere(peer: str, words: list[str]) -> Iterator[Callable[[int], object]]:
     system's."""
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
-    process = context.Process(target=serve_bare if peer == "bare" else serve_lightning, args=(there, words, peer), daemon=True)
+    process = context.Process(
+        target=serve_bare if peer == "bare" else serve_lightning, args=(there, words, peer), daemon=True
+    )
     process.start()
 
     def step(number: int) -> None:

@@ -51,5 +51,5 @@ def asked(server: http.client.HTTPConnection, run: int, number: int) -> float:
 
 
 if __name__ == "__main__":
-    words = dict(word.partition("=")[::2] for word in sys.argv[2:])
+    words = {key: value for key, _, value in (word.partition("=") for word in sys.argv[2:])}
     main(sys.argv[1] if len(sys.argv) > 1 else "http://127.0.0.1:8004", int(words.get("n", 500)))

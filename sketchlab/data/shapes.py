@@ -173,7 +173,7 @@ def build(config: Config, input: Input) -> Dataset:
     parts: dict[str, Split | Pairs] = {}
     for name, objects in chosen.items():
         of = [_part(whole, np.flatnonzero(np.isin(whole.groups.numpy(), objects))) for whole in wholes]
-        parts[name] = Pairs(*of) if pairs else of[0]
+        parts[name] = Pairs(of[0], of[1]) if pairs else of[0]
     of_strokes = Prepare(input, config.raster, config.stroke_augment) if strokes else None
     prepare = of_strokes or augment.Prepare(input, config.augment)
     drawn = (VERSION, tuple(config.names), config.per_class, config.picture, config.sketches_per_photo)

@@ -23,7 +23,8 @@ class Profile:
 
     def __init__(self, device: torch.device) -> None:
         self.cuda = device.type == "cuda"
-        self.seconds, self.calls = dict.fromkeys(PARTS, 0.0), dict.fromkeys(PARTS, 0)
+        self.seconds: dict[str, float] = dict.fromkeys(PARTS, 0.0)
+        self.calls: dict[str, int] = dict.fromkeys(PARTS, 0)
         self.inside, self.steps, self.start = False, 0, time.perf_counter()
         self.trace: Any = None
 

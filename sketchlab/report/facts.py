@@ -130,7 +130,10 @@ def profile(run: Run) -> str:
     if not (run.folder / "profile.csv").is_file():
         return ""
     parts = pd.read_csv(run.folder / "profile.csv").sort_values("seconds", ascending=False)
-    rows = [(p["part"], duration(p["seconds"]), f"{p['share']:.1%}", p["calls"] or "–") for p in parts.to_dict("records")]
+    rows = [
+        (row["part"], duration(row["seconds"]), f"{row['share']:.1%}", row["calls"] or "–")
+        for row in parts.to_dict("records")
+    ]
     note = "Measured by runtime.profile=true. loading: what training waited for. trace.json, of a few steps, opens in "
     note += "chrome://tracing or ui.perfetto.dev."
     table = page.table(("part", "time", "share", "calls"), rows, numbers=("time", "share", "calls"))

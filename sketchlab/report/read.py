@@ -133,7 +133,7 @@ class Run:
         path = self.folder / f"map_{split}.csv"
         if not path.is_file():
             return pd.DataFrame()
-        text = dict.fromkeys(("domain", "id", "label", "object"), str)
+        text: Any = dict.fromkeys(("domain", "id", "label", "object"), str)
         return pd.read_csv(path, dtype=text, keep_default_na=False)
 
     def array(self, name: str) -> np.ndarray | None:
