@@ -148,7 +148,7 @@ def details(summary: str, body: str) -> str:
 
 
 def picture(path: Path, alt: str, style: str = "picture", caption: str = "") -> str:
-    """A PNG or WebP file inside the page. style: chart (its colours follow the dark mode) or picture (never touched)."""
+    """A PNG or WebP file in the page. style: chart (its colours follow the dark mode) or picture (never touched)."""
     said = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
     return _figure(path.read_bytes(), alt, style, said, path.suffix.removeprefix("."))
 

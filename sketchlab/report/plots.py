@@ -38,10 +38,10 @@ def _matrices(run: Run) -> Iterator[Plot]:
     for name, matrix in run.arrays("*_confusion").items():
         split = name.removesuffix("_confusion")
         counts = np.asarray(matrix)
-        title = f"Confusion matrix, {scores.SPLITS.get(split, split)} (n = {int(counts.sum())})"
+        title = f"Confusion matrix, {scores.where(split)} (n = {int(counts.sum())})"
         yield canvas.save(run, _confusion(run, counts, title), name, "confusion", split, title)
         if 2 < len(counts) <= NAMED:
-            title = f"Accuracy by class, {scores.SPLITS.get(split, split)}, 95% Wilson intervals"
+            title = f"Accuracy by class, {scores.where(split)}, 95% Wilson intervals"
             yield canvas.save(run, _by_class(run, split, title), f"{split}_classes", "classes", split, title)
 
 
@@ -65,7 +65,8 @@ def _confusion(run: Run, counts: np.ndarray, title: str) -> Figure:
         axes.set_xticks(range(size), names, rotation=90, fontsize=8 if size <= NUMBERED else 6, parse_math=False)
         axes.set_yticks(range(size), names, fontsize=8 if size <= NUMBERED else 6, parse_math=False)
     axes.set_xlabel("predicted class" if size <= NAMED else "predicted class (number, in the order of data.json)")
-    axes.set_ylabel("true class" if size <= NAMED else "true class (number)")
+    true = "class asked for" if "asked" in title else "true class"
+    axes.set_ylabel(true if size <= NAMED else f"{true} (number)")
     axes.set_title(title, loc="left", fontsize=11)
     return figure
 

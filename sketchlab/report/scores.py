@@ -33,6 +33,12 @@ class Score:
         return f"{self.split}/{self.metric}"
 
 
+def where(split: str) -> str:
+    """A split in words; val_asked is what a generator was asked for on val."""
+    name = split.removesuffix("_asked")
+    return SPLITS.get(name, name) + (", asked of the generator" if name != split else "")
+
+
 def is_share(metric: str) -> bool:
     return any(word in metric.lower() for word in SHARES) and not any(
         word in metric.lower() for word in ("loss", "rank")

@@ -109,7 +109,7 @@ def _by_split(run: Run, parts: dict[str, str], titles: dict[str, str] | None = N
     """The split of the result in the open, the others folded away."""
     result = scores.primary(run)
     shown = result.split if result and result.split in parts else next(iter(parts), "")
-    named = {split: (titles or {}).get(split, scores.SPLITS.get(split, split).capitalize()) for split in parts}
+    named = {split: (titles or {}).get(split, scores.where(split).capitalize()) for split in parts}
     out = f"<h3>{page.escape(named[shown])}</h3>{parts[shown]}" if shown else ""
     return out + "".join(page.details(named[split], body) for split, body in parts.items() if split != shown)
 

@@ -119,6 +119,14 @@ def test_moving_picture_has_a_frame_for_each_evaluation_and_the_same_bytes(gan):
     assert generator.animation(read(folder)) is None
 
 
+def test_classes_asked_for_are_told_as_such(gan):
+    folder = gan()
+    (folder / "arrays").mkdir()
+    np.save(folder / "arrays" / "val_asked_confusion.npy", np.diag([3, 4, 5]))
+    text = report.write(folder).read_text()
+    assert "Validation, asked of the generator" in text and (folder / "plots" / "val_asked_confusion.png").exists()
+
+
 def test_sheets_say_how_to_read_them():
     assert "copies" in generator.how_to_read("test_nearest") and "photo" in generator.how_to_read("val_translated_3")
     assert generator.how_to_read("val_samples_3") == ""
