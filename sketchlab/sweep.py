@@ -140,11 +140,12 @@ def run(cfg: Any, words: list[str], hydra_cfg: Any) -> float:
 
     place = Path(hydra_cfg.sweep.dir)
     folder, before, message, score, state = None, "", "", math.nan, "failed"
+    beside, signum = "joblib" in hydra_cfg.launcher._target_, 0
     yardstick = read_json(place / YARDSTICK) if (place / YARDSTICK).exists() else None
     try:
         if "basic" not in hydra_cfg.launcher._target_:
             os.environ["TQDM_DISABLE"] = "1"  # bars of several runs, or in a cluster's log, are no help
-        if "joblib" in hydra_cfg.launcher._target_:
+        if beside:
             workers.share(place, hydra_cfg.launcher.n_jobs)
         prepared = runs.prepare(config.composed(cfg, hydra_cfg.runtime.choices, words))
         folder, before = str(prepared.folder.path), BEFORE[prepared.folder.state]
@@ -156,8 +157,7 @@ def run(cfg: Any, words: list[str], hydra_cfg: Any) -> float:
             print(message, flush=True)
             return score
         state, message = "interrupted", "ended by a signal; the same command goes on from here"
-        handed_on(stop)
-        sys.exit(128 + int(stop.args[0] if stop.args else signal.SIGINT))
+        signum = int(stop.args[0] if stop.args else signal.SIGINT)
     except UserError as error:
         message = str(error)
     except Exception as error:
@@ -166,14 +166,16 @@ def run(cfg: Any, words: list[str], hydra_cfg: Any) -> float:
     finally:
         said = {"words": words, "state": state, "before": before, "folder": folder, "message": message}
         write_json(place / "runs" / f"{hydra_cfg.job.num}.json", said)
+    if state == "interrupted":
+        handed_on(signum)
+        workers.end(128 + signum) if beside else sys.exit(128 + signum)
     if state == "failed":
         print(f"error: {shlex.join(words)}: {message}", file=sys.stderr, flush=True)
     return score
 
 
-def handed_on(stop: KeyboardInterrupt) -> None:
+def handed_on(signum: int) -> None:
     """A cluster's own handler of the signal that ended the run (submitit requeues the job) has its turn now."""
-    signum = int(stop.args[0]) if stop.args else signal.SIGINT
     if callable(signal.getsignal(signum)) and signum != signal.SIGINT:
         signal.raise_signal(signum)
 

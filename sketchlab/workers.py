@@ -7,6 +7,7 @@ import ctypes
 import fcntl
 import os
 import signal
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ def share(place: Path, n_jobs: int) -> None:
 
     workers = joblib.effective_n_jobs(n_jobs)
     ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGTERM)  # a killed sweep's runs save and end
+    if os.getppid() == 1:  # it was killed before
+        os._exit(1)
     if not _slots:
         _slots.append(slot(place, workers))
         if mine := part(gpus(), _slots[0][0], workers):
@@ -28,6 +31,12 @@ def share(place: Path, n_jobs: int) -> None:
     import torch
 
     torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // workers))
+
+
+def end(code: int) -> None:
+    """A worker of joblib's survives SystemExit and would take the next run, also of a sweep that is dead."""
+    sys.stdout.flush()
+    os._exit(code)
 
 
 def slot(place: Path, workers: int) -> tuple[int, Any]:

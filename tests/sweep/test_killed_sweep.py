@@ -87,13 +87,13 @@ def test_killed_ten_times_ends_as_unbroken_and_repeats_nothing(tmp_path):
 @pytest.mark.slow
 @pytest.mark.skipif(find_spec("hydra_plugins.hydra_joblib_launcher") is None, reason="the extra parallel is missing")
 def test_side_by_side_gives_the_bits_of_one_after_another_killed_too(tmp_path):
-    finished(start(tmp_path / "whole", "seed=0,1,2"))
-    side = ("hydra/launcher=parallel", "seed=0,1,2")
+    finished(start(tmp_path / "whole", "seed=0,1"))
+    side = ("hydra/launcher=parallel", "seed=0,1")
     process = start(tmp_path / "side", *side)
     time.sleep(14)
     os.kill(process.pid, signal.SIGKILL)  # the sweep alone: its workers save and end by themselves
-    process.communicate(timeout=60)
+    process.communicate(timeout=120)  # until the last of its workers is gone
     out = finished(start(tmp_path / "side", *side))
     whole, beside = runs(tmp_path / "whole"), runs(tmp_path / "side")
-    assert len(whole) == 9 and beside.keys() == whole.keys(), out
+    assert len(whole) == 6 and beside.keys() == whole.keys(), out
     assert all(digest(whole[name]) == digest(beside[name]) for name in whole)
