@@ -182,7 +182,8 @@ def sentence(tested: Tested) -> str:
     names = f"{tested.claim.a} − {tested.claim.b}{within}"
     if t is None or tested.p is None:
         return f"{names}: {'; '.join(tested.notes)}"
-    gap = f"{100 * t.difference:+.1f} points, 95% [{100 * t.low:+.1f}, {100 * t.high:+.1f}]"
+    points = [f"{round(100 * value, 1) + 0.0:+.1f}" for value in (t.difference, t.low, t.high)]  # no "-0.0"
+    gap = f"{points[0]} points, 95% [{points[1]}, {points[2]}]"
     holm = f", corrected for {tested.many}" if tested.many > 1 else ""
     on = f"{t.seeds} seed{'s' * (t.seeds > 1)}" + (f", {t.n} samples" if t.n else "")
     notes = f"; {'; '.join(tested.notes)}" if tested.notes else ""

@@ -42,6 +42,7 @@ ARMS = [
     Arm("triplets, semi-hard", [*BASE, "pipeline.loss=triplet", "pipeline.margin=0.3", "pipeline.sampler=semihard"]),
     Arm("triplets, hardest", [*BASE, "pipeline.loss=triplet", "pipeline.margin=0.3", "pipeline.sampler=hard"]),
     Arm("InfoNCE", [*BASE, "pipeline.loss=infonce", "pipeline.sampler=all"]),
+    Arm("frozen VGG16, InfoNCE", ["experiment=001_sketchy_vgg16"]),
     Arm("InfoNCE, the very photo", [*BASE, "pipeline.loss=infonce", "pipeline.sampler=all", "pipeline.match=instance"]),
     Arm("contrastive, the very photo", [*BASE, "pipeline.match=instance"]),
     Arm("very photo, half of the others of its class", [*BASE, "pipeline.match=instance", "pipeline.hard_share=0.5"]),
@@ -60,6 +61,7 @@ CLAIMS = [
     Claim("frozen MobileNetV2", "small network from scratch"),
     Claim("frozen MobileNetV2", "document's network, 20 epochs"),
     Claim("frozen VGG16", "frozen MobileNetV2"),
+    Claim("frozen VGG16, InfoNCE", "frozen VGG16"),
     Claim("all pairs of the batch", "frozen MobileNetV2"),
     Claim("triplets as drawn", "frozen MobileNetV2"),
     Claim("triplets, semi-hard", "triplets as drawn"),
@@ -80,6 +82,8 @@ def smoke(arm: Arm, execute: Execute) -> list[str]:
     """Loss, sampler and optimizer as they are, on a small network; a dropout where the document's has one."""
     kept = ("pipeline.", "loop.optimizer", "loop.lr", "loop.weight_decay")
     words = ["model=small_siamese", *(word for word in arm.words if word.startswith(kept))]
+    if "001_sketchy_vgg16" in arm.words[0]:
+        words += ["pipeline.loss=infonce", "pipeline.sampler=all", "pipeline.temperature=0.1"]
     if "document" in arm.name:
         words = ["model=siamese", "model.input.size_px=16", "model.hidden=[16]", "loop.lr=0.001"]
         words += [word for word in arm.words if word.startswith(("model.dropout", "model.block_dropout"))]

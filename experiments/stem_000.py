@@ -29,7 +29,7 @@ from __future__ import annotations
 
 from arms import GPU, Arm, Claim, Execute, Experiment, Published, main
 
-CLASSES = "data.classes=[ant,butterfly,cat,elephant,guitar,helicopter,horse,pizza,scissors,tree]"
+CLASSES = "data.classes=[ant,bicycle,butterfly,cat,elephant,guitar,helicopter,pizza,scissors,tree]"
 SPLIT = ["data/splits=fraction", "data.splits.train=0.6", "data.splits.val=0.1", "data.splits.test=0.3"]
 FROZEN = ["experiment=tuberlin_frozen", *SPLIT, CLASSES]
 TUNED = ["experiment=000_sketches", *SPLIT, CLASSES, "loop.epochs=5", "model.dropout=0.0", "model.tune=finetune"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -61,10 +62,10 @@ def test_rows_compose_and_claims_name_rows(name):
     for claim in found.claims:
         assert {claim.a, claim.b} <= set(names) and claim.a != claim.b and claim.expects in ("better", "no better")
     assert {published.arm for published in found.published} <= set(names)
-    for arm in (found.arms[0], found.arms[-1]):
-        more = [*found.common, *found.of_seed(1)]
-        assert config.from_overrides([*arm.words, *more]).seed == 1
-        assert config.from_overrides([*found.smoke(arm, lambda _: Path("base")), *more]).choices["data"] == "shapes"
+    more = [*found.common, *found.of_seed(1)]
+    assert config.from_overrides([*found.arms[0].words, *more]).seed == 1
+    words = found.smoke(found.arms[-1], lambda _: Path("base"))
+    assert config.from_overrides([*words, *more]).choices["data"] == "shapes"
 
 
 @pytest.mark.slow
@@ -76,6 +77,19 @@ def test_every_row_composes_and_no_two_are_the_same(name):
         seen.setdefault(repr(sorted(config.flat(run.plain()).items(), key=str)), []).append(arm.name)
         assert config.from_overrides([*found.smoke(arm, lambda _: Path("base")), *found.common])
     assert all(len(names) == 1 for names in seen.values()), [names for names in seen.values() if len(names) > 1]
+
+
+@pytest.mark.realdata
+@pytest.mark.skipif("SKETCHLAB_DATA" not in os.environ, reason="needs SKETCHLAB_DATA")
+def test_splits_are_as_the_docstring_says():
+    found = experiment("stem_000")
+    sizes, chosen = [], []
+    for seed in (0, 1):
+        run = config.from_overrides([*found.arms[0].words, *found.of_seed(seed)])
+        splits = run.data.build(run.model.config.input).splits
+        sizes.append([len(splits[name]) for name in ("train", "val", "test")])
+        chosen.append(set(splits["test"].rows.tolist()))
+    assert sizes == [[480, 80, 240]] * 2 and chosen[0] != chosen[1]
 
 
 def test_only_rows_that_can_run_unless_named():
