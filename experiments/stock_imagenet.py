@@ -40,8 +40,7 @@ RESULTS = Path(__file__).parent / "results"
 PIN = "safety pin"
 NEAR = ("hook", "nematode", "matchstick", "nail", "screw", "corkscrew", "hair slide", "chain", "quill")
 BATCH = 64
-SMOKE = ["data=shapes", "data.classes=[fish,hourglass,line]", "data.per_class=12", "model.input.size_px=64",
-         "model.weights=none", "model.tune=scratch"]  # fmt: skip
+SMOKE = ["data=shapes", "data.classes=[fish,hourglass,line]", "data.per_class=12", "model.input.size_px=64"]
 SNAKES, DOGS = range(52, 69), range(151, 269)  # by number: too many to list
 FISH = [*range(7), *range(389, 398)]
 RIGHT: dict[str, list[str | int]] = {  # class → ImageNet names (or numbers) that a person would let pass
@@ -84,7 +83,7 @@ def main() -> None:
     folder = arguments.answers or Path("outputs", "stock_imagenet" + "_smoke" * arguments.smoke)
     answers = folder / f"{arguments.arch}.csv"
     if arguments.smoke:
-        arguments.overrides, arguments.photos = [*SMOKE, *arguments.overrides], "none"
+        arguments.overrides, arguments.photos = [*SMOKE, *_untrained(arguments.arch, folder)], "none"
     try:
         if not arguments.report:
             _ask(arguments, answers)
@@ -96,6 +95,15 @@ def main() -> None:
     table: Any = pd.read_csv(answers)
     results = arguments.out or (folder if arguments.smoke else RESULTS)
     write(arguments.arch, dict(tuple(table.groupby("data", sort=False))), results)
+
+
+def _untrained(arch: str, folder: Path) -> list[str]:
+    """Weights of a network that has learnt nothing, as a file."""
+    folder.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(0)
+    with atomic(folder / f"{arch}_random.pth") as temporary:
+        torch.save(torchvision.models.get_model(arch, weights=None).state_dict(), temporary)
+    return [f"model.weights={(folder / f'{arch}_random.pth').resolve()}"]
 
 
 def _ask(arguments: argparse.Namespace, answers: Path) -> None:
@@ -224,7 +232,7 @@ def _text(arch: str, tables: dict[str, Any], classes: Any) -> list[str]:
     ]
     for row_ in classes.astype(object).fillna("").to_dict("records"):
         right = "no counterpart" if row_["right"] == "" else share(int(row_["right"]), row_["n"])
-        answers = ", ".join(row_[key] for key in ("answer_1", "answer_2", "answer_3") if row_[key])
+        answers = ", ".join(row_[key] for key in ("answer_1", "answer_2", "answer_3") if row_.get(key))
         lines.append(f"| {row_['data']} | {row_['class']} | {row_['n']} | {right} | {answers} |")
     return lines
 
