@@ -144,8 +144,8 @@ def train(experiment: Experiment, chosen: list[Arm], args: argparse.Namespace, r
         for arm in chosen:
             print(f"--- {arm.name}, seed {seed}", flush=True)
             try:
-                words = experiment.smoke(arm, run) if args.smoke else arm.words
-                note(root, arm.name, seed, run([*words, *experiment.of_seed(seed)]))
+                words = [*(experiment.smoke(arm, run) if args.smoke else arm.words), *experiment.of_seed(seed)]
+                note(root, arm.name, seed, existing([*words, *common]) or run(words))
             except UserError as error:  # the others go on
                 print(f"error: {error}", file=sys.stderr, flush=True)
                 failed.append(f"{arm.name}, seed {seed}: {error}")
@@ -155,11 +155,22 @@ def train(experiment: Experiment, chosen: list[Arm], args: argparse.Namespace, r
 def execute(words: list[str], reported: bool = True) -> Path:
     run = config.from_overrides(words)
     runs.execute(run, reported)
-    return folder_of(run)
-
-
-def folder_of(run: config.RunConfig) -> Path:
     return runs.folder_of(run, runs.deciding(run, run.data.build(run.model.config.input)))
+
+
+def existing(words: list[str]) -> Path | None:
+    """The folder of this run, when it is finished: by what decides its result, as older code put more into its id."""
+    run = config.from_overrides(words)
+    identity = runs.deciding(run, run.data.build(run.model.config.input))
+    wanted = config.flat(identity)
+    for folder in sorted(runs.folder_of(run, identity).parent.glob("*")):
+        if not (folder / "config.yaml").is_file() or run.rerun:
+            continue
+        found = glance(folder)
+        kept = config.flat(found.config.get("identity") or {})
+        if found.state == "finished" and all(kept.get(key) == value for key, value in wanted.items()):
+            return folder
+    return None
 
 
 def note(root: Path, arm: str, seed: int, folder: Path) -> None:
@@ -173,17 +184,9 @@ def note(root: Path, arm: str, seed: int, folder: Path) -> None:
 
 
 def find(experiment: Experiment, chosen: list[Arm], args: argparse.Namespace, root: Path) -> None:
-    """runs.json with every run of these arms that stands below root, whoever trained it.
-
-    By what decides its result, not by its id alone: older code put more into that.
-    """
+    """runs.json with every finished run of these arms that stands below root, whoever trained it."""
     for arm in chosen:
         for seed in range(args.seeds):
             words = [*arm.words, *experiment.of_seed(seed), *experiment.common, f"run.root={root}", *args.overrides]
-            run = config.from_overrides(words)
-            identity = runs.deciding(run, run.data.build(run.model.config.input))
-            wanted = config.flat(identity)
-            for folder in sorted(runs.folder_of(run, identity).parent.glob("*")):
-                kept = config.flat(glance(folder).config.get("identity") or {})
-                if all(kept.get(key) == value for key, value in wanted.items()):
-                    note(root, arm.name, seed, folder)
+            if folder := existing(words):
+                note(root, arm.name, seed, folder)

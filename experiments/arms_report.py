@@ -269,16 +269,19 @@ def _draw_arms(axes: Any, experiment: Experiment, rows: list[dict], name: str) -
             if low is not None:
                 axes.hlines(y - 0.24, low, high, color=orange, lw=1.2)
             axes.plot(p.value, y - 0.24, "D", color=orange, ms=5, mfc="white")
-    if chances := {r["chance"] for r in rows if r["chance"] is not None}:
-        for chance in chances:
-            axes.axvline(chance, color="0.3", lw=1, ls=":")
+    chances = sorted({r["chance"] for r in rows if r["chance"] is not None})
+    low, high = axes.get_xlim()
+    near = [chance for chance in chances if chance > low - (high - low)]  # a line far away would squeeze all the rest
+    for chance in near:
+        axes.axvline(chance, color="0.3", lw=1, ls=":")
     sizes = ", ".join(dict.fromkeys(str(r["n"]) for r in rows))
     axes.set_yticks(range(len(rows)), [f"{r['arm']} ({r['seeds']})" for r in rows], fontsize=9)
     axes.set_ylim(len(rows) - 0.4, -0.6)
     marks = "● mean, 95%   ○ seeds" + (
         "   ◇ published, by its own protocol" if any(r["published"] for r in rows) else ""
     )
-    canvas.plain(axes, f"{name} by arm (seeds); n = {sizes}", f"{name}      {marks}      dotted: chance", "")
+    guess = "dotted: chance" if near else f"chance: {', '.join(map(_share, chances))}" if chances else ""
+    canvas.plain(axes, f"{name} by arm (seeds); n = {sizes}", f"{name}      {marks}      {guess}", "")
 
 
 def _draw_pairs(axes: Any, drawn: list[Tested]) -> None:

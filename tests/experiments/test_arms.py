@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
 from sketchlab import config, stats
 from sketchlab.report.groups import Group
@@ -205,3 +206,11 @@ def test_runs_that_another_command_left_are_found(tmp_path):
     arms.main(found, ["--report", "--find", "--root", str(tmp_path), "--out", str(tmp_path)])
     index = json.loads((tmp_path / "runs.json").read_text())
     assert index == {rows[0].name: {"0": str(folder.relative_to(tmp_path))}}
+
+    kept = folder / "config.yaml"  # as older code wrote it: under another id, by more than decides
+    document = yaml.safe_load(kept.read_text())
+    document["identity"]["runtime"]["profile"] = False
+    kept.write_text(yaml.safe_dump(document))
+    older = folder.rename(folder.with_name("0123456789ab"))
+    assert arms.existing(words) == older and arms.existing([*words, "rerun=true"]) is None
+    assert arms.existing([*words, "loop.epochs=3"]) is None
