@@ -1,7 +1,7 @@
 """What the experiments have in common: arms × seeds become run folders, and the command line around that.
 
 An experiment is one value: its arms (a row of the table each), its seeds, what is claimed or asked of pairs of arms,
-and what others published of them. `main` trains what is not there yet; arms_report.py writes table, tests and figure,
+and what others published of them. `main` trains what is not there yet; arms_report.py writes table and figure,
 from run folders alone. In root/runs.json stands which folder is of which arm and seed.
 """
 

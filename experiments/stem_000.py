@@ -8,7 +8,7 @@ which of the changes does it.
 Protocol: ten classes of TU-Berlin, of each 48 sketches to train on, 8 for val, 24 for test; every seed has a split of
 its own, the same for all arms. The weights of the best epoch on val are tested once. Arms differ in the side of the
 first filter (3, 7, 11, 15), the pools (2, 3), how the larger filter starts (inflated: the pretrained one centred in
-zeros, which computes the same; or fresh), and in what trains. The tests are those of arms_report.py.
+zeros, which computes the same; or fresh), and in what trains. The tests are those of arms_tests.py.
 A frozen network with an inflated filter is the same function whatever the side: "frozen, 15×15, pools 2" must agree
 with the unmodified one, and "frozen, 15×15, pools 3" asks about the pools alone.
 

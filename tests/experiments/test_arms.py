@@ -23,7 +23,7 @@ from sketchlab.report.read import Run
 FOLDER = Path(__file__).parents[2] / "experiments"
 sys.path.append(str(FOLDER))  # scripts: they find one another as python FILE does
 import arms  # noqa: E402
-import arms_report  # noqa: E402
+import arms_tests  # noqa: E402
 
 FILES = sorted(path for path in FOLDER.glob("*.py") if "__main__" in path.read_text())
 OF_ARMS = [path.stem for path in FILES if "EXPERIMENT = Experiment(" in path.read_text()]
@@ -135,7 +135,7 @@ def small(claims: list[arms.Claim]) -> arms.Experiment:
 def test_one_test_set_is_compared_by_the_bootstrap_within_seeds(tmp_path):
     groups = groups_of(tmp_path, 3, own_splits=False, lead=0.4)
     said = arms.Claim("a", "b", "a wins")
-    tested = arms_report.test(small([said, arms.Claim("b", "a", "b is no better", "no better")]), groups)
+    tested = arms_tests.test(small([said, arms.Claim("b", "a", "b is no better", "no better")]), groups)
     values = [
         np.array(
             [pd.read_csv(r.folder / "predictions_test.csv")["prediction"] == "cat" for r in groups[n].runs.values()]
@@ -147,13 +147,13 @@ def test_one_test_set_is_compared_by_the_bootstrap_within_seeds(tmp_path):
     assert tested[0].test.difference == pytest.approx(gap) and tested[1].test.difference == pytest.approx(-gap)
     assert tested[0].test.low == pytest.approx(-tested[1].test.high)
     assert tested[0].p == pytest.approx(min(1.0, 2 * tested[0].test.p))  # Holm over two
-    assert [arms_report.of_claim(t) for t in tested] == ["holds here", "holds here: worse"]
+    assert [arms_tests.of_claim(t) for t in tested] == ["holds here", "holds here: worse"]
 
 
 @pytest.mark.parametrize(("seeds", "verdict"), [(8, "better"), (4, "too few to tell")])
 def test_splits_of_their_own_need_both_tests(tmp_path, seeds, verdict):
     groups = groups_of(tmp_path, seeds, own_splits=True, lead=0.4)
-    (tested,) = arms_report.test(small([arms.Claim("a", "b")]), groups)
+    (tested,) = arms_tests.test(small([arms.Claim("a", "b")]), groups)
     gaps, images = [], {}
     for a, b in zip(*(groups[n].runs.values() for n in "ab"), strict=True):
         one, other = (
@@ -174,7 +174,7 @@ def test_splits_of_their_own_need_both_tests(tmp_path, seeds, verdict):
 def test_no_difference_is_called_none(tmp_path):
     groups = groups_of(tmp_path, 8, own_splits=True, lead=0.0)
     said = [arms.Claim("a", "b", "a wins"), arms.Claim("a", "b", "a does nothing", "no better")]
-    texts = [arms_report.of_claim(t) for t in arms_report.test(small(said), groups)]
+    texts = [arms_tests.of_claim(t) for t in arms_tests.test(small(said), groups)]
     assert texts[0].startswith("not shown here") and texts[1].startswith("nothing here speaks against it")
 
 
