@@ -14,7 +14,7 @@ deformations; one channel, and six with stroke order only where TU-Berlin's SVG 
 images are drawn by us). Our network has no key for its first filter and pools: those are asked of VGG16 (stem_000.py).
 Other networks stand beside it with the accuracies of a public reimplementation, on one split of its own.
 
-Cost: every row needs a GPU, where it takes minutes to an hour a seed; on two cores a row would take days. On part of
+Cost: every row needs a GPU, minutes to an hour a seed (not measured); on two cores a row would take days. On part of
 the classes (whichever lie in SKETCHLAB_DATA) the published values do not compare.
 
     python experiments/sketchanet_tuberlin.py [--arms 'scale*'] [--seeds 3] [--smoke] [--report] [key=value …]

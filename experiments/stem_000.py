@@ -18,9 +18,10 @@ frozen ones 60 at .01 on features computed once; no dropout; one linear layer on
 VGG16's fully connected layers are not at hand everywhere (model.head=vgg has them); padding keeps all maps at VGG16's
 sizes; the document does not say how large its filter was nor how it started: 15×15, fresh, is taken for it.
 
-Cost on two cores in bf16: frozen arms 3 minutes in all and then seconds a seed; the three fine-tuned arms of the
-document 6 minutes a seed each, 2.5 hours in all. The rest of the grid, and a fresh filter below a frozen network (which
-trains through all of it), want a GPU, and more seeds: their claims are more, and Holm counts them (--seeds 12).
+Cost on two cores in bf16, reckoned from VGG16's speeds and not measured: frozen arms 3 minutes in all and then seconds
+a seed; the three fine-tuned arms of the document 6 minutes a seed each, 2.5 hours in all. The rest of the grid, and a
+fresh filter below a frozen network (which trains through all of it), want a GPU, and more seeds: their claims are
+more, and Holm counts them (--seeds 12).
 
     python experiments/stem_000.py [--arms 'frozen*'] [--seeds 8] [--smoke] [--report] [--list] [key=value …]
 """
