@@ -152,6 +152,16 @@ def beside_fit(task: Any, run: Any, runtime: Any, bare_step: Callable[[int], obj
     return out
 
 
+def spoken(rows: Iterator[Row]) -> Iterator[Row]:
+    """Data or weights that are not there are said in one line."""
+    from sketchlab.errors import UserError
+
+    try:
+        yield from rows
+    except UserError as error:
+        sys.exit(f"error: {error}")
+
+
 def names() -> list[str]:
     return sorted(path.stem.removeprefix("bench_") for path in HERE.glob("bench_*.py"))
 
@@ -273,7 +283,7 @@ def main() -> None:
     path = options.out / f"{hardware['name']}.json"
     for name in chosen:
         given, around = parameters(name, values), circumstances()
-        for row in comparison(name)(**given):
+        for row in spoken(comparison(name)(**given)):
             record = row.record() | {"parameters": given, **around, "load_after": round(os.getloadavg()[0], 2)}
             store(path, hardware, name, {row.name: record})
             print(show(name, row.name, record), flush=True)
