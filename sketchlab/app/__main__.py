@@ -1,4 +1,7 @@
-"""python -m sketchlab.app RUN [RUN …]: a page to draw on, with finished runs that say what it is after every stroke."""
+"""python -m sketchlab.app RUN [RUN …]: a page to draw on, with finished runs that say what it is after every stroke.
+
+Runs of a GAN show new pictures there, and ask people which are real.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,11 @@ from pathlib import Path
 
 import uvicorn
 
-from sketchlab.app.judge import opened
+from sketchlab.app.judge import Judge, PhotoJudge, opened
+from sketchlab.app.maker import Maker, makes
 from sketchlab.app.server import application, is_loopback
 from sketchlab.errors import UserError
+from sketchlab.opened import OpenedRun
 
 PORT = 8004
 
@@ -31,7 +36,7 @@ def parser() -> argparse.ArgumentParser:
     what = (__doc__ or "").partition("\n")[0]
     out = argparse.ArgumentParser("python -m sketchlab.app", description=what, allow_abbrev=False)
     out.add_argument(
-        "runs", nargs="+", type=Path, metavar="RUN", help="folders of finished runs that classify or retrieve"
+        "runs", nargs="+", type=Path, metavar="RUN", help="folders of finished runs that classify, retrieve or generate"
     )
     out.add_argument(
         "--save", type=Path, metavar="DIR", help="folder for labelled drawings, as data=strokes reads them"
@@ -49,17 +54,31 @@ def serve(arguments: argparse.Namespace) -> None:
     with listener:
         if arguments.save is not None:
             made(arguments.save)
-        judges = []
-        for path in arguments.runs:
-            judges.append(opened(path))
-            print(f"{path}: {', '.join(judges[-1].facts()['about'])}", flush=True)
-        app = application(judges, arguments.save, arguments.host)
+        judges, makers = runs(arguments.runs)
+        app = application(judges, arguments.save, arguments.host, makers)
         host, port = listener.getsockname()[:2]
         print(f"draw at http://{f'[{host}]' if ':' in host else host}:{port}/ (Ctrl-C ends it)", flush=True)
         if not is_loopback(arguments.host):
             print("note: every machine that reaches this address can ask and save", file=sys.stderr, flush=True)
         options = uvicorn.Config(app, log_level="warning", access_log=False, ws="none", server_header=False)
         uvicorn.Server(options).run(sockets=[listener])
+
+
+def runs(paths: list[Path]) -> tuple[list[Judge | PhotoJudge], list[Maker]]:
+    """Those that say something about a drawing, and those that make pictures; each is told of as it is opened."""
+    judges: list[Judge | PhotoJudge] = []
+    makers: list[Maker] = []
+    for path in paths:
+        run = OpenedRun(path)
+        if makes(run):
+            makers.append(Maker(run))
+            no_test = [f"no eye test: {makers[-1].why}"] * bool(makers[-1].why)
+            about = [*makers[-1].facts()["about"], *no_test]
+        else:
+            judges.append(opened(path))
+            about = judges[-1].facts()["about"]
+        print(f"{path}: {', '.join(about)}", flush=True)
+    return judges, makers
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -61,8 +61,8 @@ class Judge:
         input = self.run.input
         frames = input.kind == "frames"
         return {
-            **_named(self.run),
-            "about": [f"{len(self.classes)} classes of {_choice(self.run, 'data')}", *_score(self.run, "accuracy")],
+            **named(self.run),
+            "about": [f"{len(self.classes)} classes of {choice(self.run, 'data')}", *_score(self.run, "accuracy")],
             "limit": input.channels if frames else None,
             "late": reading.raster_of(self.run.config["data"], input).late if frames else None,
         }
@@ -103,7 +103,7 @@ class PhotoJudge:
 
     def facts(self) -> dict[str, Any]:
         about = [f"nearest of {len(self.gallery):,} photos: {self.gallery.where}", *_score(self.run, "recall@1")]
-        return {**_named(self.run), "about": about, "limit": None, "late": None}
+        return {**named(self.run), "about": about, "limit": None, "late": None}
 
 
 def opened(path: Path) -> Judge | PhotoJudge:
@@ -113,12 +113,14 @@ def opened(path: Path) -> Judge | PhotoJudge:
     return PhotoJudge(run) if retrieves else Judge(run)
 
 
-def _choice(run: OpenedRun, group: str) -> str:
+def choice(run: OpenedRun, group: str) -> str:
+    """As in <group>=<choice>."""
     return run.document.get("choices", {}).get(group, run.config[group]["name"])
 
 
-def _named(run: OpenedRun) -> dict[str, Any]:
-    names = {"model": _choice(run, "model"), "data": _choice(run, "data"), "id": run.path.resolve().name}
+def named(run: OpenedRun) -> dict[str, Any]:
+    """How the page speaks of a run."""
+    names = {"model": choice(run, "model"), "data": choice(run, "data"), "id": run.path.resolve().name}
     return {**names, "classes": run.classes}
 
 

@@ -12,7 +12,7 @@ import socket
 from collections.abc import Awaitable, Callable, Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import orjson
@@ -27,7 +27,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from sketchlab.app import keep
 from sketchlab.app.clean import clean
+from sketchlab.app.eye_test import EyeTest
 from sketchlab.app.judge import Judge, PhotoJudge
+from sketchlab.app.maker import Maker, png
 from sketchlab.data import simplify
 from sketchlab.errors import UserError
 
@@ -42,20 +44,32 @@ _HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",
 }
+_MAKE: dict[str, type] = {"run": int, "class": str, "seed": int}
+_EYE: dict[str, type] = {"run": int, "test": int, "place": int}
 Answer = Callable[[dict[str, Any]], Any]
 Judges = Sequence[Judge | PhotoJudge]
+Makers = Sequence[Maker]
+Run = TypeVar("Run")
 
 
-def application(judges: Judges, save: Path | None, host: str) -> ASGIApp:
-    """save: folder for labelled drawings, None = none. host: as given to --host, for the check of Host."""
+def application(judges: Judges, save: Path | None, host: str, makers: Makers = ()) -> ASGIApp:
+    """save: folder for labelled drawings, None = none. host: as given to --host, for the check of Host.
+
+    makers: runs of a GAN; requests count them from 0 too, apart from the judges.
+    """
     questions: dict[str, tuple[Answer, dict[str, type]]] = {
         "/judge": (lambda body: _judge(judges, body), {"run": int, "drawing": list}),
         "/clean": (lambda body: _clean(judges, body), {"run": int, "class": str, "drawing": list}),
         "/read": (lambda body: keep.read(body["line"]), {"line": str}),
         "/ndjson": (lambda body: {"line": _line(judges, body).decode()}, {"run": int, "label": str, "drawing": list}),
         "/save": (lambda body: _save(judges, save, body), {"run": int, "label": str, "drawing": list}),
+        "/make": (lambda body: _of(makers, body).make(body["class"], body["seed"]), _MAKE),
+        "/eye": (lambda body: _eye_picture(makers, body), _EYE),
+        "/eye/answer": (lambda body: _eye_answer(makers, body), {**_EYE, "said": str, "who": str}),
+        "/eye/verdict": (lambda body: _eye(makers, body).verdict(body["test"]), {"run": int, "test": int}),
     }
     facts = {"runs": [judge.facts() for judge in judges], "save": save is not None}
+    facts["makers"] = [maker.facts() for maker in makers]
     routes = [Route(path, _asked(answer, keys), methods=["POST"]) for path, (answer, keys) in questions.items()]
     routes.append(Route("/runs", lambda request: JSONResponse(facts, headers=_HEADERS), methods=["GET"]))
     routes += [Route(path, _file(content, kind), methods=["GET"]) for path, content, kind in static()]
@@ -172,10 +186,10 @@ def _error(status: int, why: str, headers: Any = None) -> Response:
 # --- answers
 
 
-def _of(judges: Judges, body: dict[str, Any]) -> Judge | PhotoJudge:
-    if not 0 <= body["run"] < len(judges):
-        raise UserError(f"run {body['run']}: there are {len(judges)}, from 0")
-    return judges[body["run"]]
+def _of(runs: Sequence[Run], body: dict[str, Any]) -> Run:
+    if not 0 <= body["run"] < len(runs):
+        raise UserError(f"run {body['run']}: there are {len(runs)} that can answer this, from 0")
+    return runs[body["run"]]
 
 
 def _judge(judges: Judges, body: dict[str, Any]) -> dict[str, Any]:
@@ -210,3 +224,19 @@ def _save(judges: Judges, folder: Path | None, body: dict[str, Any]) -> dict[str
         raise UserError("this page keeps no drawings: start it with --save DIR")
     word = keep.check_word(body["label"])
     return {"label": word, "n": keep.append(folder, word, _line(judges, body))}
+
+
+def _eye(makers: Makers, body: dict[str, Any]) -> EyeTest:
+    maker = _of(makers, body)
+    if maker.eye is None:
+        raise UserError(f"no eye test of this run: {maker.why}")
+    return maker.eye
+
+
+def _eye_picture(makers: Makers, body: dict[str, Any]) -> dict[str, Any]:
+    """A picture and nothing that tells what it is."""
+    return {"src": png(_eye(makers, body).picture(body["test"], body["place"]))}
+
+
+def _eye_answer(makers: Makers, body: dict[str, Any]) -> dict[str, Any]:
+    return _eye(makers, body).answer(body["test"], body["place"], body["said"], body["who"])

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from PIL import Image
 
-from sketchlab.report import page
+from sketchlab.report import eye_test, page
 from sketchlab.report.read import Run
 
 ALIKE = 0.15  # collapsed: MS-SSIM between generated images over that between real ones
@@ -129,11 +129,11 @@ def _stuck(run: Run) -> tuple[bool, str] | None:
 
 
 def section(run: Run) -> str:
-    """Verdicts of the detectors, what became of KID, firings of the gate, and the training as a moving picture."""
+    """Verdicts of the detectors, KID, firings of the gate, the eye test, and the training as a moving picture."""
     if not is_generator(run):
         return ""
     said = [f"{name}? {'Yes' if fires else 'No'}: {text}" for name, (fires, text) in detectors(run).items()]
-    out = "".join(page.paragraph(line) for line in [*said, *_kid(run), *_gate(run)])
+    out = "".join(page.paragraph(line) for line in [*said, *_kid(run), *_gate(run), *eye_test.lines(run)])
     moving = animation(run)
     if moving is not None:
         epochs = "the same noise" if run.choices.get("pipeline") == "gan" else "the same images"

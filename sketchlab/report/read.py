@@ -146,6 +146,11 @@ class Run:
         paths = sorted((self.folder / "arrays").glob(f"{pattern}.npy"))
         return {path.stem: np.load(path, mmap_mode="r", allow_pickle=False) for path in paths}
 
+    @cached_property
+    def eye_test(self) -> list[dict[str, Any]]:
+        """Answers of people who were shown real and generated pictures: truth, said, test, who; [] of any other run."""
+        return [row for row in _lines(self.folder / "eye_test.jsonl", self.notes) if {"truth", "said"} <= row.keys()]
+
     def samples(self, pattern: str) -> list[Path]:
         """Pictures samples/<pattern>.png, in order of the numbers in their names."""
         paths = (self.folder / "samples").glob(f"{pattern}.png")
@@ -158,7 +163,7 @@ def read(folder: Path) -> Run:
     Raises UserError when the folder is no run, or when a file that is written in one go is broken.
     """
     run = glance(folder)
-    _ = run.metrics, run.timing  # what is cut in them stands in run.notes
+    _ = run.metrics, run.timing, run.eye_test  # what is cut in them stands in run.notes
     return run
 
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,6 +24,8 @@ MODELS = {
     "baseline": "pixels_logistic",
     "photos": "small_siamese",
     "pose": "cnn_lstm",
+    "gan": "small_dcgan",
+    "gan_classes": "dcgan_conditional",
 }
 
 
@@ -47,13 +52,28 @@ def run_of(tmp_path_factory, words):
         root = tmp_path_factory.getbasetemp() / f"page_{kind}"
         if not root.exists():
             overrides = ["loop.epochs=1", f"run.root={root}"]
-            overrides += ["data=strokes", f"data.root={words}"] * (kind not in ("images", "photos", "pose"))
+            gan = kind.startswith("gan")
+            overrides += ["data=strokes", f"data.root={words}"] * (kind not in ("images", "photos", "pose") and not gan)
+            overrides += ["loop.epochs=8", "loop.lr=0.02"] * gan  # enough for pictures that differ
             overrides += ["pipeline.pose_weight=1", "data/stroke_augment=mild"] * (kind == "pose")
             overrides += ["data/raster=picture"] * (kind in ("strokes", "baseline"))
-            overrides += ["pipeline.explain=0"] * (kind not in ("baseline", "photos"))
+            overrides += ["pipeline.explain=0"] * (kind not in ("baseline", "photos") and not gan)
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr(runs, "report", lambda folder: None)
                 runs.execute(config.from_overrides(every.small(MODELS[kind], *overrides)))
         return every.folder_in(root)
 
     return one
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Any]:
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (extra dev)")
+    path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    with sync_api.sync_playwright() as play:
+        try:
+            browser = play.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        except sync_api.Error as error:
+            pytest.skip(f"no Chromium to be had: {str(error).splitlines()[0]}")
+        yield browser
+        browser.close()

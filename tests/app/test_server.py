@@ -23,6 +23,7 @@ from tests.app.conftest import NAMES
 KINDS = ("images", "frames", "points", "strokes", "baseline")
 LINE = [[[0, 200], [0, 200], [0, 9]]]
 HERE = "http://127.0.0.1:8004"
+SCRIPTS = ("/app.js", "/ask.js", "/corner.js", "/sheet.js")
 
 
 @pytest.fixture(scope="session")
@@ -350,7 +351,7 @@ def test_opened_to_others_by_address_or_own_name_only(judges):
 def test_the_page_needs_nothing_from_elsewhere(client):
     reply = client.get("/")
     assert reply.status_code == 200 and "default-src 'none'" in reply.headers["content-security-policy"]
-    assert {path for path, *_ in server.static()} == {"/", "/app.js", "/sheet.js", "/style.css"}
+    assert {path for path, *_ in server.static()} == {"/", "/style.css", *SCRIPTS}
     for path, content, kind in server.static():
         text = content.decode().replace("http://www.w3.org/2000/svg", "")
         assert "http:" not in text and "https:" not in text and "//cdn" not in text, path
@@ -373,9 +374,9 @@ def test_runs_that_cannot_answer_are_refused_at_the_start(run_of, tmp_path, caps
     assert "no such folder" in refused(capsys, tmp_path / "none", "--port", "0")
     for state, word in (("running", "still training"), ("interrupted", "not finished")):
         assert word in refused(capsys, finished.change_status(run, tmp_path / state, state=state), "--port", "0")
-    other = finished.change_status(run, tmp_path / "gan")
+    other = finished.change_status(run, tmp_path / "translate")
     document = yaml.safe_load((other / "config.yaml").read_text())
-    document["config"]["pipeline"]["name"] = "gan"
+    document["config"]["pipeline"]["name"] = "translate"
     (other / "config.yaml").write_text(yaml.safe_dump(document))
     refused(capsys, other, "--port", "0")
 

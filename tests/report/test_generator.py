@@ -130,3 +130,21 @@ def test_classes_asked_for_are_told_as_such(gan):
 def test_sheets_say_how_to_read_them():
     assert "copies" in generator.how_to_read("test_nearest") and "photo" in generator.how_to_read("val_translated_3")
     assert generator.how_to_read("val_samples_3") == ""
+
+
+def test_the_eye_tests_share_fooled_has_its_interval_and_n(gan):
+    folder = gan()
+    assert "Eye test" not in report.write(folder).read_text()
+    said = {("generated", "real"): 9, ("generated", "generated"): 11, ("real", "generated"): 5, ("real", "real"): 15}
+    rows = [
+        {"test": i % 2, "truth": truth, "said": word, "who": "Ada" if i % 2 else ""}
+        for (truth, word), n in said.items()
+        for i in range(n)
+    ]
+    lines = "".join(json.dumps(row) + "\n" for row in rows)
+    (folder / "eye_test.jsonl").write_text(lines + '{"test": 1, "tru')  # cut
+    text = report.write(folder).read_text()
+    assert "40 answers in 2 tests, by Ada." in text
+    assert "Generated pictures called real: 9 of 20 = 45% (95% Wilson interval 26% to 66%)." in text
+    assert "Real pictures called generated: 5 of 20 = 25% (95% Wilson interval 11% to 47%)." in text
+    assert "eye_test.jsonl is cut in line 41" in text

@@ -1,3 +1,5 @@
+import { ask } from "./ask.js";
+import * as corner from "./corner.js";
 import { Sheet } from "./sheet.js";
 
 const $ = (id) => document.getElementById(id);
@@ -15,20 +17,7 @@ const sheet = new Sheet($("sheet"), () => {
   judge();
 });
 
-// --- asking
-
-async function ask(what, body) {
-  const options = body && { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) };
-  let reply;
-  try {
-    reply = await fetch(what, options);
-  } catch {
-    throw new Error("The server does not answer: is it still running?");
-  }
-  const said = await reply.json().catch(() => ({ error: `the server said ${reply.status}` }));
-  if (!reply.ok) throw new Error(said.error);
-  return said;
-}
+// --- what goes wrong is said
 
 function tell(text, wrong = false) {
   $("message").textContent = text;
@@ -230,7 +219,7 @@ for (const [id, act] of Object.entries(ACTIONS)) $(id).addEventListener("click",
 const KEYS = { u: "undo", c: "clear", r: "replace", s: "download", o: "open" };
 document.addEventListener("keydown", (event) => {
   const key = event.key.toLowerCase();
-  if (event.target.matches("input[type=text]") || event.altKey) return;
+  if ($("draw").hidden || event.target.matches("input[type=text]") || event.altKey) return;
   const held = event.ctrlKey || event.metaKey;
   const id = held ? (key === "z" ? "undo" : null) : KEYS[key];
   if (!id || event.repeat) return;
@@ -259,19 +248,39 @@ function choose() {
   judge();
 }
 
-attempt(async () => {
-  ({ runs, save: canSave } = await ask("runs"));
-  const names = runs.map((run) => run.model);
-  runs.forEach((run, i) => {
+// --- the runs, and which half of the page is seen: what judges drawings, what makes pictures
+
+function view(name) {
+  for (const half of ["draw", "corner"]) $(half).hidden = half !== name;
+  $("runs").hidden = name !== "draw";
+  $("makers").hidden = name !== "corner";
+}
+
+// A pill for each run; the first one is chosen.
+function pills(fieldset, name, found, changed) {
+  const models = found.map((run) => run.model);
+  found.forEach((run, i) => {
     const label = document.createElement("label"), input = document.createElement("input");
-    const twin = names.filter((name) => name === run.model).length > 1;
-    Object.assign(input, { type: "radio", name: "run", value: i, checked: i === 0 });
-    input.addEventListener("change", choose);
+    const twin = models.filter((model) => model === run.model).length > 1;
+    Object.assign(input, { type: "radio", name, value: i, checked: i === 0 });
+    input.addEventListener("change", changed);
     label.append(input, twin ? `${run.model}, ${run.data}` : run.model);
     label.title = `${run.model}-${run.data}/${run.id}`;
-    $("runs").append(label);
+    fieldset.append(label);
   });
+}
+
+attempt(async () => {
+  let makers;
+  ({ runs, makers, save: canSave } = await ask("runs"));
+  pills($("runs"), "run", runs, choose);
+  pills($("makers"), "maker", makers, corner.choose);
+  document.querySelectorAll("#views input").forEach((input) => input.addEventListener("change", () => view(input.value)));
+  $("views").hidden = !(runs.length && makers.length);
+  view(runs.length ? "draw" : "corner");
+  if (makers.length) corner.start(makers);
   $("keep").hidden = !canSave;
+  if (!runs.length) return;
   sheet.set([]);
   choose();
 });
