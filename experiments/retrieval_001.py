@@ -61,6 +61,8 @@ ARMS = [
 CLAIMS = [
     Claim("frozen MobileNetV2", "small network from scratch"),
     Claim("frozen MobileNetV2", "document's network, 20 epochs"),
+    Claim("frozen VGG16", "document's network, 20 epochs"),
+    Claim("frozen VGG16", "document's network, 20 epochs", key="test/recall@10"),
     Claim("frozen VGG16", "frozen MobileNetV2"),
     Claim("frozen VGG16, InfoNCE", "frozen VGG16"),
     Claim("all pairs of the batch", "frozen MobileNetV2"),
