@@ -7,6 +7,7 @@ import io
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -89,7 +90,7 @@ def shown(client: TestClient, test: int, run: int = 0) -> list[str]:
     return [client.post("/eye", json={"run": run, "test": test, "place": i}).json()["src"] for i in range(n)]
 
 
-def answer(client: TestClient, test: int, place: int, said: str = "real", who: str = "") -> object:
+def answer(client: TestClient, test: int, place: int, said: str = "real", who: str = "") -> Any:
     return client.post("/eye/answer", json={"run": 0, "test": test, "place": place, "said": said, "who": who})
 
 
