@@ -94,7 +94,7 @@ def serve_bare(pipe: Connection, words: list[str], _: str) -> None:
 
 
 def serve_lightning(pipe: Connection, words: list[str], peer: str) -> None:
-    import lightning
+    import lightning  # pyright: ignore[reportMissingImports]  # extra: bench
     import torch.nn.functional as F
     from torch.utils.data import DataLoader, TensorDataset
 

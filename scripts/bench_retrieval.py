@@ -85,7 +85,9 @@ def ours(sketch: tuple[Tensor, Tensor], photo: tuple[Tensor, Tensor], r: int) ->
 
 
 def theirs(sketch: tuple[Tensor, Tensor], photo: tuple[Tensor, Tensor]) -> Callable[[], dict[str, float]]:
-    from pytorch_metric_learning.utils.accuracy_calculator import AccuracyCalculator
+    from pytorch_metric_learning.utils.accuracy_calculator import (  # pyright: ignore[reportMissingImports]  # extra: bench
+        AccuracyCalculator,
+    )
 
     names = ("precision_at_1", "mean_average_precision", "mean_average_precision_at_r")
     calculator = AccuracyCalculator(include=names, device=torch.device("cpu"))

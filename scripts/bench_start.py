@@ -79,7 +79,7 @@ def sketchlab(model: str) -> None:
 
 
 def lightning(model: str) -> None:
-    import lightning
+    import lightning  # pyright: ignore[reportMissingImports]  # extra: bench
     import torch
     import torch.nn.functional as F
     import torchvision

@@ -64,7 +64,7 @@ def arrays(drawing: Drawing) -> list[np.ndarray]:
 
 def opencv(drawings: list[list[np.ndarray]]) -> np.ndarray:
     """(n, 8, 64, 64): every drawing once, straight into its place of the batch."""
-    import cv2
+    import cv2  # pyright: ignore[reportMissingImports]  # extra: bench
 
     cv2.setNumThreads(1)
     canvases = blank(len(drawings))
