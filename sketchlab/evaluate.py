@@ -18,7 +18,7 @@ from sketchlab.data.dataset import Dataset, Split, fingerprint
 from sketchlab.data.stroke_batch import Strokes
 from sketchlab.engine.files import read_json, write_json
 from sketchlab.engine.rundir import RunDir, identity, now
-from sketchlab.errors import UserError
+from sketchlab.errors import UserError, said
 from sketchlab.opened import BATCH, KINDS, OpenedRun, drop, stress, stress_strokes, transfer
 from sketchlab.opened.reading import ink_of
 from sketchlab.pipelines import gradcam, mixing
@@ -32,13 +32,7 @@ STRESS_IMAGES = 300
 def main(words: list[str] | None = None) -> None:
     """Exit code 0, or 1 with one line on standard error."""
     arguments = parser().parse_intermixed_args(words)
-    try:
-        evaluate(arguments)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(1)
-    except KeyboardInterrupt:
-        sys.exit(130)
+    said(lambda: evaluate(arguments))
 
 
 def parser() -> argparse.ArgumentParser:

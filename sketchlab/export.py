@@ -7,7 +7,6 @@ import dataclasses
 import importlib.util
 import logging
 import os
-import sys
 import tempfile
 import warnings
 from collections.abc import Callable
@@ -22,7 +21,7 @@ from sketchlab import rng
 from sketchlab.data import stroke_prepare
 from sketchlab.data.stroke_batch import Strokes
 from sketchlab.engine.files import write_json
-from sketchlab.errors import UserError
+from sketchlab.errors import UserError, said
 from sketchlab.inputs import Input
 from sketchlab.opened import KINDS, OpenedRun
 
@@ -40,11 +39,7 @@ def main(words: list[str] | None = None) -> None:
     out.add_argument("--to", choices=FORMATS, required=True)
     out.add_argument("--out", type=Path, metavar="DIR", help="where the files go (default RUN/export)")
     arguments = out.parse_args(words)
-    try:
-        export(arguments.run, arguments.to, arguments.out)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(1)
+    said(lambda: export(arguments.run, arguments.to, arguments.out))
 
 
 def export(path: Path, to: str, out: Path | None = None) -> Path:

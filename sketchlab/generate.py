@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import re
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from sketchlab.engine.files import atomic
-from sketchlab.errors import UserError
+from sketchlab.errors import UserError, said
 from sketchlab.opened import OpenedRun, generator
 from sketchlab.pipelines.gan_sheets import sheet
 
@@ -21,11 +20,8 @@ SHOWN = 100  # images on the sheet, at most
 
 
 def main(words: list[str] | None = None) -> None:
-    try:
-        print(generate(parser().parse_args(words)))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(1)
+    arguments = parser().parse_args(words)
+    print(said(lambda: generate(arguments)))
 
 
 def parser() -> argparse.ArgumentParser:

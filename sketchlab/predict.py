@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from sketchlab.data.decode import SUFFIXES
 from sketchlab.engine.files import atomic
-from sketchlab.errors import UserError
+from sketchlab.errors import ReaderGone, UserError, said
 from sketchlab.opened import BATCH, KINDS, OpenedRun, reading
 
 BAR_FROM = 200  # images from which on a progress bar is shown
@@ -36,25 +36,11 @@ class Row(NamedTuple):
     asked: Any
 
 
-class ReaderGone(Exception):
-    """Nobody reads standard output any more, as after `| head`."""
-
-
 def main(words: list[str] | None = None) -> None:
     """Exit code 0 when everything was answered, 1 when a part could not be read or nothing could be done."""
     arguments = parser().parse_args(words)
     sys.stdout.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]  file names are bytes, not always text
-    try:
-        bad = predict(arguments)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(1)
-    except ReaderGone:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
-    except KeyboardInterrupt:
-        sys.exit(130)
-    sys.exit(1 if bad else 0)
+    sys.exit(1 if said(lambda: predict(arguments)) else 0)
 
 
 def parser() -> argparse.ArgumentParser:

@@ -24,12 +24,12 @@ from torch import Tensor
 
 from sketchlab.data.stroke_batch import of_drawings
 from sketchlab.engine.files import atomic
-from sketchlab.errors import UserError
+from sketchlab.errors import UserError, said
 from sketchlab.opened import BATCH, OpenedRun, index, reading
 from sketchlab.opened.gallery import Gallery, of_folder, of_run
 from sketchlab.opened.matches_sheet import Cell, matches_sheet
 from sketchlab.opened.retriever import Retriever, check
-from sketchlab.predict import ReaderGone, Row, listed, rows, say
+from sketchlab.predict import Row, listed, rows, say
 
 ON_SHEET = 40  # sketches on the contact sheet
 SHOWN = 3  # matches in a line of the table
@@ -39,17 +39,7 @@ def main(words: list[str] | None = None) -> None:
     """Exit code 0 when everything was answered, 1 when a part could not be read or nothing could be done."""
     arguments = parser().parse_args(words)
     sys.stdout.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]  file names are bytes, not always text
-    try:
-        bad = retrieve(arguments)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(1)
-    except ReaderGone:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
-    except KeyboardInterrupt:
-        sys.exit(130)
-    sys.exit(1 if bad else 0)
+    sys.exit(1 if said(lambda: retrieve(arguments)) else 0)
 
 
 def parser() -> argparse.ArgumentParser:

@@ -14,6 +14,9 @@ from sketchlab import config
 from sketchlab.config import RunConfig
 from sketchlab.errors import UserError
 
+# what changes no bit of a result
+FREE = {"data": ("root", "source"), "loop": ("save_every_s",), "runtime": ("workers", "recompute", "profile")}
+
 
 @dataclass(frozen=True)
 class Prepared:
@@ -111,16 +114,14 @@ def carry_out(prepared: Prepared, reported: bool = True, yardstick: dict[str, An
 def deciding(run: RunConfig, data: Any) -> dict[str, Any]:
     """Everything that decides the result of a run, and nothing else: its hash is the id."""
     from sketchlab.engine import launch
+    from sketchlab.schema import settled
 
-    plain = run.plain()
+    plain = settled(run.plain())
     device, precision = run.runtime.decided()
     plain["runtime"] |= {"device": device, "precision": precision, "ranks": launch.world(run.runtime)}
-    for group, key in (("data", "root"), ("data", "source"), ("loop", "save_every_s"), ("runtime", "workers")):
-        plain[group].pop(key, None)
-    for key in ("profile", "recompute"):
-        plain["runtime"].pop(key)
-    if not plain["pipeline"].get("pose_weight", 1):  # off: the run is what it was before there was such a head
-        del plain["pipeline"]["pose_weight"]
+    for group, keys in FREE.items():
+        for key in keys:
+            plain[group].pop(key, None)
     if hasattr(sys.modules[run.pipeline.module], "decided"):
         plain["pipeline"] |= run.pipeline.constant("decided")(run.pipeline.config)
     for model, values in ((run.model, plain["model"]), (run.model.backbone, plain["model"].get("backbone"))):

@@ -38,3 +38,13 @@ def upgraded(document: dict[str, Any], path: Path) -> dict[str, Any]:
             if isinstance(config.get(group), dict) and name in ("", config[group].get("name")):
                 config[group].setdefault(key, value)
     return {**document, "schema": SCHEMA, "config": config}
+
+
+def settled(config: dict[str, Any]) -> dict[str, Any]:
+    """config without the keys that hold what runs did before there were such keys: a new key changes no run's id."""
+    out = {group: dict(v) if isinstance(v, dict) else v for group, v in config.items()}
+    for added in ADDED.values():
+        for group, name, key, value in added:
+            if name in ("", config[group].get("name")) and config[group].get(key) == value:
+                del out[group][key]
+    return out

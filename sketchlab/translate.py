@@ -14,7 +14,7 @@ import torch
 
 from sketchlab.data.augment import Prepare
 from sketchlab.data.decode import decode
-from sketchlab.errors import UserError
+from sketchlab.errors import UserError, said
 from sketchlab.generate import save
 from sketchlab.opened import OpenedRun, generator, reading
 from sketchlab.predict import listed
@@ -24,12 +24,8 @@ BATCH = 16
 
 def main(words: list[str] | None = None) -> None:
     """Exit code 0 when everything was translated, 1 when a part could not be read or nothing could be done."""
-    try:
-        bad = translate(parser().parse_args(words))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(1)
-    sys.exit(1 if bad else 0)
+    arguments = parser().parse_args(words)
+    sys.exit(1 if said(lambda: translate(arguments)) else 0)
 
 
 def parser() -> argparse.ArgumentParser:

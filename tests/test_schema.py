@@ -8,7 +8,7 @@ import yaml
 import sketchlab
 from sketchlab import config, run
 from sketchlab.errors import UserError
-from sketchlab.schema import ADDED, SCHEMA, upgraded
+from sketchlab.schema import ADDED, SCHEMA, settled, upgraded
 from tests import every
 
 
@@ -24,6 +24,15 @@ def test_a_run_of_the_first_schema_opens_and_answers_the_same(tmp_path):
             del document["config"][group][key]
     (folder / "config.yaml").write_text(yaml.safe_dump({**document, "schema": 1}))
     assert today.equals(sketchlab.open_run(folder).predict([picture]))
+
+
+def test_a_key_that_was_added_changes_no_id_until_it_is_used():
+    plain = config.from_overrides([]).plain()
+    old = settled(plain)
+    assert not {"recompute", "profile"} & set(old["runtime"]) and "pose_weight" not in old["pipeline"]
+    used = settled({**plain, "pipeline": {**plain["pipeline"], "pose_weight": 0.5}})
+    assert used["pipeline"] == {**old["pipeline"], "pose_weight": 0.5}
+    assert plain["runtime"]["recompute"] is False, "what was given is left alone"
 
 
 def test_what_is_there_stays_and_what_is_newer_is_refused(tmp_path):

@@ -15,7 +15,7 @@ import uvicorn
 from sketchlab.app.judge import Judge, PhotoJudge, opened
 from sketchlab.app.maker import Maker, makes
 from sketchlab.app.server import application, is_loopback
-from sketchlab.errors import UserError
+from sketchlab.errors import UserError, said
 from sketchlab.opened import OpenedRun
 
 PORT = 8004
@@ -23,13 +23,8 @@ PORT = 8004
 
 def main(words: list[str] | None = None) -> None:
     """Serve until Ctrl-C. Exit status 1 for a mistake."""
-    try:
-        serve(parser().parse_args(words))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(1)
-    except KeyboardInterrupt:
-        sys.exit(130)
+    arguments = parser().parse_args(words)
+    said(lambda: serve(arguments))
 
 
 def parser() -> argparse.ArgumentParser:

@@ -15,7 +15,7 @@ from sketchlab import config
 from sketchlab.data import check, domains, download, show, store, tree
 from sketchlab.data.dataset import Dataset
 from sketchlab.data.download import File, Source
-from sketchlab.errors import UserError
+from sketchlab.errors import UserError, said
 
 EPILOG = """
 examples:
@@ -178,4 +178,4 @@ def _files(component: Any, data: Dataset) -> Path | None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(said(main))

@@ -15,7 +15,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from sketchlab import rng
-from sketchlab.engine import checkpoint, memory
+from sketchlab.engine import checkpoint, memory, profile
 from sketchlab.engine.loader import Order, batches
 from sketchlab.engine.optim import OPTIMIZERS, SCHEDULES
 from sketchlab.engine.rundir import RunDir
@@ -182,7 +182,7 @@ def fit(
         dynamic_ncols=True,
         mininterval=0.5,
     )
-    with signals() as caught, contextlib.closing(stream), bar:
+    with signals() as caught, contextlib.closing(stream), bar, profile.traced(runtime.profile, folder):
         while step < total and not exhausted(rows, task.monitor, loop.patience):
             if yardstick and (why := hopeless(rows, task.monitor, yardstick)):
                 if saved_step != step:
@@ -192,20 +192,13 @@ def fit(
                 batch = next(stream)
             runtime.seed(rng.fold(seed, "step", step, runtime.rank))
             before = averages.latest
-            try:
-                values = task.train_step(batch, step * loop.batch_size / task.n_train)
-            except RuntimeError as error:
-                if not memory.ran_out(error):
-                    raise
-                where = runtime.device.type
-                raise memory.advice(task, batch, loop.batch_size, loop.accumulate, runtime.ranks, where) from error
-            averages.add(values)
+            averages.add(memory.guarded(task, batch, step * loop.batch_size / task.n_train, loop, runtime))
             # on a GPU the step before is looked at, so that the queue never runs dry
             suspect = averages.latest if runtime.device.type == "cpu" else before
             check_finite(suspect, step + (suspect is averages.latest), saved_step)
             step += 1
-            if runtime.profile and folder.writes:
-                runtime.profile.step(folder.path / "trace.json")
+            if runtime.profile:
+                runtime.profile.step()
             clock.samples += loop.batch_size
             bar.update()
 
@@ -234,8 +227,7 @@ def fit(
                     raise Interrupted(caught[0] if caught else signal.SIGTERM)
     with runtime.span("evaluation"):
         finish(task, rows, step, runtime, folder)
-    if runtime.profile:
-        folder.table("profile.csv", runtime.profile.rows())
+    profile.write(runtime.profile, folder)
 
 
 def check_finite(values: Tensor | None, step: int, saved_step: int, task: Task | None = None) -> None:
@@ -325,7 +317,7 @@ def fit_once(task: FitOnce, runtime: Runtime, folder: RunDir) -> None:
     task.fit()
     folder.save("best", {"arrays": task.arrays()})
     row: dict[str, Any] = {"step": 1, "epoch": 1}
-    with clock("eval_s"):
+    with clock("eval_s"), runtime.span("evaluation"):
         for split in task.splits:
             row |= folder.keep(split, task.evaluate(split))
     folder.cut_rows(0)
@@ -334,6 +326,7 @@ def fit_once(task: FitOnce, runtime: Runtime, folder: RunDir) -> None:
     folder.add("timing.jsonl", {"step": 1, "epoch": 1, **seconds})
     folder.say(line(row, 1, seconds))
     folder.status(metrics={k: v for k, v in row.items() if k not in ("step", "epoch")}, best={})
+    profile.write(runtime.profile, folder)
 
 
 def line(row: dict[str, Any], epochs: int, seconds: dict[str, float]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,11 @@ from torch.utils.checkpoint import checkpoint
 
 from sketchlab.errors import UserError
 from sketchlab.stages import flatten
+
+if TYPE_CHECKING:
+    from sketchlab.engine.loop import Config
+    from sketchlab.engine.runtime import Runtime
+    from sketchlab.engine.task import Task
 
 
 def recomputed(net: nn.Module) -> Callable[[Tensor], Tensor]:
@@ -64,25 +69,35 @@ def ran_out(error: BaseException) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
-def advice(task: Any, batch: Any, batch_size: int, parts: int, ranks: int, where: str) -> UserError:
-    """What to say when a step ran out of memory: halves of the batch are tried until one fits, on this rank alone."""
-    size = batch_size
-    while ranks == 1 and isinstance(batch, dict) and size >= 2 * parts:
+def guarded(task: Task, batch: Any, epoch: float, loop: Config, runtime: Runtime) -> dict[str, Tensor]:
+    """task.train_step. Raises UserError when memory ran out, saying what fits: halves of the batch are tried, on one
+    rank alone (several would wait for each other), and nothing that they changed is kept."""
+    values = attempt(task, batch, epoch)
+    if values is not None:
+        return values
+    size = loop.batch_size
+    while runtime.ranks == 1 and size >= 2 * loop.accumulate:
         size //= 2
-        try:
-            torch.cuda.empty_cache()
-            task.train_step({key: value[:size] for key, value in batch.items()}, 0.0)
-        except RuntimeError as error:
-            if not ran_out(error):
-                raise
-            continue
-        return UserError(
-            f"out of memory on {where} with loop.batch_size={batch_size}; {size} fits (tried). Set "
-            f"loop.batch_size={size}, or loop.accumulate={parts * math.ceil(batch_size / size)} for the same batch in "
-            "parts, or runtime.recompute=true where the network is a chain; the last checkpoint is kept"
-        )
-    tried = "" if ranks > 1 else f", and with {size} too"
-    return UserError(
-        f"out of memory on {where} with loop.batch_size={batch_size}{tried}. Make the network or model.input.size_px "
-        "smaller, raise loop.accumulate, or set runtime.recompute=true; the last checkpoint is kept"
+        torch.cuda.empty_cache()
+        if attempt(task, {key: value[:size] for key, value in batch.items()}, epoch) is not None:
+            raise UserError(
+                f"out of memory on {runtime.device.type} with loop.batch_size={loop.batch_size}; {size} fits (tried). "
+                f"Set loop.batch_size={size}, or loop.accumulate={loop.accumulate * math.ceil(loop.batch_size / size)} "
+                "for the same batch in parts, or runtime.recompute=true where the network is a chain; the last "
+                "checkpoint is kept"
+            )
+    tried = "" if runtime.ranks > 1 else f", and with {size} too"
+    raise UserError(
+        f"out of memory on {runtime.device.type} with loop.batch_size={loop.batch_size}{tried}. Make the network or "
+        "model.input.size_px smaller, raise loop.accumulate, or set runtime.recompute=true; the last checkpoint is kept"
     )
+
+
+def attempt(task: Task, batch: Any, epoch: float) -> dict[str, Tensor] | None:
+    """A step, None when memory ran out: the error is dropped here, as its traceback holds what filled the memory."""
+    try:
+        return task.train_step(batch, epoch)
+    except RuntimeError as error:
+        if not ran_out(error):
+            raise
+        return None

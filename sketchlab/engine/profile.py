@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from torch.profiler import ProfilerActivity, record_function
 
 from sketchlab.engine.files import atomic
+from sketchlab.engine.rundir import RunDir
 
 SKIPPED_STEPS, TRACED_STEPS = 5, 5  # the first steps of a process are not like the others
 PARTS = ("loading", "augment", "forward", "backward", "optimizer", "evaluation", "saving")
@@ -44,8 +44,15 @@ class Profile:
                 self.seconds[part] += time.perf_counter() - start
                 self.calls[part] += 1
 
-    def step(self, path: Path) -> None:
-        """After every training step: starts the trace, and ends it into `path`."""
+    def spanned(self, part: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*inputs: Any) -> Any:
+            with self.span(part):
+                return function(*inputs)
+
+        return call
+
+    def step(self) -> None:
+        """After every training step: starts and stops the trace."""
         self.steps += 1
         if self.steps == SKIPPED_STEPS:
             kinds = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * self.cuda
@@ -53,9 +60,6 @@ class Profile:
             self.trace.start()
         elif self.steps == SKIPPED_STEPS + TRACED_STEPS:
             self.trace.stop()
-            with atomic(path) as temporary:
-                self.trace.export_chrome_trace(str(temporary))
-            self.trace = None
 
     def rows(self) -> list[dict[str, Any]]:
         """part, seconds, share of the whole, calls; the last row is what no part has."""
@@ -66,3 +70,22 @@ class Profile:
             {"part": part, "seconds": round(seconds, 4), "share": round(seconds / whole, 4), "calls": calls}
             for part, seconds, calls in (*spans, other)
         ]
+
+
+@contextlib.contextmanager
+def traced(profile: Profile | None, folder: RunDir) -> Iterator[None]:
+    """Around the training steps: trace.json at their end, however many there were."""
+    try:
+        yield
+    finally:
+        if profile and profile.trace:
+            if profile.steps < SKIPPED_STEPS + TRACED_STEPS:
+                profile.trace.stop()
+            if folder.writes:
+                with atomic(folder.path / "trace.json") as temporary:
+                    profile.trace.export_chrome_trace(str(temporary))
+
+
+def write(profile: Profile | None, folder: RunDir) -> None:
+    if profile:
+        folder.table("profile.csv", profile.rows())

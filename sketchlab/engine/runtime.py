@@ -107,9 +107,9 @@ class Runtime:
 
     def forward(self, module: nn.Module) -> Any:
         """What to call for a forward pass: the module, or its compiled twin (state stays in the module)."""
-        if self.config.recompute:
-            return memory.recomputed(module)
-        return torch.compile(module) if self.config.compile else module
+        run: Any = torch.compile(module) if self.config.compile else module
+        run = memory.recomputed(module) if self.config.recompute else run
+        return self.profile.spanned("forward", run) if self.profile else run
 
     def to_device(self, tensor: Tensor) -> Tensor:
         return tensor.to(self.device, non_blocking=True)

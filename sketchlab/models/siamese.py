@@ -14,7 +14,7 @@ from torch import nn
 
 from sketchlab.errors import UserError
 from sketchlab.inputs import Input
-from sketchlab.models.stages import Mirrored, UnitLength
+from sketchlab.models.stages import Mirrored, UnitLength, towers
 
 FITS = ("retrieve",)
 
@@ -54,9 +54,7 @@ class Config:
 
 def build(config: Config, n_classes: int) -> nn.Module:
     """(B, C, S, S) → (B, embedding); two such networks, `sketch` and `photo`, when weights are not shared."""
-    if config.shared:
-        return _tower(config)
-    return nn.ModuleDict({"sketch": _tower(config), "photo": _tower(config)})
+    return towers(lambda: _tower(config), config.shared)
 
 
 def _tower(config: Config) -> nn.Sequential:

@@ -15,7 +15,7 @@ from torch import nn
 
 from sketchlab.errors import UserError
 from sketchlab.inputs import Input
-from sketchlab.models.stages import UnitLength
+from sketchlab.models.stages import UnitLength, towers
 
 FITS = ("retrieve",)
 
@@ -40,9 +40,7 @@ def build(config: Config, n_classes: int, backbone: Callable[[int], nn.Module]) 
 
     backbone: number of outputs → a fresh network that ends in a fresh linear layer.
     """
-    if config.shared:
-        return _tower(config, backbone)
-    return nn.ModuleDict({"sketch": _tower(config, backbone), "photo": _tower(config, backbone)})
+    return towers(lambda: _tower(config, backbone), config.shared)
 
 
 def _tower(config: Config, backbone: Callable[[int], nn.Module]) -> nn.Sequential:

@@ -1,6 +1,8 @@
-"""Stages that torch has no deterministic or chainable form of."""
+"""Stages that torch has no deterministic or chainable form of, and networks made of two."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -58,3 +60,8 @@ class Mirrored(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = torch.cat([x[:, :, 1:2], x, x[:, :, -2:-1]], dim=2)
         return torch.cat([x[..., 1:2], x, x[..., -2:-1]], dim=3)
+
+
+def towers(tower: Callable[[], nn.Module], shared: bool) -> nn.Module:
+    """One network for sketches and photos, or one for each: an nn.ModuleDict of `sketch` and `photo`."""
+    return tower() if shared else nn.ModuleDict({"sketch": tower(), "photo": tower()})

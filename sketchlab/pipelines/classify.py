@@ -111,7 +111,8 @@ class Classify:
     def _images(self, raw: Any, keys: Tensor | None) -> Tensor:
         """Raw samples → what the network takes, on the device."""
         keys = keys if keys is None else self.runtime.to_device(keys)
-        return self.runtime.layout(self.data.prepare(self.runtime.to_device(raw), keys))
+        with self.runtime.span("augment"):
+            return self.runtime.layout(self.data.prepare(self.runtime.to_device(raw), keys))
 
     def _features(self, split: str, places: Tensor) -> Tensor:
         """(B,) places → what the frozen prefix gives; in training places of later views follow those of the first."""
@@ -151,9 +152,8 @@ class Classify:
     def _said(self, inputs: Any, keys: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Part of a batch → (B, n_classes) logits, and the loss of the second head where there is one."""
         if self.pose is None:
-            with self.runtime.span("augment"):
-                inputs = self.runtime.to_device(inputs) if self.cached else self._images(inputs, keys)
-            with self.runtime.span("forward"), self.runtime.autocast():
+            inputs = self.runtime.to_device(inputs) if self.cached else self._images(inputs, keys)
+            with self.runtime.autocast():
                 return self.forward(inputs), None
         assert keys is not None
         logits, said, known = self._posed(inputs, keys)
@@ -163,7 +163,7 @@ class Classify:
         """Raw drawings turned by their keys → logits (B, n_classes), the head's words (B, 3), how they stand (B, 2)."""
         with self.runtime.span("augment"):
             inputs, known = self.data.prepare.posed(self.runtime.to_device(raw), self.runtime.to_device(keys))
-        with self.runtime.span("forward"), self.runtime.autocast():
+        with self.runtime.autocast():
             logits, said = self.both(self.runtime.layout(inputs))
         return logits, said.float(), known
 

@@ -155,14 +155,16 @@ class Gan:
             on_fake = self.discriminate(fake.detach(), *told).float()
         loss_d = against(on_real, self.config.real_label) + against(on_fake, 0.0)
         if d_learns:
-            loss_d.backward()
+            with self.runtime.span("backward"):
+                loss_d.backward()
             self._update("d", self.opt_D, epoch, self.config.lr_d)
 
         with torch.set_grad_enabled(g_learns), self.runtime.autocast():
             fooled = self.discriminate(fake, *told).float()  # (B / pack,) logits of the discriminator as it is now
         loss_g = against(fooled, 1.0)
         if g_learns:
-            loss_g.backward(inputs=list(self.G.parameters()))  # no gradient reaches the discriminator's parameters
+            with self.runtime.span("backward"):
+                loss_g.backward(inputs=list(self.G.parameters()))  # none reaches the discriminator's parameters
             self._update("g", self.opt_G, epoch, self.config.lr_g)
             if self.G_ema is not None:
                 follow(self.G_ema, self.G, self.config.ema)

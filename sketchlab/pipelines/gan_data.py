@@ -39,10 +39,11 @@ class Reals:
     def images(self, raw: Any, keys: Tensor | None) -> Tensor:
         """Raw samples → (B, C, S, S) as the networks take them, on the device."""
         keys = keys if keys is None else self.runtime.to_device(keys)
-        images = self.data.prepare(self.runtime.to_device(raw), keys)
-        if not self.same_scale:
-            images = (images * self.given[1] + self.given[0] - self.mean) / self.std
-        return self.runtime.layout(images)
+        with self.runtime.span("augment"):
+            images = self.data.prepare(self.runtime.to_device(raw), keys)
+            if not self.same_scale:
+                images = (images * self.given[1] + self.given[0] - self.mean) / self.std
+            return self.runtime.layout(images)
 
     def some(self, split: str, places: Tensor) -> Tensor:
         """(n,) places of a split → (n, C, S, S) in [0, 1] on the CPU."""

@@ -143,7 +143,8 @@ class Retrieve:
         if raw.is_floating_point():
             return self.runtime.to_device(raw)
         keys = keys if keys is None else self.runtime.to_device(keys)
-        return self.runtime.layout(self.data.prepare(self.runtime.to_device(raw), keys))
+        with self.runtime.span("augment"):
+            return self.runtime.layout(self.data.prepare(self.runtime.to_device(raw), keys))
 
     def _embed(self, sketch: Tensor, *photos: Tensor) -> list[Tensor]:
         """(B, C, S, S) each → (B, D) float32 each. Shared weights see both domains as one batch, so that batch norm
@@ -164,7 +165,8 @@ class Retrieve:
         counts, parts = torch.zeros(3, device=self.runtime.device), self.loop.accumulate
         for part in range(parts):
             learnt = self._learnt({key: value[part::parts] for key, value in batch.items()})
-            (learnt.loss / parts).backward()
+            with self.runtime.span("backward"):
+                (learnt.loss / parts).backward()
             totals += torch.stack([learnt.loss.detach() / parts, *(learnt.means * learnt.counts)])
             counts[1:] += learnt.counts
         counts[0] = 1

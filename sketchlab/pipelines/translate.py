@@ -108,7 +108,8 @@ class Translate:
             back = {d: self.forwards[f"to_{d}"](fake[OTHER[d]]) for d in DOMAINS}
         losses = self._generators_losses(real, fake, back)
         loss_g = torch.stack(list(losses.values())).sum()
-        loss_g.backward(inputs=self.generator_parameters)  # no gradient reaches the discriminators' parameters
+        with self.runtime.span("backward"):
+            loss_g.backward(inputs=self.generator_parameters)  # no gradient reaches the discriminators' parameters
         grad_g = optim.update(self.opt_G, self.runtime, self.measured_loop, epoch)
 
         said: dict[str, Tensor] = {}
@@ -121,7 +122,8 @@ class Translate:
             for name, value in (("real", on_real), ("fake", on_fake)):
                 value = value.detach() if self.config.gan_loss == "lsgan" else value.detach().sigmoid()
                 said[f"d_{name}"] = said.get(f"d_{name}", 0.0) + value.mean() / 2
-        loss_d.backward()
+        with self.runtime.span("backward"):
+            loss_d.backward()
         grad_d = optim.update(self.opt_D, self.runtime, self.measured_loop, epoch)
         self.steps.done += 1
         said |= {"loss_g": loss_g, "loss_d": loss_d, "grad_g": grad_g, "grad_d": grad_d}

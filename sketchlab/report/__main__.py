@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sketchlab import report
-from sketchlab.errors import UserError
+from sketchlab.errors import UserError, said
 from sketchlab.report import compare, groups
 
 EPILOG = """
@@ -94,4 +94,4 @@ def _moved(folders: Sequence[Path]) -> object:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(said(main))

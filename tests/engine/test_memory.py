@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import weakref
 
 import pandas as pd
 import pytest
@@ -11,7 +12,8 @@ import torch
 from torch import nn
 
 from sketchlab import config, run
-from sketchlab.engine import memory
+from sketchlab.engine import checkpoint, memory
+from sketchlab.engine.profile import SKIPPED_STEPS
 from sketchlab.errors import UserError
 from tests import every
 
@@ -48,10 +50,17 @@ def test_recomputed_activations_give_the_same_bits_and_fewer_are_kept():
 
 
 def test_a_run_that_recomputes_is_the_same_run(tmp_path):
-    words = every.small("vgg16", "pipeline.explain=0")
-    plain, saving = (config.from_overrides([*words, f"runtime.recompute={v}"]) for v in ("false", "true"))
-    data = plain.data.build(plain.model.config.input)
-    assert run.deciding(plain, data) == run.deciding(saving, data)
+    words, folders = every.small("vgg16", "pipeline.explain=0"), []
+    for value in ("false", "true"):
+        run.execute(
+            config.from_overrides([*words, f"runtime.recompute={value}", f"run.root={tmp_path / value}"]),
+            reported=False,
+        )
+        folders.append(every.folder_in(tmp_path / value))
+    assert folders[0].name == folders[1].name
+    weights = [checkpoint.load(folder / "checkpoints" / "last.pt")["parts"]["net"] for folder in folders]
+    torch.testing.assert_close(weights[0], weights[1], rtol=0, atol=0)
+    assert (folders[0] / "metrics.jsonl").read_bytes() == (folders[1] / "metrics.jsonl").read_bytes()
 
 
 def test_a_network_that_is_no_chain_is_refused():
@@ -59,6 +68,38 @@ def test_a_network_that_is_no_chain_is_refused():
         memory.recomputed(nn.Bilinear(2, 2, 2))
     with pytest.raises(UserError, match="runtime.compile=true and runtime.recompute=true"):
         config.from_overrides(["runtime.compile=true", "runtime.recompute=true"])
+
+
+def test_what_filled_the_memory_is_let_go_before_less_is_tried():
+    class Task:
+        def train_step(self, batch, epoch):
+            activations = Held()
+            held.append(weakref.ref(activations))
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    class Held:
+        pass
+
+    held: list[weakref.ref[Held]] = []
+    assert memory.attempt(Task(), {}, 0.0) is None
+    assert held[0]() is None
+
+
+@pytest.mark.parametrize("model", ["small_siamese", "small_dcgan", "small_cyclegan"])
+def test_every_pipeline_says_where_its_time_went(model, tmp_path):
+    words = every.small(model, "runtime.profile=true", "loop.epochs=1", f"run.root={tmp_path}")
+    run.execute(config.from_overrides(words), reported=False)
+    parts = pd.read_csv(every.folder_in(tmp_path) / "profile.csv").set_index("part")
+    assert (parts.calls[["loading", "augment", "forward", "backward", "optimizer"]] > 0).all()
+
+
+@pytest.mark.parametrize(("epochs", "steps"), [(1, 3), (2, 6)])
+def test_a_short_run_leaves_no_trace_running(epochs, steps, tmp_path):
+    words = every.small("small_cnn", "runtime.profile=true", f"loop.epochs={epochs}", f"run.root={tmp_path}")
+    run.execute(config.from_overrides(words), reported=False)
+    assert (every.folder_in(tmp_path) / "trace.json").exists() == (steps >= SKIPPED_STEPS)
+    with torch.profiler.profile():  # refused while another one runs
+        pass
 
 
 @pytest.mark.parametrize(("fits", "said"), [(6, "4 fits (tried)"), (0, "and with 1 too")])
