@@ -27,6 +27,7 @@ from torch import nn
 
 from sketchlab import config
 from sketchlab.data import raster, stroke_batch
+from sketchlab.engine.runtime import keep_freed_memory
 
 PEER_BATCH = 32  # their best of 8, 32, 128 and 256
 GOALS = {"plain PIL": 100.0, "best PIL": 10.0, "OpenCV": 10.0, "JSON bitmaps": 100.0}
@@ -35,7 +36,7 @@ CLASSES = 8  # of quickdraw_10
 
 
 def compare(
-    drawings: int = 1024, repeats: int = 7, batch: int = 256, epochs: int = 5, workers: int = 2
+    drawings: int = 1024, repeats: int = 7, batch: int = 128, epochs: int = 5, workers: int = 2
 ) -> Iterator[Row]:
     """drawings to frames on one core, and cnn_lstm epochs (epochs=0: none); needs SKETCHLAB_DATA with quickdraw_10"""
     if importlib.util.find_spec("cv2") is None:
@@ -68,6 +69,7 @@ def frame_rows(words: list[str], repeats: int, batch: int, folder: Path) -> Iter
     }
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
+    keep_freed_memory()  # as in a run; every side gains
     try:
         every = {name: np.concatenate(list(side())) for name, side in sides.items()}
         same = {name: float((f == every["sketchlab"]).all((1, 2, 3)).mean()) for name, f in every.items()}

@@ -118,6 +118,20 @@ def test_thousands_of_drawings_are_the_same_by_loop_by_tensors_and_by_pil():
         assert not frames[last:].any()
 
 
+@pytest.mark.parametrize("pool_px", [1, 3, 4])
+def test_lines_of_every_slope_are_those_of_whole_numbers(pool_px):
+    """The loop cuts off doubles where the tensors divide whole numbers."""
+    ends = np.stack(np.meshgrid(np.arange(256), np.arange(256), indexing="ij"), axis=-1).reshape(-1, 1, 2)
+    settings = config(pool_px=pool_px)
+    for corner, some in (((0, 0), slice(0, None, 5)), ((255, 0), slice(1, None, 7)), ((129, 254), slice(2, None, 7))):
+        for chunk in np.array_split(ends[some], 8):
+            lines = np.concatenate([np.full_like(chunk, corner), chunk], axis=1)  # (N, 2, 2)
+            batch = stroke_batch.of_drawings([[line.T.tolist()] for line in lines])
+            side = 256 // pool_px
+            tensors = by_tensors(batch, settings, side, 1)
+            assert torch.equal(raster.frames(batch, settings, side, 1), tensors)
+
+
 @pytest.mark.realdata
 @pytest.mark.skipif(not os.environ.get("SKETCHLAB_DATA"), reason="SKETCHLAB_DATA is not set")
 def test_real_drawings():

@@ -33,8 +33,8 @@ def experiment(name: str) -> arms.Experiment:
     return importlib.import_module(name).EXPERIMENT
 
 
-# nothing was published of intervals; gan_003 writes from whole runs and tells costs with its figures
-ASIDE = {"coverage_of_intervals": {"deviation"}, "gan_003": {"cost", '"--report"'}}
+# nothing was published of intervals
+ASIDE = {"coverage_of_intervals": {"deviation"}}
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
