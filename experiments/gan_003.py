@@ -170,24 +170,25 @@ def write(rows: list[dict], args: argparse.Namespace) -> None:
     with atomic(args.out / "gan_003.csv") as temporary:
         table.to_csv(temporary, index=False)
     print(table.drop(columns=["run", "command"]).to_string(index=False, float_format=lambda v: f"{v:.4g}"))
-    for question, of_question in table.groupby("question", sort=False):
-        drawn = curves if of_question["arm"].nunique() <= MOST_CURVES else ends
+    for question in dict.fromkeys(row["question"] for row in rows):
+        of_question = [row for row in rows if row["question"] == question]
+        drawn = curves if len({row["arm"] for row in of_question}) <= MOST_CURVES else ends
         figure = drawn(of_question, args.root)
-        figure.suptitle(TITLES[str(question)], fontsize=11)
+        figure.suptitle(TITLES[question], fontsize=11)
         with atomic(args.out / f"gan_003_{question}.png") as temporary:
             figure.savefig(temporary, format="png", metadata={"Software": None})
 
 
-def curves(table: pd.DataFrame, root: Path) -> Figure:
+def curves(rows: list[dict], root: Path) -> Figure:
     """D's mean predictions and KID over steps, of the first seed of every arm."""
     figure = canvas.new(9, 3.8)
     left, right = figure.subplots(1, 2)
-    for colour, row in zip(canvas.PALETTE, table.drop_duplicates("arm").itertuples(), strict=False):
-        run = read((root / str(row.run)).resolve())
+    for colour, row in zip(canvas.PALETTE, (row for row in rows if row["seed"] == 0), strict=False):
+        run = read((root / row["run"]).resolve())
         for key, style in (("train/d_real", "-"), ("train/d_fake", "--")):
             left.plot(*run.curve(key, "step"), style, color=colour)
         kid = next(key for key in run.metrics.columns if key.startswith("val/kid@"))
-        right.plot(*run.curve(kid, "step"), color=colour, label=f"{row.arm} ({row.n_train:,} images)")
+        right.plot(*run.curve(kid, "step"), color=colour, label=f"{row['arm']} ({row['n_train']:,} images)")
     left.axhline(0.5, color="0.35", linestyle=":")
     left.set_ylim(0, 1)
     right.set_yscale("symlog", linthresh=1e-4)  # unbiased estimates may be below 0
@@ -197,25 +198,26 @@ def curves(table: pd.DataFrame, root: Path) -> Figure:
     return figure
 
 
-def ends(table: pd.DataFrame, root: Path) -> Figure:
+def ends(rows: list[dict], root: Path) -> Figure:
     """Of every arm and seed: D's mean predictions in the last epoch, KID on test."""
-    arms = list(table["arm"].unique())
+    arms = list(dict.fromkeys(row["arm"] for row in rows))
+    seeds, places = {row["seed"] for row in rows}, [arms.index(row["arm"]) for row in rows]
     figure = canvas.new(9, 0.34 * len(arms) + 1.6)
     left, right = figure.subplots(1, 2, sharey=True)
-    place = table["arm"].map(arms.index)
-    left.plot(table["d_real"], place, "o", color=canvas.PALETTE[0], label="real")
-    left.plot(table["d_fake"], place, "D", color=canvas.PALETTE[1], mfc="none", label="generated")
+    left.plot([row["d_real"] for row in rows], places, "o", color=canvas.PALETTE[0], label="real")
+    left.plot([row["d_fake"] for row in rows], places, "D", color=canvas.PALETTE[1], mfc="none", label="generated")
     left.axvline(0.5, color="0.35", linestyle=":")
     left.set_xlim(0, 1)
     left.set_yticks(range(len(arms)), arms, fontsize=9)
     left.invert_yaxis()
     left.legend(fontsize=8, frameon=False)
-    kid = next(column for column in table if column.startswith("kid@"))
-    right.plot(table[kid], place, "o", color=canvas.PALETTE[0])
-    if table[kid].max() > 10 * table[kid].min():
-        right.set_xscale("symlog", linthresh=1e-4)  # unbiased estimates may be below 0
-    canvas.plain(left, "D's mean prediction at the end", f"one mark a seed ({table['seed'].nunique()})", "")
-    canvas.plain(right, f"KID on test ({kid.partition('@')[2]} features)", "lower is better", "")
+    key = next(key for key in rows[0] if key.startswith("kid@"))
+    kids = [row[key] for row in rows]
+    right.plot(kids, places, "o", color=canvas.PALETTE[0])
+    if max(kids) > 10 * min(kids):
+        right.set_xscale("symlog", linthresh=1e-4)
+    canvas.plain(left, "D's mean prediction at the end", f"one mark a seed ({len(seeds)})", "")
+    canvas.plain(right, f"KID on test ({key.partition('@')[2]} features)", "lower is better", "")
     return figure
 
 
