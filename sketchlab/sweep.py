@@ -62,6 +62,8 @@ class Grid(Sweeper):
 def pinned(cfg: Any) -> Path:
     """The sweep's folder, the same for every job even if the jobs sweep over run.root or work elsewhere."""
     folder = Path(cfg.hydra.sweep.dir).resolve()
+    if "basic" not in cfg.hydra.launcher._target_:  # bars of several runs, or in a cluster's log, are no help;
+        os.environ["TQDM_DISABLE"] = "1"  # tqdm asks when it is imported, so that a job could not say it for itself
     with open_dict(cfg):
         cfg.hydra.sweep.dir = str(folder)
         cfg.hydra.overrides.hydra.append(f"hydra.sweep.dir='{folder}'")
@@ -143,13 +145,12 @@ def run(cfg: Any, words: list[str], hydra_cfg: Any) -> float:
     beside, signum = "joblib" in hydra_cfg.launcher._target_, 0
     yardstick = read_json(place / YARDSTICK) if (place / YARDSTICK).exists() else None
     try:
-        if "basic" not in hydra_cfg.launcher._target_:
-            os.environ["TQDM_DISABLE"] = "1"  # bars of several runs, or in a cluster's log, are no help
         if beside:
             workers.share(place, hydra_cfg.launcher.n_jobs)
-        prepared = runs.prepare(config.composed(cfg, hydra_cfg.runtime.choices, words))
-        folder, before = str(prepared.folder.path), BEFORE[prepared.folder.state]
-        found = runs.carry_out(prepared, yardstick=yardstick)
+        with contextlib.redirect_stdout(workers.Numbered(sys.stdout, hydra_cfg.job.num) if beside else sys.stdout):
+            prepared = runs.prepare(config.composed(cfg, hydra_cfg.runtime.choices, words))
+            folder, before = str(prepared.folder.path), BEFORE[prepared.folder.state]
+            found = runs.carry_out(prepared, yardstick=yardstick)
         score, state = math.nan if found is None else found, "finished"
     except KeyboardInterrupt as stop:
         if stop.args and isinstance(stop.args[0], str):

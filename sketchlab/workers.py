@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import fcntl
+import io
 import os
 import signal
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 _DIE_WITH_PARENT = 1  # prctl's PR_SET_PDEATHSIG
 _slots: list[tuple[int, Any]] = []  # this process's own, once it has one
@@ -31,6 +32,21 @@ def share(place: Path, n_jobs: int) -> None:
     import torch
 
     torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // workers))
+
+
+class Numbered(io.TextIOBase):
+    """Whole lines to `out`, each behind the number of its run: those of several processes stay apart."""
+
+    def __init__(self, out: TextIO, number: int) -> None:
+        self.out, self.number, self.begun = out, number, ""
+
+    def write(self, text: str) -> int:
+        *lines, self.begun = (self.begun + text).split("\n")
+        self.out.write("".join(f"#{self.number} {line}\n" for line in lines))
+        return len(text)
+
+    def flush(self) -> None:
+        self.out.flush()
 
 
 def end(code: int) -> None:

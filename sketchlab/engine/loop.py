@@ -173,14 +173,15 @@ def fit(
         saved_at, saved_step = time.perf_counter(), step
 
     stream = batches(order, task.draw, step, total, runtime.rank, runtime.ranks, runtime.config.workers)
+    hidden: dict[str, Any] = {} if folder.writes else {"disable": True}  # {}: TQDM_DISABLE decides
     bar = tqdm(
         total=total,
         initial=step,
         unit="step",
-        disable=not folder.writes,
         leave=False,
         dynamic_ncols=True,
         mininterval=0.5,
+        **hidden,
     )
     with signals() as caught, contextlib.closing(stream), bar, profile.traced(runtime.profile, folder):
         while step < total and not exhausted(rows, task.monitor, loop.patience):

@@ -75,9 +75,9 @@ class Features:
         keeps = path if self.runtime.rank == 0 else None
         if keeps:
             _make_room(keeps, first[0].nbytes * len(rows))
-        quiet = self.runtime.rank > 0 or len(chunks) < 4
+        hidden: dict[str, Any] = {"disable": True} if self.runtime.rank > 0 or len(chunks) < 4 else {}
         out = [first]
-        for chunk in tqdm(chunks[1:], desc="frozen layers", unit="batch", leave=False, disable=quiet):
+        for chunk in tqdm(chunks[1:], desc="frozen layers", unit="batch", leave=False, **hidden):
             out.append(self._run(store, rows, keys, chunk))
         features = torch.cat(out)
         if keeps:

@@ -96,4 +96,5 @@ def test_side_by_side_gives_the_bits_of_one_after_another_killed_too(tmp_path):
     out = finished(start(tmp_path / "side", *side))
     whole, beside = runs(tmp_path / "whole"), runs(tmp_path / "side")
     assert len(whole) == 6 and beside.keys() == whole.keys(), out
+    assert "#1 report: " in out and "step/s" not in out
     assert all(digest(whole[name]) == digest(beside[name]) for name in whole)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -141,3 +142,10 @@ def test_a_missing_package_is_one_line(start, capfd, monkeypatch):
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
     assert start("hydra/launcher=parallel", "seed=0,1") == 1
     assert "hydra/launcher=parallel needs a package: pip install 'sketchlab[parallel]'" in capfd.readouterr().err
+
+
+def test_lines_of_parallel_runs_carry_their_number(capsys):
+    with contextlib.redirect_stdout(workers.Numbered(sys.stdout, 3)):
+        print("one", end=" ")
+        print("line\nand another", flush=True)
+    assert capsys.readouterr().out == "#3 one line\n#3 and another\n"
