@@ -1,12 +1,14 @@
 """Fine-tuning VGG16 at 224 px: sketchlab's step beside others of the same network, each in a process of its own.
 
-bare: the plainest fp32 loop. lightning: a Lightning module with its defaults, fp32, and with precision="bf16-mixed".
+bare: the plainest fp32 loop. lightning: a Lightning module with its defaults, fp32; lightning-bf16: the same with
+precision="bf16-mixed". peers=lightning-bf16 measures that row alone.
 """
 
 from __future__ import annotations
 
 import contextlib
 import multiprocessing
+import sys
 from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 from types import SimpleNamespace
@@ -23,15 +25,17 @@ GOALS = {("bare", "fp32"): 1.2, ("bare", "bf16"): 2.0, ("lightning", "bf16"): 2.
 
 
 def compare(
-    steps: int = 8, batch: int = 8, size_px: int = 224, width: float = 1.0, peers: str = "bare,lightning"
+    steps: int = 8, batch: int = 8, size_px: int = 224, width: float = 1.0, peers: str = "bare,lightning,lightning-bf16"
 ) -> Iterator[Row]:
     """a fine-tuning step of VGG16, all layers training, beside a bare fp32 loop as PyTorch comes, and Lightning's"""
+    if unknown := sorted(set(peers.split(",")) - {peer for peer, _ in GOALS}):
+        sys.exit(f"error: peers={unknown[0]}: expected some of {', '.join(dict.fromkeys(peer for peer, _ in GOALS))}")
     words = ["model=vgg16", "model.tune=scratch", f"model.input.size_px={size_px}", f"model.width={width}"]
     words += ["loop.optimizer=sgd", "loop.lr=0.001", "loop.weight_decay=0", f"loop.batch_size={batch}"]
     words += ["loop.epochs=100", "loop.save_every_s=3600"]  # a checkpoint of 1.1 GB is no part of a step
     plain = [*words, "runtime.precision=fp32", "runtime.channels_last=false"]
     for (peer, precision), goal in GOALS.items():
-        if peer.partition("-")[0] not in peers.split(","):
+        if peer not in peers.split(","):
             continue
         with elsewhere(peer, plain) as step:
             run = config.from_overrides([*words, f"runtime.precision={precision}"])
@@ -68,6 +72,7 @@ def elsewhere(peer: str, words: list[str]) -> Iterator[Callable[[int], object]]:
         target=serve_bare if peer == "bare" else serve_lightning, args=(there, words, peer), daemon=True
     )
     process.start()
+    there.close()  # held here too, the end of that process would be waited for forever
 
     def step(number: int) -> None:
         here.send(number)
@@ -76,6 +81,9 @@ def elsewhere(peer: str, words: list[str]) -> Iterator[Callable[[int], object]]:
     try:
         here.recv()
         yield step
+    except (EOFError, ConnectionError):
+        process.join(10)
+        sys.exit(f"error: the process of {peer} ended, exit code {process.exitcode}; why stands above")
     finally:
         process.kill()  # Lightning would catch a gentler word
         process.join()
