@@ -81,7 +81,7 @@ class Prepare:
         if keys is not None and self.augment is not None and self.active:
             images = _augment(images, keys.to(images.device), self.augment)
         mean, std = _scale(tuple(self.input.mean), tuple(self.input.std), images.device)
-        return (images - mean) / std  # one grey channel spreads over all here
+        return (images - mean).div_(std)  # one grey channel spreads over all here
 
     def _channels(self, images: Tensor) -> Tensor:
         given, wanted = images.shape[1], self.input.channels
@@ -109,16 +109,16 @@ def background(images: Tensor) -> Tensor:
 
 
 def _augment(images: Tensor, keys: Tensor, config: Config) -> Tensor:
-    """(B, C, S, S), (B,) → (B, C, S, S): mirrored, then moved in one resampling, then erased."""
+    """(B, C, S, S), (B,) → (B, C, S, S): mirrored and moved in one resampling, then erased. `images` is used up."""
     draws = rng.uniform(keys, 14).double()  # (B, 14); doubles: an image alone and in a batch then get the same bits
-    if config.flip > 0:
-        mirrored = (draws[:, 0] < config.flip)[:, None, None, None]
-        images = torch.where(mirrored, images.flip(-1), images)
+    mirrored = draws[:, 0] < config.flip
     ground = background(images)
     if config.geometric:
-        grid = _grid(draws[:, 1:9], config, images.shape[-1])
-        moved = F.grid_sample(images - ground, grid, padding_mode="zeros", align_corners=False)
-        images = (moved + ground).clamp(0, 1)  # rounding
+        grid = _grid(draws[:, 1:9], config, images.shape[-1], mirrored)
+        images = F.grid_sample(images.sub_(ground), grid, padding_mode="zeros", align_corners=False)
+        images = images.add_(ground).clamp_(0, 1)  # rounding
+    elif config.flip > 0:
+        images = torch.where(mirrored[:, None, None, None], images.flip(-1), images)
     if config.erase > 0:
         images = torch.where(_rectangles(draws[:, 9:14], config, images.shape[-1]), ground, images)
     return images
@@ -135,10 +135,11 @@ def _window(area: Tensor, stretch: Tensor, x: Tensor, y: Tensor, widest: float) 
     return half_w, half_h, (2 * x - 1) * (1 - half_w), (2 * y - 1) * (1 - half_h)
 
 
-def _grid(draws: Tensor, config: Config, side_px: int) -> Tensor:
-    """(B, 8) draws → (B, S, S, 2) float32: where each pixel of the result looks in the image, in [−1, 1].
+def _grid(draws: Tensor, config: Config, side_px: int, mirrored: Tensor) -> Tensor:
+    """(B, 8) draws, (B,) bool → (B, S, S, 2) float32: where each pixel of the result looks in the image, in [−1, 1].
 
-    From the result back: the shift, the turn and the magnification are undone, then the crop's window is entered.
+    From the result back: the shift, the turn and the magnification are undone, then the crop's window is entered, of
+    the mirror image where one was drawn.
     """
     turn, zoom, right, down, area, stretch, crop_x, crop_y = draws.unbind(1)
     angle = torch.deg2rad((2 * turn - 1) * config.rotate_deg)
@@ -153,9 +154,10 @@ def _grid(draws: Tensor, config: Config, side_px: int) -> Tensor:
     u = place[None, None, :] - ((2 * right - 1) * 2 * config.shift)[:, None, None]
     v = place[None, :, None] - ((2 * down - 1) * 2 * config.shift)[:, None, None]
     cos, sin = cos[:, None, None], sin[:, None, None]
-    x = centre_x[:, None, None] + half_w[:, None, None] * (cos * u - sin * v)
-    y = centre_y[:, None, None] + half_h[:, None, None] * (sin * u + cos * v)
-    return torch.stack([x, y], dim=-1).float()
+    x, y = (cos * u - sin * v, sin * u + cos * v) if config.rotate_deg > 0 else (cos * u, cos * v)  # (B, 1 or S, …)
+    x = (centre_x[:, None, None] + half_w[:, None, None] * x) * torch.where(mirrored, -1.0, 1.0)[:, None, None]
+    y = centre_y[:, None, None] + half_h[:, None, None] * y
+    return torch.stack(torch.broadcast_tensors(x.float(), y.float()), dim=-1)
 
 
 def _rectangles(draws: Tensor, config: Config, side_px: int) -> Tensor:
