@@ -269,7 +269,7 @@ def main() -> None:
     parser.add_argument("words", nargs="*", metavar="NAME or key=value", help="comparisons, and parameters of theirs")
     parser.add_argument("--list", action="store_true", help="what can be compared, with parameters")
     parser.add_argument("--out", type=Path, default=HERE.parent / "benchmarks", help="folder of <machine>.json")
-    options = parser.parse_args()
+    options = parser.parse_intermixed_args()
     values = dict(word.split("=", 1) for word in options.words if "=" in word)
     chosen = [word for word in options.words if "=" not in word] or names()
     if unknown := [name for name in chosen if name not in names()]:
