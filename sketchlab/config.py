@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import difflib
+import functools
 import importlib
 import json
 import os
@@ -224,10 +225,17 @@ def flat(node: Any, prefix: str = "") -> dict[str, Any]:
     return out
 
 
-def differences(cfg: Any, base: Any) -> dict[str, Any]:
-    """Dotted keys whose values differ from `base`, with the value of `cfg`."""
-    ours, theirs = (flat(OmegaConf.to_container(c, resolve=True)) for c in (cfg, base))
+def differences(cfg: Any, picks: list[str]) -> dict[str, Any]:
+    """Dotted keys whose values differ from those of the choices alone, with the value of `cfg`."""
+    ours, theirs = flat(OmegaConf.to_container(cfg, resolve=True)), _of_choices((*picks, *search_path()))
     return {key: value for key, value in ours.items() if key not in theirs or theirs[key] != value}
+
+
+@functools.lru_cache(maxsize=64)  # a tenth of a second each; the runs of a sweep share their choices
+def _of_choices(words: tuple[str, ...]) -> dict[str, Any]:
+    from hydra import compose
+
+    return flat(OmegaConf.to_container(compose("config", overrides=list(words)), resolve=True))
 
 
 def from_overrides(overrides: list[str]) -> RunConfig:
@@ -247,11 +255,9 @@ def composed(task: Any, hydra_choices: Any, overrides: list[str]) -> RunConfig:
     """What Hydra composed from these overrides, as a run. Needs an initialised Hydra."""
     import shlex
 
-    from hydra import compose
-
     choices = chosen(hydra_choices)
     picks = groups_only(overrides, choices)
-    differs = differences(task, compose("config", overrides=[*picks, *search_path()])) if picks != overrides else {}
+    differs = differences(task, picks) if picks != overrides else {}
     return parse(task, choices, differs, shlex.join(["python", "-m", "sketchlab.run", *overrides]))
 
 
