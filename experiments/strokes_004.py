@@ -35,6 +35,7 @@ NETS = {
 }
 ARMS = [
     *(Arm(f"{name}, augmented", [*WORDS, *words]) for name, words in NETS.items()),
+    Arm("CNN + BiLSTM2D, augmented, 12 epochs", [*WORDS, *NETS["CNN + BiLSTM2D"], "loop.epochs=12"]),
     *(Arm(f"{name}, plain", [*WORDS, *words, *PLAIN]) for name, words in NETS.items()),
     Arm("CNN + LSTM, as published", [*WHOLE, "model=cnn_lstm"], NEEDS),
     Arm("CNN, as published", [*WHOLE, "model=cnn_strokes"], NEEDS),
@@ -47,6 +48,7 @@ CLAIMS = [
     Claim("CNN, augmented", "CNN, plain"),
     Claim("CNN + BiLSTM2D, augmented", "CNN + LSTM, augmented"),
     Claim("LSTM on points, augmented", "CNN + LSTM, augmented"),
+    Claim("CNN + BiLSTM2D, augmented, 12 epochs", "CNN + BiLSTM2D, augmented"),
     Claim("CNN + LSTM, as published", "CNN, as published", BETTER),
 ]
 _FRAMES = ["model.channels=[4,4,4]", "model.head=16"]
@@ -59,8 +61,10 @@ _TWINS = {
 
 
 def smoke(arm: Arm, execute: Execute) -> list[str]:
-    name, _, rest = arm.name.partition(", ")
-    words = [*NETS[name][:1], *_TWINS[name], "data=shapes", "data.classes=[circle,square,triangle]", "loop.epochs=2"]
+    longer = arm.name.endswith(", 12 epochs")
+    name, _, rest = arm.name.removesuffix(", 12 epochs").partition(", ")
+    words = [*NETS[name][:1], *_TWINS[name], "data=shapes", "data.classes=[circle,square,triangle]"]
+    words += [f"loop.epochs={3 if longer else 2}"]
     words += [f"data.per_class={24 if 'published' in rest else 20}", "pipeline.explain=0"]
     return [*words, f"data/stroke_augment={'mild' if rest == 'augmented' else 'none'}"]
 
