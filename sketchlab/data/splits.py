@@ -105,19 +105,25 @@ def thinned(
         return places
     train = places["train"]
     keys = np.array([rng.fold(config.seed, "split", ids[int(i)]) for i in train], dtype=np.int64)
-    kept = np.zeros(len(train), dtype=bool)
-    for number, name in enumerate(classes):
-        most = config.train_at_most // len(classes) + (number < config.train_at_most % len(classes))
+    stays = np.zeros(len(train), dtype=bool)
+    for number in range(len(classes)):
         members = np.flatnonzero(labels[train] == number)
-        if most > len(members):
-            raise UserError(
-                f"data.splits.train_at_most={config.train_at_most} is {most} of class '{name}', which has "
-                f"{len(members)} in train; expected at most {len(classes) * len(members)}, or null for all"
-            )
-        kept[members[np.argsort(keys[members], kind="stable")[:most]]] = True
-    if kept.all():
+        stays[members[kept(config, keys[members], number, classes)]] = True
+    if stays.all():
         return places
-    return {**places, "train": train[kept], REST: train[~kept]}
+    return {**places, "train": train[stays], REST: train[~stays]}
+
+
+def kept(config: Config, keys: np.ndarray, number: int, classes: list[str]) -> np.ndarray:
+    """Which of a class's training samples train_at_most keeps, ascending; keys: as of_class takes them, of these."""
+    assert config.train_at_most is not None
+    most = config.train_at_most // len(classes) + (number < config.train_at_most % len(classes))
+    if most > len(keys):
+        raise UserError(
+            f"data.splits.train_at_most={config.train_at_most} is {most} of class '{classes[number]}', which has "
+            f"{len(keys)} in train; expected at most {len(classes) * len(keys)}, or null for all"
+        )
+    return np.sort(np.argsort(keys, kind="stable")[:most])
 
 
 def of_class(config: Config, keys: np.ndarray, name: str) -> dict[str, np.ndarray]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -56,12 +56,16 @@ def build(config: Config, input: Input) -> Dataset:
     where = tree.place(config.root, config.folder, config.source)
     parts = stroke_store.open_parts(_files(where, config))
     notes = _notes(parts, where, config)
-    drawings = StrokeStore(parts)
+    drawings, names = StrokeStore(parts), [part.name for part in parts]
 
     def of_part(part: Part) -> dict[str, np.ndarray]:
         chosen = _chosen(part, config)
         keys = rng.fold_words(part.words[chosen], config.splits.seed, "split")
-        return {name: chosen[places] for name, places in splits.of_class(config.splits, keys, part.name).items()}
+        found = splits.of_class(replace(config.splits, train_at_most=None), keys, part.name)
+        if config.splits.train_at_most is not None:
+            train = found["train"]
+            found["train"] = train[splits.kept(config.splits, keys[train], names.index(part.name), names)]
+        return {name: chosen[places] for name, places in found.items()}
 
     rule = (config.splits, config.per_class, config.recognized_only)
     found = {
@@ -71,7 +75,7 @@ def build(config: Config, input: Input) -> Dataset:
     if "train" not in found:
         raise UserError(f"{where}: data.splits leaves nothing to train on")
     return Dataset(
-        classes=[part.name for part in parts],
+        classes=names,
         splits=dict(found),
         prepare=prepare,
         views=config.augment.views if prepare.active else 1,
@@ -117,6 +121,8 @@ def _notes(parts: Sequence[Part], where: Path, config: Config) -> list[str]:
         if n := part.index["n_other"]:
             other = part.index["other"]
             notes.append(f"{n} drawings in the file of '{part.name}' name another word, the first '{other}'")
+    if (most := config.splits.train_at_most) is not None:
+        notes.append(f"training drawings beyond {most} in all are left out (data.splits.train_at_most)")
     left_out = sum(int((part.recognized == 0).sum()) for part in parts)
     if left_out and config.recognized_only:
         notes.append(f"{left_out} drawings that were not recognised left out (data.recognized_only)")

@@ -50,6 +50,20 @@ def made(folder, input=FRAMES, *words):
     return strokes.build(run.data.config, input)
 
 
+def test_fewer_to_train_on_are_a_part_of_all_and_the_test_stays(folder):
+    full, some = made(folder), made(folder, FRAMES, "data.splits.train_at_most=20")
+    assert [len(some.splits[name]) for name in ("train", "val", "test")] == [
+        20,
+        *(len(full.splits[n]) for n in ("val", "test")),
+    ]
+    assert np.bincount(some.splits["train"].labels).tolist() == [7, 7, 6]
+    assert set(some.splits["train"].ids) < set(full.splits["train"].ids)
+    assert all(list(some.splits[n].ids) == list(full.splits[n].ids) for n in ("val", "test"))
+    assert "training drawings beyond 20 in all are left out (data.splits.train_at_most)" in some.notes
+    with pytest.raises(UserError, match="class 'cat', which has 32 in train"):
+        made(folder, FRAMES, "data.splits.train_at_most=119")
+
+
 def all_of(data):
     """id → (label, drawing) over all splits."""
     out = {}

@@ -44,7 +44,7 @@ def test_more_than_there_are(most):
         places(most)
 
 
-def test_strokes_refuse_it_and_nought():
+def test_one_class_alone_cannot_say_and_nought_is_refused():
     with pytest.raises(UserError, match="cannot leave"):
         splits.of_class(replace(FULL, train_at_most=3), np.arange(20), "a")
     with pytest.raises(UserError, match="at least 1"):
