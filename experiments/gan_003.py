@@ -191,7 +191,6 @@ def curves(rows: list[dict], root: Path) -> Figure:
         right.plot(*run.curve(kid, "step"), color=colour, label=f"{row['arm']} ({row['n_train']:,} images)")
     left.axhline(0.5, color="0.35", linestyle=":")
     left.set_ylim(0, 1)
-    right.set_yscale("symlog", linthresh=1e-4)  # unbiased estimates may be below 0
     canvas.plain(left, "D's mean prediction: real (line), generated (dashes)", "generator steps", "")
     canvas.plain(right, f"KID on val ({kid.partition('@')[2]} features), lower is better", "generator steps", "")
     right.legend(fontsize=8, frameon=False)
@@ -215,7 +214,7 @@ def ends(rows: list[dict], root: Path) -> Figure:
     kids = [row[key] for row in rows]
     right.plot(kids, places, "o", color=canvas.PALETTE[0])
     if max(kids) > 10 * min(kids):
-        right.set_xscale("symlog", linthresh=1e-4)
+        right.set_xscale("symlog", linthresh=1e-4)  # unbiased estimates may be below 0
     canvas.plain(left, "D's mean prediction at the end", f"one mark a seed ({len(seeds)})", "")
     canvas.plain(right, f"KID on test ({key.partition('@')[2]} features)", "lower is better", "")
     return figure
