@@ -157,7 +157,7 @@ def measured(arm: Arm, args: argparse.Namespace, overrides: list[str]) -> list[d
                 **found,
                 "code": done.status.get("code"),
                 "run": f"{folder.parent.name}/{folder.name}",
-                "command": done.config.get("command"),
+                "command": " ".join(w for w in str(done.config["command"]).split() if not w.startswith("run.root=")),
             }
         )
     return rows
