@@ -14,11 +14,11 @@ options are compared on one built-in shape at 32 px, where a run takes a minute;
 built-in shapes, some 1,600 training images either way. A pretrained MobileNetV2 stands for ResNet-18 and judges one
 image at a time, as does the arm beside it. KID stands for the document's eye. Labels of real images are .9.
 
-Cost on two cores in bf16, for 100 generator steps: 50 s at 64 px (sheep), 2 to 7 s at 32 px.
+Cost of one core in bf16, for 100 generator steps with their evaluations: 80 s at 64 px (sheep), 5 to 15 s at 32 px.
 
     python experiments/gan_003.py [ratio options data classes] [--seeds 1] [--smoke] [--report] [--list] [key=value …]
 
-One run per arm and seed in outputs/gan_003, found again when it is there; the table and the curves of the
+One run per arm and seed in outputs/gan_003, found again when it is there; tables and figures of the
 discriminator's predictions go to --out (default experiments/results), all runs are compared by
 `python -m sketchlab.report outputs/gan_003`.
 """
@@ -164,14 +164,14 @@ def measured(arm: Arm, args: argparse.Namespace, overrides: list[str]) -> list[d
 
 
 def write(rows: list[dict], args: argparse.Namespace) -> None:
-    """gan_003.csv, and a figure of each question: curves, or where arms are many the values at the end."""
+    """gan_003_<question>.csv and a figure: curves, or where arms are many the values at the end."""
     args.out.mkdir(parents=True, exist_ok=True)
-    table = pd.DataFrame(rows)
-    with atomic(args.out / "gan_003.csv") as temporary:
-        table.to_csv(temporary, index=False)
-    print(table.drop(columns=["run", "command"]).to_string(index=False, float_format=lambda v: f"{v:.4g}"))
     for question in dict.fromkeys(row["question"] for row in rows):
         of_question = [row for row in rows if row["question"] == question]
+        table = pd.DataFrame(of_question)
+        with atomic(args.out / f"gan_003_{question}.csv") as temporary:
+            table.to_csv(temporary, index=False)
+        print(table.drop(columns=["run", "command"]).to_string(index=False, float_format=lambda v: f"{v:.4g}"))
         drawn = curves if len({row["arm"] for row in of_question}) <= MOST_CURVES else ends
         figure = drawn(of_question, args.root)
         figure.suptitle(TITLES[question], fontsize=11)
