@@ -18,7 +18,7 @@ from sketchlab.engine.files import atomic, read_json
 from sketchlab.errors import UserError
 from sketchlab.report import canvas, pairs, scores
 from sketchlab.report.groups import Group, kind
-from sketchlab.report.read import glance
+from sketchlab.report.read import Run, glance
 from sketchlab.report.standing import OF, device, standing, time, trainable
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ def page(experiment: Experiment, groups: dict[str, Group], rows: list[dict], tes
             out.append(f"- {what} **{of_claim(each)}**. {sentence(each)}.")
     seeds = " ".join(f"`{word}`" for word in experiment.of_seed(0))
     out += ["", f"<details><summary>Commands</summary>\n\nEach with {seeds} and so on:\n"]
-    out += [f"- {name}: `{command(group, experiment)}`" for name, group in groups.items()]
+    out += [f"- {name}: `{command(next(iter(group.runs.values())), experiment)}`" for name, group in groups.items()]
     out += ["", "</details>"]
     missing: dict[str, list[str]] = {}
     for arm in experiment.arms:
@@ -148,11 +148,10 @@ def page(experiment: Experiment, groups: dict[str, Group], rows: list[dict], tes
     return "\n".join(out) + "\n"
 
 
-def command(group: Group, experiment: Experiment) -> str:
-    """What trained the runs of an arm, without what differs from seed to seed and without folders."""
-    own = ("run.root=", *(word.partition("=")[0] + "=" for word in experiment.of_seed(0)))
-    words = shlex.split(str(next(iter(group.runs.values())).config.get("command") or ""))
-    return " ".join(word for word in words if not word.startswith(own))
+def command(run: Run, experiment: Experiment | None = None) -> str:
+    """What trained a run, without folders, and without what differs from seed to seed in the experiment."""
+    own = ("run.root=", *(word.partition("=")[0] + "=" for word in (experiment.of_seed(0) if experiment else [])))
+    return shlex.join(word for word in shlex.split(str(run.config.get("command") or "")) if not word.startswith(own))
 
 
 def draw(experiment: Experiment, rows: list[dict], tested: list[Tested]) -> Any:

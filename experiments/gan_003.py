@@ -32,6 +32,7 @@ from pathlib import Path
 
 import pandas as pd
 from arms import execute, existing
+from arms_report import command
 from matplotlib.figure import Figure
 
 from sketchlab.engine.files import atomic
@@ -39,14 +40,11 @@ from sketchlab.errors import UserError
 from sketchlab.report import canvas
 from sketchlab.report.read import read
 
-HERE = Path(__file__).resolve().parent
 SHEEP = ["experiment=003_sheep"]
 SHAPES = ["data=shapes", "model=small_dcgan"]
 ONE_SHAPE = [*SHAPES, "data.classes=[house]", "data.per_class=2000"]
 BEST = ["pipeline.gd_ratio=2", "pipeline.lr_d=0.0001", "model.activation_g=jrelu", "model.activation_d=jrelu"]
 PRETRAINED = ["model.pack=1", "model.discriminator=mobilenet_v2", "model.weights=imagenet"]
-
-
 MOST_CURVES = 4
 TITLES = {
     "ratio": "Sheep, 64 px: how often the discriminator is trained",
@@ -98,9 +96,11 @@ def main() -> None:
     out.add_argument("--smoke", action="store_true", help="every arm in seconds: tiny networks, shapes drawn by code")
     out.add_argument("--report", action="store_true", help="train nothing, write from the runs that are there")
     out.add_argument("--list", action="store_true", help="show the commands, run nothing")
-    out.add_argument("--root", type=Path, default=Path("outputs/gan_003"), help="run folders")
-    out.add_argument("--out", type=Path, default=HERE / "results", help="table and figure")
+    out.add_argument("--root", type=Path, help="run folders (default outputs/gan_003)")
+    out.add_argument("--out", type=Path, help="tables and figures (default experiments/results; --smoke: the root)")
     args = out.parse_intermixed_args()
+    args.root = args.root or Path("outputs", "gan_003" + "_smoke" * args.smoke)
+    args.out = args.out or (args.root if args.smoke else Path(__file__).parent / "results")
     overrides = [word for word in args.words if "=" in word]
     questions = [word for word in args.words if "=" not in word] or sorted({arm.question for arm in ARMS})
     if unknown := [q for q in questions if q not in {arm.question for arm in ARMS}]:
@@ -157,7 +157,7 @@ def measured(arm: Arm, args: argparse.Namespace, overrides: list[str]) -> list[d
                 **found,
                 "code": done.status.get("code"),
                 "run": f"{folder.parent.name}/{folder.name}",
-                "command": " ".join(w for w in str(done.config["command"]).split() if not w.startswith("run.root=")),
+                "command": command(done),
             }
         )
     return rows
@@ -172,8 +172,8 @@ def write(rows: list[dict], args: argparse.Namespace) -> None:
         with atomic(args.out / f"gan_003_{question}.csv") as temporary:
             table.to_csv(temporary, index=False)
         print(table.drop(columns=["run", "command"]).to_string(index=False, float_format=lambda v: f"{v:.4g}"))
-        drawn = curves if len({row["arm"] for row in of_question}) <= MOST_CURVES else ends
-        figure = drawn(of_question, args.root)
+        few = len({row["arm"] for row in of_question}) <= MOST_CURVES
+        figure = curves(of_question, args.root) if few else ends(of_question)
         figure.suptitle(TITLES[question], fontsize=11)
         with atomic(args.out / f"gan_003_{question}.png") as temporary:
             figure.savefig(temporary, format="png", metadata={"Software": None})
@@ -197,7 +197,7 @@ def curves(rows: list[dict], root: Path) -> Figure:
     return figure
 
 
-def ends(rows: list[dict], root: Path) -> Figure:
+def ends(rows: list[dict]) -> Figure:
     """Of every arm and seed: D's mean predictions in the last epoch, KID on test."""
     arms = list(dict.fromkeys(row["arm"] for row in rows))
     seeds, places = {row["seed"] for row in rows}, [arms.index(row["arm"]) for row in rows]

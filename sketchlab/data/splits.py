@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -87,7 +87,7 @@ def split(config: Config, ids: list[str], labels: np.ndarray, classes: list[str]
     out: dict[str, list[np.ndarray]] = {name: [] for name in NAMES}
     for number, name in enumerate(classes):
         members = np.flatnonzero(labels == number)
-        for key, chosen in of_class(replace(config, train_at_most=None), keys[members], name).items():
+        for key, chosen in of_class(config, keys[members], name).items():
             out[key].append(members[chosen])
     merged = {name: np.sort(np.concatenate(parts)) for name, parts in out.items() if parts}
     return thinned(config, {name: places for name, places in merged.items() if len(places)}, ids, labels, classes)
@@ -127,12 +127,10 @@ def kept(config: Config, keys: np.ndarray, number: int, classes: list[str]) -> n
 
 
 def of_class(config: Config, keys: np.ndarray, name: str) -> dict[str, np.ndarray]:
-    """Places of each split among the samples of one class, ascending.
+    """Places of each split among the samples of one class, ascending; train is whole, `kept` says what stays of it.
 
     keys: (n,) int64, rng.fold(config.seed, "split", id) of each sample's id, or of the group that must stay together.
     """
-    if config.train_at_most is not None:
-        raise UserError("data.splits.train_at_most: this data set cannot leave training samples out; expected null")
     groups, rank = np.unique(keys, return_inverse=True)  # ascending by hash: the shuffled order of the groups
     n = len(groups)
     if config.rule == "kfold":  # one circle for all folds: fold k starts k/folds of the way round

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -61,7 +61,7 @@ def build(config: Config, input: Input) -> Dataset:
     def of_part(part: Part) -> dict[str, np.ndarray]:
         chosen = _chosen(part, config)
         keys = rng.fold_words(part.words[chosen], config.splits.seed, "split")
-        found = splits.of_class(replace(config.splits, train_at_most=None), keys, part.name)
+        found = splits.of_class(config.splits, keys, part.name)
         if config.splits.train_at_most is not None:
             train = found["train"]
             found["train"] = train[splits.kept(config.splits, keys[train], names.index(part.name), names)]

@@ -44,9 +44,9 @@ def test_more_than_there_are(most):
         places(most)
 
 
-def test_one_class_alone_cannot_say_and_nought_is_refused():
-    with pytest.raises(UserError, match="cannot leave"):
-        splits.of_class(replace(FULL, train_at_most=3), np.arange(20), "a")
+def test_pairs_cannot_leave_any_out_and_nought_is_refused():
+    with pytest.raises(UserError, match="pairs cannot leave"):
+        config.from_overrides(["model=small_siamese", "data=pairs", "data.splits.train_at_most=3"])
     with pytest.raises(UserError, match="at least 1"):
         replace(FULL, train_at_most=0)
 
