@@ -8,7 +8,6 @@ from run folders alone. In root/runs.json stands which folder is of which arm an
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -17,12 +16,9 @@ from pathlib import Path
 
 import arms_report
 import torch
+from arms_train import each, execute, existing, jobs, note
 
-from sketchlab import config
-from sketchlab import run as runs
-from sketchlab.engine.files import atomic, read_json
 from sketchlab.errors import UserError
-from sketchlab.report.read import glance
 
 GPU = "a GPU"
 Execute = Callable[[list[str]], Path]  # words of python -m sketchlab.run → the folder of the finished run
@@ -107,6 +103,7 @@ def _parser(experiment: Experiment) -> argparse.ArgumentParser:
     out.add_argument("overrides", nargs="*", metavar="key=value", help="added to every run")
     out.add_argument("--arms", nargs="+", metavar="PATTERN", help="rows by name, as '*frozen*' (default: what can run)")
     out.add_argument("--seeds", type=int, help=f"how many (default {experiment.seeds}; 2 with --smoke)")
+    out.add_argument("--jobs", type=jobs, default=1, help="runs side by side, GPUs dealt out (default 1)")
     out.add_argument("--smoke", action="store_true", help="about a minute: small twins on shapes drawn by code")
     out.add_argument("--report", action="store_true", help="train nothing, write from the runs that are there")
     out.add_argument("--find", action="store_true", help="take in runs that other commands left below --root")
@@ -135,52 +132,18 @@ def _choose(arms: list[Arm], patterns: list[str] | None, anything: bool) -> tupl
 def train(experiment: Experiment, chosen: list[Arm], args: argparse.Namespace, root: Path) -> list[str]:
     """Every chosen arm of a seed, then the next seed; what is there already is found. Returns what failed, in words."""
     common = [*experiment.common, f"run.root={root}", *args.overrides]
+    wanted = [(arm, seed) for seed in range(args.seeds) for arm in chosen]
+    todo = []
+    for arm, seed in wanted:
+        words = experiment.smoke(arm, lambda words: execute([*words, *common], False)) if args.smoke else arm.words
+        todo.append((f"{arm.name}, seed {seed}", [*words, *experiment.of_seed(seed), *common]))
     failed = []
-
-    def run(words: list[str]) -> Path:
-        return execute([*words, *common], reported=not args.smoke)
-
-    for seed in range(args.seeds):
-        for arm in chosen:
-            print(f"--- {arm.name}, seed {seed}", flush=True)
-            try:
-                words = [*(experiment.smoke(arm, run) if args.smoke else arm.words), *experiment.of_seed(seed)]
-                note(root, arm.name, seed, existing([*words, *common]) or run(words))
-            except UserError as error:  # the others go on
-                print(f"error: {error}", file=sys.stderr, flush=True)
-                failed.append(f"{arm.name}, seed {seed}: {error}")
+    for (arm, seed), found in zip(wanted, each(todo, root, args.jobs, reported=not args.smoke), strict=True):
+        if isinstance(found, Path):
+            note(root, arm.name, seed, found)
+        else:  # the others go on
+            failed.append(f"{arm.name}, seed {seed}: {found}")
     return failed
-
-
-def execute(words: list[str], reported: bool = True) -> Path:
-    run = config.from_overrides(words)
-    runs.execute(run, reported)
-    return runs.folder_of(run, runs.deciding(run, run.data.build(run.model.config.input)))
-
-
-def existing(words: list[str]) -> Path | None:
-    """The folder of this run, when it is finished: by what decides its result, as older code put more into its id."""
-    run = config.from_overrides(words)
-    identity = runs.deciding(run, run.data.build(run.model.config.input))
-    wanted = config.flat(identity)
-    for folder in sorted(runs.folder_of(run, identity).parent.glob("*")):
-        if not (folder / "config.yaml").is_file() or run.rerun:
-            continue
-        found = glance(folder)
-        kept = config.flat(found.config.get("identity") or {})
-        if found.state == "finished" and all(kept.get(key) == value for key, value in wanted.items()):
-            return folder
-    return None
-
-
-def note(root: Path, arm: str, seed: int, folder: Path) -> None:
-    """root/runs.json: arm → seed → folder, read by the report."""
-    path = root / "runs.json"
-    index = read_json(path) if path.is_file() else {}
-    index.setdefault(arm, {})[str(seed)] = str(folder.relative_to(root))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic(path) as temporary:
-        temporary.write_text(json.dumps(index, indent=1))
 
 
 def find(experiment: Experiment, chosen: list[Arm], args: argparse.Namespace, root: Path) -> None:

@@ -31,8 +31,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
-from arms import execute, existing
 from arms_report import command
+from arms_train import each, existing, jobs
 from matplotlib.figure import Figure
 
 from sketchlab.engine.files import atomic
@@ -92,6 +92,7 @@ def main() -> None:
         "words", nargs="*", metavar="QUESTION or key=value", help="ratio, options, data, classes; default: all"
     )
     out.add_argument("--seeds", type=int, default=1, help="how many (default 1)")
+    out.add_argument("--jobs", type=jobs, default=1, help="runs side by side, GPUs dealt out (default 1)")
     out.add_argument("--epochs", type=int, default=20, help="of 6,400 or more images, 64 a step (default 20)")
     out.add_argument("--smoke", action="store_true", help="every arm in seconds: tiny networks, shapes drawn by code")
     out.add_argument("--report", action="store_true", help="train nothing, write from the runs that are there")
@@ -106,12 +107,15 @@ def main() -> None:
     if unknown := [q for q in questions if q not in {arm.question for arm in ARMS}]:
         sys.exit(f"error: no question {unknown[0]}; there is: {', '.join(sorted({a.question for a in ARMS}))}")
     arms = [arm for arm in ARMS if arm.question in questions]
+    if args.list:
+        for arm in arms:
+            for seed in range(args.seeds):
+                print("python -m sketchlab.run", *words_of(arm, args, overrides, seed))
+        return
     try:
-        rows = [row for arm in arms for row in measured(arm, args, overrides)]
+        rows = measured(arms, args, overrides)
     except UserError as error:
         sys.exit(f"error: {error}")
-    if args.list:
-        return
     if not rows:
         sys.exit(f"error: {args.root}: no finished run of {', '.join(questions)}; run without --report first")
     write(rows, args)
@@ -130,37 +134,40 @@ def words_of(arm: Arm, args: argparse.Namespace, overrides: list[str], seed: int
     return [*words, *overrides]
 
 
-def measured(arm: Arm, args: argparse.Namespace, overrides: list[str]) -> list[dict]:
-    """A row for each seed; with --report for those whose run is there."""
+def measured(arms: list[Arm], args: argparse.Namespace, overrides: list[str]) -> list[dict]:
+    """A row for each arm and seed; with --report for those whose run is there."""
+    todo = [(arm, seed, words_of(arm, args, overrides, seed)) for arm in arms for seed in range(args.seeds)]
+    if args.report:
+        folders = [existing(words) or "no finished run" for _, _, words in todo]
+    else:
+        named = [(f"{arm.question}: {arm.name}, seed {seed}", words) for arm, seed, words in todo]
+        folders = list(each(named, args.root, args.jobs, reported=not args.smoke))
     rows = []
-    for seed in range(args.seeds):
-        words = words_of(arm, args, overrides, seed)
-        if args.list:
-            print("python -m sketchlab.run", *words)
-            continue
-        folder = existing(words)
-        if folder is None and args.report:
-            print(f"left out, no finished run: {arm.name}, seed {seed}", file=sys.stderr)
-            continue
-        folder = folder or execute(words)
-        done = read(folder)
-        found = {key.removeprefix("test/"): v for key, v in done.final().items() if key.startswith("test/")}
-        rows.append(
-            {
-                "question": arm.question,
-                "arm": arm.name,
-                "seed": seed,
-                "n_train": len(pd.read_csv(folder / "splits.csv").query("split == 'train'")),
-                "steps": int(done.curve("train/d_real", "step")[0][-1]),
-                "d_real": float(done.curve("train/d_real")[1][-1]),
-                "d_fake": float(done.curve("train/d_fake")[1][-1]),
-                **found,
-                "code": done.status.get("code"),
-                "run": f"{folder.parent.name}/{folder.name}",
-                "command": command(done),
-            }
-        )
+    for (arm, seed, _), folder in zip(todo, folders, strict=True):
+        if isinstance(folder, Path):
+            rows.append(row(arm, seed, folder))
+        else:
+            print(f"left out: {arm.name}, seed {seed}: {folder}", file=sys.stderr)
     return rows
+
+
+def row(arm: Arm, seed: int, folder: Path) -> dict:
+    done = read(folder)
+    found = {key.removeprefix("test/"): v for key, v in done.final().items() if key.startswith("test/")}
+    return {
+        "question": arm.question,
+        "arm": arm.name,
+        "seed": seed,
+        "n_train": len(pd.read_csv(folder / "splits.csv").query("split == 'train'")),
+        "steps": int(done.curve("train/d_real", "step")[0][-1]),
+        "d_real": float(done.curve("train/d_real")[1][-1]),
+        "d_fake": float(done.curve("train/d_fake")[1][-1]),
+        **found,
+        "code": done.status.get("code"),
+        "device": str(done.env.get("device_name")),
+        "run": f"{folder.parent.name}/{folder.name}",
+        "command": command(done),
+    }
 
 
 def write(rows: list[dict], args: argparse.Namespace) -> None:

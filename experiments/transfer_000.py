@@ -33,7 +33,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 
-from arms import execute, note
+from arms_train import each, execute, jobs, note
 from transfer_000_report import TUNES, write
 
 from sketchlab.errors import UserError
@@ -69,6 +69,7 @@ def main() -> None:
     out.add_argument("--arms", nargs="+", default=["*"], metavar="PATTERN", help="rows, as 'sketches/*/freeze'")
     out.add_argument("--seeds", type=int, default=None, help="how many (default 3; 2 with --smoke)")
     out.add_argument("--precision", default="bf16", choices=["auto", "bf16", "fp32"])
+    out.add_argument("--jobs", type=jobs, default=1, help="runs side by side, GPUs dealt out (default 1)")
     out.add_argument("--bee", action="store_true", help="ant and bee, as published; needs all of TU-Berlin")
     out.add_argument("--smoke", action="store_true", help="every arm in a minute: small twins on shapes drawn by code")
     out.add_argument("--report", action="store_true", help="train nothing, write from the runs that are there")
@@ -81,23 +82,31 @@ def main() -> None:
     try:
         if not chosen:
             raise UserError(f"--arms {' '.join(args.arms)}: no such row; there is {', '.join(a.name for a in ARMS)}")
-        if not args.report:
-            train(chosen, args, root)
+        failed = [] if args.report else train(chosen, args, root)
         write([arm.name for arm in ARMS], root, args.out or (root if args.smoke else Path(__file__).parent / "results"))
+        if failed:
+            raise UserError(f"{len(failed)} runs failed: {'; '.join(failed)}")
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
 
 
-def train(chosen: list[Arm], args: argparse.Namespace, root: Path) -> None:
-    """Every chosen arm and seed, one after another; root/runs.json says which folder is whose."""
+def train(chosen: list[Arm], args: argparse.Namespace, root: Path) -> list[str]:
+    """Every chosen arm and seed; root/runs.json says which folder is whose. Returns what failed, in words."""
     common = [f"runtime.precision={args.precision}", f"run.root={root}", *args.overrides]
     base = _smoke_base(common) if args.smoke else None
-    for arm in chosen:
-        for seed in range(args.seeds):
-            words = smoke(arm, base) if base else words_of(arm, args.bee)
-            print(f"--- {arm.name}, seed {seed}", flush=True)
-            note(root, arm.name, seed, execute([*words, f"seed={seed}", *common]))
+    wanted = [(arm, seed) for arm in chosen for seed in range(args.seeds)]
+    todo = []
+    for arm, seed in wanted:
+        words = smoke(arm, base) if base else words_of(arm, args.bee)
+        todo.append((f"{arm.name}, seed {seed}", [*words, f"seed={seed}", *common]))
+    failed = []
+    for (arm, seed), found in zip(wanted, each(todo, root, args.jobs, reported=not args.smoke), strict=True):
+        if isinstance(found, Path):
+            note(root, arm.name, seed, found)
+        else:
+            failed.append(f"{arm.name}, seed {seed}: {found}")
+    return failed
 
 
 def words_of(arm: Arm, bee: bool) -> list[str]:

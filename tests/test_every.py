@@ -15,7 +15,11 @@ STEPS = 120
 
 @pytest.mark.parametrize("model", every.models(every.LARGE))
 def test_overfits_one_batch(model):
-    more = ["loop.schedule=constant", "loop.warmup_epochs=0", "loop.batch_size=6", "loop.clip_norm=0"]
+    learn_by_heart(model)
+
+
+def learn_by_heart(model: str, *words: str) -> None:
+    more = ["loop.schedule=constant", "loop.warmup_epochs=0", "loop.batch_size=6", "loop.clip_norm=0", *words]
     run = config.from_overrides(every.small(model, *more))
     runtime = Runtime(run.runtime)
     data = run.data.build(run.model.config.input)

@@ -22,7 +22,9 @@ def start(overrides: list[str], root: Path, kill_at: int = -1, kill_in: str = "s
     process = context.Process(target=every.train, args=(overrides, str(root), kill_at, kill_in))
     process.start()
     process.join(timeout=300)
-    assert process.exitcode is not None, "the run hangs"
+    if process.exitcode is None:
+        process.kill()
+        raise AssertionError("the run hangs")
     return process.exitcode
 
 
@@ -32,7 +34,8 @@ def digest(folder: Path) -> dict[str, str]:
     for name in ("best", "last"):
         path = folder / "checkpoints" / f"{name}.pt"
         if path.exists():
-            out[name] = hashlib.sha256(repr(_plain(torch.load(path, weights_only=True))).encode()).hexdigest()
+            state = torch.load(path, map_location="cpu", weights_only=True)
+            out[name] = hashlib.sha256(repr(_plain(state)).encode()).hexdigest()
     for path in sorted([*folder.glob("*.csv"), *folder.glob("arrays/*.npy"), folder / "metrics.jsonl"]):
         out[path.name] = hashlib.sha256(path.read_bytes()).hexdigest()
     return out

@@ -117,4 +117,5 @@ class BothWays(nn.LSTM):
         super().__init__(width, hidden, batch_first=True, bidirectional=True)
 
     def forward(self, lines: Tensor) -> Tensor:  # type: ignore[override]
-        return super().forward(lines.flatten(0, 1))[0].unflatten(0, lines.shape[:2])
+        # not super(): torch.compile stumbles over it here
+        return nn.LSTM.forward(self, lines.flatten(0, 1))[0].unflatten(0, lines.shape[:2])

@@ -88,7 +88,7 @@ class StrokeLSTM(nn.LSTM):
         self.width = self.one_way * (2 if config.bidirectional else 1)
 
     def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
-        steps = super().forward(x)[0]  # (B, T, W)
+        steps = nn.LSTM.forward(self, x)[0]  # (B, T, W); not super(): torch.compile stumbles over it here
         if self.output == "all":
             return steps
         if self.output == "mean":

@@ -105,4 +105,4 @@ class Line(nn.LSTM):
         super().__init__(width, hidden, batch_first=True)
 
     def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
-        return super().forward(x)[0]
+        return nn.LSTM.forward(self, x)[0]  # not super(): torch.compile stumbles over it here

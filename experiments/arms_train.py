@@ -1,0 +1,89 @@
+"""Words of python -m sketchlab.run → folders of finished runs, one after another or side by side."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import sys
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+
+import joblib
+
+from sketchlab import config, workers
+from sketchlab import run as runs
+from sketchlab.engine.files import atomic, read_json
+from sketchlab.errors import UserError
+from sketchlab.report.read import glance
+
+
+def jobs(word: str) -> int:
+    """What --jobs takes."""
+    if not word.isdigit() or int(word) < 1:
+        raise argparse.ArgumentTypeError(f"{word}: expected how many runs at once, 1 or more")
+    return int(word)
+
+
+def each(todo: list[tuple[str, list[str]]], root: Path, n: int, reported: bool) -> Iterator[Path | str]:
+    """Of every (title, words), in order: the folder of its finished run, found or trained; or why there is none."""
+    if n == 1:
+        yield from (_attempt(title, words, reported) for title, words in todo)
+        return
+    root.mkdir(parents=True, exist_ok=True)
+    os.environ["TQDM_DISABLE"] = "1"  # bars of several runs write over one another
+    parallel = joblib.Parallel(n_jobs=n, batch_size=1, pre_dispatch="all", return_as="generator")
+    beside = joblib.delayed(_beside)
+    yield from parallel(beside(number, *one, root, n, reported) for number, one in enumerate(todo))
+
+
+def _beside(number: int, title: str, words: list[str], root: Path, n: int, reported: bool) -> Path | str:
+    workers.share(root, n)
+    with contextlib.redirect_stdout(workers.Numbered(sys.stdout, number)):
+        return _attempt(title, words, reported)
+
+
+def _attempt(title: str, words: list[str], reported: bool) -> Path | str:
+    print(f"--- {title}", flush=True)
+    try:
+        return existing(words) or execute(words, reported)
+    except UserError as error:
+        said = str(error)
+    except Exception as error:  # a bug in one run is no reason to lose the others
+        traceback.print_exc()
+        said = f"{type(error).__name__}: {error}"
+    print(f"error: {title}: {said}", file=sys.stderr, flush=True)
+    return said
+
+
+def execute(words: list[str], reported: bool = True) -> Path:
+    run = config.from_overrides(words)
+    runs.execute(run, reported)
+    return runs.folder_of(run, runs.deciding(run, run.data.build(run.model.config.input)))
+
+
+def existing(words: list[str]) -> Path | None:
+    """The folder of this run, when it is finished: by what decides its result, as older code put more into its id."""
+    run = config.from_overrides(words)
+    identity = runs.deciding(run, run.data.build(run.model.config.input))
+    wanted = config.flat(identity)
+    for folder in sorted(runs.folder_of(run, identity).parent.glob("*")):
+        if not (folder / "config.yaml").is_file() or run.rerun:
+            continue
+        found = glance(folder)
+        kept = config.flat(found.config.get("identity") or {})
+        if found.state == "finished" and all(kept.get(key) == value for key, value in wanted.items()):
+            return folder
+    return None
+
+
+def note(root: Path, arm: str, seed: int, folder: Path) -> None:
+    """root/runs.json: arm → seed → folder, read by the report."""
+    path = root / "runs.json"
+    index = read_json(path) if path.is_file() else {}
+    index.setdefault(arm, {})[str(seed)] = str(folder.relative_to(root))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic(path) as temporary:
+        temporary.write_text(json.dumps(index, indent=1))
