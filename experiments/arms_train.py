@@ -10,6 +10,7 @@ import sys
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import joblib
 
@@ -34,7 +35,7 @@ def each(todo: list[tuple[str, list[str]]], root: Path, n: int, reported: bool) 
         return
     root.mkdir(parents=True, exist_ok=True)
     os.environ["TQDM_DISABLE"] = "1"  # bars of several runs write over one another
-    parallel = joblib.Parallel(n_jobs=n, batch_size=1, pre_dispatch="all", return_as="generator")
+    parallel: Any = joblib.Parallel(n_jobs=n, pre_dispatch="all", return_as="generator")
     beside = joblib.delayed(_beside)
     yield from parallel(beside(number, *one, root, n, reported) for number, one in enumerate(todo))
 
