@@ -10,6 +10,7 @@ import contextlib
 import multiprocessing
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from types import SimpleNamespace
 from typing import Any
@@ -21,38 +22,71 @@ from bench_engine import bare_step, pictures
 from sketchlab import config
 from sketchlab.engine.runtime import Runtime
 
-GOALS = {("bare", "fp32"): 1.2, ("bare", "bf16"): 2.0, ("lightning", "bf16"): 2.0, ("lightning-bf16", "bf16"): None}
+BATCH = 8
+
+
+@dataclass(frozen=True)
+class Beside:
+    """A row: sketchlab in a precision, compiled or not, beside a peer."""
+
+    peer: str
+    precision: str
+    goal: float | None
+    compiled: bool = False
+
+    def name(self, batch: int) -> str:
+        size = f", batch {batch}" if batch != BATCH else ""
+        return f"{self.precision}{', compiled' if self.compiled else ''} beside {self.peer}{size}"
+
+
+ROWS = [
+    *(Beside("bare", "fp32", 1.2), Beside("bare", "bf16", 2.0)),
+    *(Beside("lightning", "bf16", 2.0), Beside("lightning-bf16", "bf16", None)),
+]
+ON_GPU = [Beside("bare", "bf16", 2.0, compiled=True), Beside("lightning-bf16", "bf16", None, compiled=True)]
+PEERS = list(dict.fromkeys(row.peer for row in ROWS))
 
 
 def compare(
-    steps: int = 8, batch: int = 8, size_px: int = 224, width: float = 1.0, peers: str = "bare,lightning,lightning-bf16"
+    steps: int = 8,
+    batch: int = BATCH,
+    size_px: int = 224,
+    width: float = 1.0,
+    peers: str = "bare,lightning,lightning-bf16",
 ) -> Iterator[Row]:
     """a fine-tuning step of VGG16, all layers training, beside a bare fp32 loop as PyTorch comes, and Lightning's"""
-    if unknown := sorted(set(peers.split(",")) - {peer for peer, _ in GOALS}):
-        sys.exit(f"error: peers={unknown[0]}: expected some of {', '.join(dict.fromkeys(peer for peer, _ in GOALS))}")
+    if unknown := sorted(set(peers.split(",")) - set(PEERS)):
+        sys.exit(f"error: peers={unknown[0]}: expected some of {', '.join(PEERS)}")
     words = ["model=vgg16", "model.tune=scratch", f"model.input.size_px={size_px}", f"model.width={width}"]
     words += ["loop.optimizer=sgd", "loop.lr=0.001", "loop.weight_decay=0", f"loop.batch_size={batch}"]
     words += ["loop.epochs=100", "loop.save_every_s=3600"]  # a checkpoint of 1.1 GB is no part of a step
     plain = [*words, "runtime.precision=fp32", "runtime.channels_last=false"]
-    for (peer, precision), goal in GOALS.items():
-        if peer not in peers.split(","):
+    on_gpu = torch.cuda.is_available()
+    for row in [*ROWS, *(ON_GPU if on_gpu else [])]:
+        if row.peer not in peers.split(","):
             continue
-        with elsewhere(peer, plain) as step:
-            run = config.from_overrides([*words, f"runtime.precision={precision}"])
+        with elsewhere(row.peer, plain) as step:
+            ours = [f"runtime.precision={row.precision}", f"runtime.compile={str(row.compiled).lower()}"]
+            run = config.from_overrides([*words, *ours])
             runtime = Runtime(run.runtime)
             net, data = network_and_data(run)
             task = run.pipeline.build(net, data, run.loop, runtime, run.seed)
             blocks = beside_fit(task, run, runtime, step, steps, 1)
+            goal = row.goal
             yield Row(
-                f"{precision} beside {peer}",
-                {peer: blocks.wall_s["bare"], "sketchlab": blocks.wall_s["sketchlab"]},
+                row.name(batch),
+                {row.peer: blocks.wall_s["bare"], "sketchlab": blocks.wall_s["sketchlab"]},
                 "step",
                 goal=f"{goal:g} times as fast" if goal else "none: stated",
-                reached=(lambda yardstick, ours, goal=goal: yardstick >= goal * ours) if goal else None,
+                reached=(lambda yardstick, mine, goal=goal: yardstick >= goal * mine) if goal else None,
                 notes={
                     "network": f"vgg16, width {width:g}, {size_px} px, batch {batch}, SGD",
-                    peer: f"{'bf16' if 'bf16' in peer else 'fp32'}, contiguous, a process of its own",
-                    "sketchlab": f"{precision}, channels-last, deterministic, freed memory kept",
+                    row.peer: f"{'bf16' if 'bf16' in row.peer else 'fp32'}"
+                    f"{' (TF32 in convolutions, as PyTorch comes)' if on_gpu and 'bf16' not in row.peer else ''}, "
+                    "contiguous, a process of its own",
+                    "sketchlab": f"{row.precision}, channels-last, deterministic"
+                    + (", compiled" if row.compiled else "")
+                    + ("" if on_gpu else ", freed memory kept"),
                 },
             )
 

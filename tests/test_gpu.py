@@ -57,7 +57,7 @@ def test_other_settings_are_as_exact(model, words, tmp_path):
 
 @pytest.mark.parametrize("augment", ["none", "crop", "flip", "mild", "strong"])
 def test_images_are_augmented_as_on_a_cpu(augment):
-    run = config.from_overrides(["model=resnet18", "data=shapes", "data.per_class=4", f"data/augment={augment}"])
+    run = config.from_overrides(["model=resnet18", "data=shapes", "data.per_class=12", f"data/augment={augment}"])
     here, there = batches(run, 12)
     torch.testing.assert_close(there.cpu(), here, atol=2e-3, rtol=0)
 
@@ -105,9 +105,8 @@ def test_a_run_says_where_it_ran_and_is_opened_elsewhere(compiled, tmp_path):
     said = pd.read_json(folder / "env.json", typ="series")
     assert (said["device"], said["precision"]) == ("cuda", "bf16")
     assert said["device_name"] == torch.cuda.get_device_name()
-    opened = OpenedRun(folder)
-    table = pd.read_csv(folder / "predictions_test.csv")
-    assert opened.metrics["val/accuracy"].notna().all() and len(table) > 0
+    opened, table = OpenedRun(folder), pd.read_csv(folder / "predictions_test.csv")
+    assert opened.network()(torch.zeros(1, 1, 32, 32)).shape == (1, len(opened.classes)) and len(table) > 0
 
 
 def test_ranks_speak_over_nccl():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -18,10 +18,13 @@ SCHEDULES = ("constant", "cosine", "linear", "step")
 
 
 def make(parameters: list[nn.Parameter], loop: Config) -> torch.optim.Optimizer:
+    # on a GPU one kernel for all parameters; elsewhere torch's default
+    common: dict[str, Any] = {"lr": loop.lr, "weight_decay": loop.weight_decay}
+    common |= {"fused": True} if parameters and all(p.is_cuda for p in parameters) else {}
     if loop.optimizer == "sgd":
-        return torch.optim.SGD(parameters, lr=loop.lr, momentum=loop.momentum, weight_decay=loop.weight_decay)
+        return torch.optim.SGD(parameters, momentum=loop.momentum, **common)
     kind = torch.optim.AdamW if loop.optimizer == "adamw" else torch.optim.Adam
-    return kind(parameters, lr=loop.lr, betas=(loop.betas[0], loop.betas[1]), weight_decay=loop.weight_decay)
+    return kind(parameters, betas=(loop.betas[0], loop.betas[1]), **common)
 
 
 def rate(loop: Config, epoch: float, lr: float | None = None) -> float:
@@ -49,14 +52,14 @@ def depends_on_total(loop: Config) -> bool:
 
 def update(
     optimizer: torch.optim.Optimizer, runtime: Runtime, loop: Config, epoch: float, lr: float | None = None
-) -> Tensor:
-    """After backward(): average gradients over ranks, clip, set the rate, step, clear. Returns the gradient norm."""
+) -> Tensor | None:
+    """After backward(): average gradients over ranks, clip, set the rate, step, clear.
+
+    Returns the norm of the gradient when it is clipped (loop.clip_norm=inf measures and clips nothing).
+    """
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     runtime.mean_grads(parameters)
-    if loop.clip_norm > 0:
-        norm = nn.utils.clip_grad_norm_(parameters, loop.clip_norm)
-    else:
-        norm = torch.zeros((), device=runtime.device)
+    norm = nn.utils.clip_grad_norm_(parameters, loop.clip_norm) if loop.clip_norm > 0 else None
     for group in optimizer.param_groups:
         group["lr"] = rate(loop, epoch, lr)
     with runtime.span("optimizer"):

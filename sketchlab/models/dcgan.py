@@ -106,6 +106,16 @@ class Scaled(nn.Module):
         return images * self.std + self.mean
 
 
+class FromNoise(nn.ConvTranspose2d):
+    """(B, Z, 1, 1) → (B, C, 4, 4), as the matrix product that it is.
+
+    The gradient of the convolution's kernels has a layout on CUDA that torch's compiler (2.11) does not expect.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
+        return (x.flatten(1) @ self.weight.flatten(1)).unflatten(1, self.weight.shape[1:])
+
+
 class Generator(Scaled):
     """(B, z) noise, and (B,) classes where n_classes > 0 → (B, C, S, S) in [−1, 1]."""
 
@@ -115,8 +125,8 @@ class Generator(Scaled):
         self.classes = nn.Embedding(n_classes, config.embedding) if self.n_classes else None
         channels, layers = config.z + (config.embedding if self.n_classes else 0), list[nn.Module]()
         for place, width in enumerate(config.widths):
-            stride, padding = (2, 1) if place else (1, 0)
-            layers += [nn.ConvTranspose2d(channels, width, 4, stride, padding, bias=False)]
+            first = FromNoise(channels, width, _START_PX, bias=False)
+            layers += [nn.ConvTranspose2d(channels, width, 4, 2, 1, bias=False) if place else first]
             layers += [norm(config.norm, width), activation(config.activation_g, config.leak)]
             channels = width
         self.layers = nn.Sequential(*layers, nn.ConvTranspose2d(channels, config.input.channels, 4, 2, 1), nn.Tanh())

@@ -110,7 +110,7 @@ class Classify:
 
     def _images(self, raw: Any, keys: Tensor | None) -> Tensor:
         """Raw samples → what the network takes, on the device."""
-        keys = keys if keys is None else self.runtime.to_device(keys)
+        keys = None if keys is None or not self.data.prepare.active else self.runtime.to_device(keys)
         with self.runtime.span("augment"):
             return self.runtime.layout(self.data.prepare(self.runtime.to_device(raw), keys))
 
@@ -128,7 +128,7 @@ class Classify:
     def train_step(self, batch: dict[str, Tensor], epoch: float) -> dict[str, Tensor]:
         if not self.net.training:
             set_train(self.net)
-        logs = {"loss": torch.zeros((), device=self.runtime.device)}
+        logs: dict[str, Tensor] = {}
         parts = self.loop.accumulate
         for part in range(parts):
             inputs, labels, keys = (batch[k][part::parts] if k in batch else None for k in ("inputs", "labels", "keys"))
@@ -143,9 +143,10 @@ class Classify:
             if apart is not None:
                 loss = loss + self.config.pose_weight * apart
                 logs["pose_loss"] = logs.get("pose_loss", 0) + apart.detach() / parts
+            loss = loss / parts if parts > 1 else loss
             with self.runtime.span("backward"):
-                (loss / parts).backward()
-            logs["loss"] += loss.detach() / parts
+                loss.backward()
+            logs["loss"] = logs["loss"] + loss.detach() if part else loss.detach()
         optim.update(self.optimizer, self.runtime, self.loop, epoch)
         return logs
 

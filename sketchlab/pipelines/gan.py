@@ -179,7 +179,9 @@ class Gan:
 
     def _update(self, which: str, optimizer: torch.optim.Optimizer, epoch: float, lr: float | None) -> None:
         lr = (self.loop.lr if lr is None else lr) * self.gate.rate
-        self.steps.norms[f"grad_{which}"] = optim.update(optimizer, self.runtime, self.measured_loop, epoch, lr)
+        norm = optim.update(optimizer, self.runtime, self.measured_loop, epoch, lr)
+        assert norm is not None
+        self.steps.norms[f"grad_{which}"] = norm
 
     def _before_training(self) -> None:
         """What KID is before the first step, for the report: kept with the count of steps."""

@@ -125,6 +125,7 @@ class Translate:
         with self.runtime.span("backward"):
             loss_d.backward()
         grad_d = optim.update(self.opt_D, self.runtime, self.measured_loop, epoch)
+        assert grad_g is not None and grad_d is not None
         self.steps.done += 1
         said |= {"loss_g": loss_g, "loss_d": loss_d, "grad_g": grad_g, "grad_d": grad_d}
         return {name: value.detach() for name, value in {**said, **losses}.items()}

@@ -128,7 +128,7 @@ def test_clipping_bounds_the_gradient():
     (net(torch.ones(2, 4)) * 100).square().sum().backward()
     norm = optim.update(optimizer, Runtime(config.from_overrides(["runtime.device=cpu"]).runtime), run, 1.0)
     moved = torch.cat([p.detach().flatten() for p in net.parameters()]) - before
-    assert norm > 100 and moved.norm() == pytest.approx(0.5, rel=1e-4)
+    assert norm is not None and norm > 100 and moved.norm() == pytest.approx(0.5, rel=1e-4)
 
 
 def test_patience_stops_early():
