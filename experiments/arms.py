@@ -104,6 +104,7 @@ def _parser(experiment: Experiment) -> argparse.ArgumentParser:
     out.add_argument("--arms", nargs="+", metavar="PATTERN", help="rows by name, as '*frozen*' (default: what can run)")
     out.add_argument("--seeds", type=int, help=f"how many (default {experiment.seeds}; 2 with --smoke)")
     out.add_argument("--jobs", type=jobs, default=1, help="runs side by side, GPUs dealt out (default 1)")
+    out.add_argument("--pages", action="store_true", help="a page for every run too (seconds each)")
     out.add_argument("--smoke", action="store_true", help="about a minute: small twins on shapes drawn by code")
     out.add_argument("--report", action="store_true", help="train nothing, write from the runs that are there")
     out.add_argument("--find", action="store_true", help="take in runs that other commands left below --root")
@@ -138,7 +139,7 @@ def train(experiment: Experiment, chosen: list[Arm], args: argparse.Namespace, r
         words = experiment.smoke(arm, lambda words: execute([*words, *common], False)) if args.smoke else arm.words
         todo.append((f"{arm.name}, seed {seed}", [*words, *experiment.of_seed(seed), *common]))
     failed = []
-    for (arm, seed), found in zip(wanted, each(todo, root, args.jobs, reported=not args.smoke), strict=True):
+    for (arm, seed), found in zip(wanted, each(todo, root, args.jobs, args.pages), strict=True):
         if isinstance(found, Path):
             note(root, arm.name, seed, found)
         else:  # the others go on

@@ -28,28 +28,38 @@ def jobs(word: str) -> int:
     return int(word)
 
 
-def each(todo: list[tuple[str, list[str]]], root: Path, n: int, reported: bool) -> Iterator[Path | str]:
+def each(todo: list[tuple[str, list[str]]], root: Path, n: int, pages: bool) -> Iterator[Path | str]:
     """Of every (title, words), in order: the folder of its finished run, found or trained; or why there is none."""
+    runs_of: dict[tuple[str, ...], Any] = {}  # rows of several questions may share a run
+    for title, words in todo:
+        runs_of.setdefault(tuple(words), title)
     if n == 1:
-        yield from (_attempt(title, words, reported) for title, words in todo)
-        return
-    root.mkdir(parents=True, exist_ok=True)
-    os.environ["TQDM_DISABLE"] = "1"  # bars of several runs write over one another
-    parallel: Any = joblib.Parallel(n_jobs=n, pre_dispatch="all", return_as="generator")
-    beside = joblib.delayed(_beside)
-    yield from parallel(beside(number, *one, root, n, reported) for number, one in enumerate(todo))
+        found: Any = (_attempt(title, list(words), pages) for words, title in runs_of.items())
+    else:
+        root.mkdir(parents=True, exist_ok=True)
+        os.environ["TQDM_DISABLE"] = "1"  # bars of several runs write over one another
+        parallel: Any = joblib.Parallel(n_jobs=n, pre_dispatch="all", return_as="generator")
+        beside = joblib.delayed(_beside)
+        found = parallel(
+            beside(i, title, list(words), root, n, pages) for i, (words, title) in enumerate(runs_of.items())
+        )
+    done: dict[tuple[str, ...], Path | str] = {}
+    for _, words in todo:
+        if tuple(words) not in done:
+            done[tuple(words)] = next(found)
+        yield done[tuple(words)]
 
 
-def _beside(number: int, title: str, words: list[str], root: Path, n: int, reported: bool) -> Path | str:
+def _beside(number: int, title: str, words: list[str], root: Path, n: int, pages: bool) -> Path | str:
     workers.share(root, n)
     with contextlib.redirect_stdout(workers.Numbered(sys.stdout, number)):
-        return _attempt(title, words, reported)
+        return _attempt(title, words, pages)
 
 
-def _attempt(title: str, words: list[str], reported: bool) -> Path | str:
+def _attempt(title: str, words: list[str], pages: bool) -> Path | str:
     print(f"--- {title}", flush=True)
     try:
-        return existing(words) or execute(words, reported)
+        return existing(words) or execute(words, reported=pages)
     except UserError as error:
         said = str(error)
     except Exception as error:  # a bug in one run is no reason to lose the others

@@ -93,6 +93,7 @@ def main() -> None:
     )
     out.add_argument("--seeds", type=int, default=1, help="how many (default 1)")
     out.add_argument("--jobs", type=jobs, default=1, help="runs side by side, GPUs dealt out (default 1)")
+    out.add_argument("--pages", action="store_true", help="a page for every run too (seconds each)")
     out.add_argument("--epochs", type=int, default=20, help="of 6,400 or more images, 64 a step (default 20)")
     out.add_argument("--smoke", action="store_true", help="every arm in seconds: tiny networks, shapes drawn by code")
     out.add_argument("--report", action="store_true", help="train nothing, write from the runs that are there")
@@ -141,7 +142,7 @@ def measured(arms: list[Arm], args: argparse.Namespace, overrides: list[str]) ->
         folders = [existing(words) or "no finished run" for _, _, words in todo]
     else:
         named = [(f"{arm.question}: {arm.name}, seed {seed}", words) for arm, seed, words in todo]
-        folders = list(each(named, args.root, args.jobs, reported=not args.smoke))
+        folders = list(each(named, args.root, args.jobs, args.pages))
     rows = []
     for (arm, seed, _), folder in zip(todo, folders, strict=True):
         if isinstance(folder, Path):

@@ -70,6 +70,7 @@ def main() -> None:
     out.add_argument("--seeds", type=int, default=None, help="how many (default 3; 2 with --smoke)")
     out.add_argument("--precision", default="bf16", choices=["auto", "bf16", "fp32"])
     out.add_argument("--jobs", type=jobs, default=1, help="runs side by side, GPUs dealt out (default 1)")
+    out.add_argument("--pages", action="store_true", help="a page for every run too (seconds each)")
     out.add_argument("--bee", action="store_true", help="ant and bee, as published; needs all of TU-Berlin")
     out.add_argument("--smoke", action="store_true", help="every arm in a minute: small twins on shapes drawn by code")
     out.add_argument("--report", action="store_true", help="train nothing, write from the runs that are there")
@@ -101,7 +102,7 @@ def train(chosen: list[Arm], args: argparse.Namespace, root: Path) -> list[str]:
         words = smoke(arm, base) if base else words_of(arm, args.bee)
         todo.append((f"{arm.name}, seed {seed}", [*words, f"seed={seed}", *common]))
     failed = []
-    for (arm, seed), found in zip(wanted, each(todo, root, args.jobs, reported=not args.smoke), strict=True):
+    for (arm, seed), found in zip(wanted, each(todo, root, args.jobs, args.pages), strict=True):
         if isinstance(found, Path):
             note(root, arm.name, seed, found)
         else:
