@@ -27,10 +27,18 @@ def compare(model: str, *words: str) -> None:
 
 
 def without_draws(model: str) -> list[str]:
-    """A compiled network, and a GPU, draw their dropout from other streams."""
-    words = ["loop.warmup_epochs=0", "runtime.precision=fp32", "loop.batch_size=6"]
-    fields = config.from_overrides([f"model={model}"]).model.config
-    return [*words, "model.dropout=0"] if hasattr(fields, "dropout") else words
+    """A compiled network, and a GPU, draw their dropout from other streams; and no Adam, which divides by gradients
+    that are nearly nothing but rounding."""
+    words = [
+        "loop.warmup_epochs=0",
+        "runtime.precision=fp32",
+        "loop.batch_size=6",
+        "loop.optimizer=sgd",
+        "loop.lr=0.01",
+    ]
+    fields = config.from_overrides([f"model={model}"]).model
+    words += ["model.dropout=0"] if hasattr(fields.config, "dropout") else []
+    return words + ["model.backbone.dropout=0"] * hasattr(fields.backbone and fields.backbone.config, "dropout")
 
 
 def losses(words: list[str]) -> list[float]:
