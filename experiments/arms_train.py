@@ -19,6 +19,7 @@ from sketchlab import run as runs
 from sketchlab.engine.files import atomic, read_json
 from sketchlab.errors import UserError
 from sketchlab.report.read import glance
+from sketchlab.schema import settled
 
 
 def jobs(word: str) -> int:
@@ -79,15 +80,22 @@ def existing(words: list[str]) -> Path | None:
     """The folder of this run, when it is finished: by what decides its result, as older code put more into its id."""
     run = config.from_overrides(words)
     identity = runs.deciding(run, run.data.build(run.model.config.input))
-    wanted = config.flat(identity)
     for folder in sorted(runs.folder_of(run, identity).parent.glob("*")):
         if not (folder / "config.yaml").is_file() or run.rerun:
             continue
         found = glance(folder)
-        kept = config.flat(found.config.get("identity") or {})
-        if found.state == "finished" and all(kept.get(key) == value for key, value in wanted.items()):
+        if found.state == "finished" and config.flat(_deciding(found.config)) == config.flat(identity):
             return folder
     return None
+
+
+def _deciding(document: dict[str, Any]) -> dict[str, Any]:
+    """What config.yaml says decided a run, less what decides nothing."""
+    kept = settled(document.get("identity") or {})
+    for group, keys in runs.FREE.items():
+        for key in keys:
+            kept.get(group, {}).pop(key, None)
+    return kept
 
 
 def note(root: Path, arm: str, seed: int, folder: Path) -> None:

@@ -15,9 +15,9 @@ of the whole set do not compare; the document divides sketches at random, 80 to 
 shows what that is worth; embeddings of backbones have length 1. What "as published" leaves out stands in
 conf/experiment/001_sketchy.yaml. ResNet-18 and GoogLeNet need torchvision's own weights.
 
-Cost on two cores in bf16, reckoned and not measured: frozen arms a minute each and then seconds, 30 minutes in all;
-the document's network 40 s an epoch, 200 epochs of which want a GPU (20 epochs: 15 minutes); fine-tuned backbones want
-one too.
+Cost: on an H200 busy with other experiments half a minute to two minutes a run. On two cores in bf16 a frozen arm 45 s
+of a core once its features are kept, the document's network 40 s an epoch, 200 epochs of which want a GPU (20 epochs:
+34 minutes of a core); fine-tuned backbones want one too.
 
     python experiments/retrieval_001.py [--arms 'frozen*'] [--seeds 3] [--smoke] [--report] [key=value …]
 """

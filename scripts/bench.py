@@ -162,6 +162,11 @@ def spoken(rows: Iterator[Row]) -> Iterator[Row]:
         sys.exit(f"error: {error}")
 
 
+def python_path() -> str:
+    """For processes that start elsewhere: this checkout first, then what was given."""
+    return os.pathsep.join([str(HERE.parent), *filter(None, [os.environ.get("PYTHONPATH")])])
+
+
 def names() -> list[str]:
     return sorted(path.stem.removeprefix("bench_") for path in HERE.glob("bench_*.py"))
 

@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench import Row, interleaved
+from bench import Row, interleaved, python_path
 
 MODELS = {"resnet18": "resnet18", "mobilenet_v2": "mobilenet_v2"}
 GOAL = 1.3
@@ -27,7 +27,7 @@ def compare(repeats: int = 5, model: str = "resnet18") -> Iterator[Row]:
     if model not in MODELS:
         sys.exit(f"error: model={model}: expected one of {', '.join(MODELS)}")
     with tempfile.TemporaryDirectory() as root:
-        environment = {**os.environ, "SKETCHLAB_CACHE": f"{root}/cache", "PYTHONPATH": str(Path(__file__).parents[1])}
+        environment = {**os.environ, "SKETCHLAB_CACHE": f"{root}/cache", "PYTHONPATH": python_path()}
 
         def first_step(side: str) -> float:
             start = time.perf_counter()

@@ -79,12 +79,14 @@ def whole_s(epochs: list[dict[str, float]]) -> float:
 
 def sketchlab_run(precision: str, per_class: int) -> dict[str, Any]:
     """The one command, in a fresh folder with an empty cache: its seconds, where they went, its scores."""
+    from bench import python_path
+
     words = ["model=vgg16", "data=hymenoptera", f"loop.epochs={EPOCHS}", f"loop.batch_size={BATCH}"]
     words += ["loop.optimizer=sgd", f"loop.lr={LR}", f"loop.momentum={MOMENTUM}", "loop.weight_decay=0"]
     words += ["loop.schedule=constant", "loop.warmup_epochs=0", f"runtime.precision={precision}"]
     words += [f"data.per_class={per_class}"] if per_class else []
     with tempfile.TemporaryDirectory() as root:
-        environment = {**os.environ, "SKETCHLAB_CACHE": f"{root}/cache", "PYTHONPATH": str(Path(__file__).parents[1])}
+        environment = {**os.environ, "SKETCHLAB_CACHE": f"{root}/cache", "PYTHONPATH": python_path()}
         start, began = time.perf_counter(), time.time()
         subprocess.run(
             [sys.executable, "-m", "sketchlab.run", *words, "run.root=outputs"],
@@ -110,9 +112,11 @@ def sketchlab_run(precision: str, per_class: int) -> dict[str, Any]:
 
 def tutorial_epochs(epochs: int, per_class: int) -> Iterator[dict[str, float]]:
     """The tutorial's way in a process of its own, an epoch at a time; times count from its command."""
+    from bench import python_path
+
     start = time.perf_counter()
     words = [sys.executable, __file__, "--epochs", str(epochs), "--per-class", str(per_class)]
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    environment = {**os.environ, "PYTHONPATH": python_path()}
     last = None
     with subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None

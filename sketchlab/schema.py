@@ -45,6 +45,7 @@ def settled(config: dict[str, Any]) -> dict[str, Any]:
     out = {group: dict(v) if isinstance(v, dict) else v for group, v in config.items()}
     for added in ADDED.values():
         for group, name, key, value in added:
-            if name in ("", config[group].get("name")) and config[group].get(key) == value:
-                del out[group][key]
+            values = out.get(group)
+            if isinstance(values, dict) and name in ("", values.get("name")) and values.get(key, ...) == value:
+                del values[key]
     return out

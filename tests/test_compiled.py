@@ -34,7 +34,7 @@ def without_draws(model: str) -> list[str]:
         "runtime.precision=fp32",
         "loop.batch_size=6",
         "loop.optimizer=sgd",
-        "loop.lr=0.01",
+        "loop.lr=0.0005",
     ]
     fields = config.from_overrides([f"model={model}"]).model
     words += ["model.dropout=0"] if hasattr(fields.config, "dropout") else []

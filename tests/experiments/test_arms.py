@@ -24,6 +24,7 @@ FOLDER = Path(__file__).parents[2] / "experiments"
 sys.path.append(str(FOLDER))  # scripts: they find one another as python FILE does
 import arms  # noqa: E402
 import arms_tests  # noqa: E402
+import retrieval_001 as retrieval  # noqa: E402
 
 FILES = sorted(path for path in FOLDER.glob("*.py") if "__main__" in path.read_text())
 OF_ARMS = [path.stem for path in FILES if "EXPERIMENT = Experiment(" in path.read_text()]
@@ -214,3 +215,10 @@ def test_runs_that_another_command_left_are_found(tmp_path):
     older = folder.rename(folder.with_name("0123456789ab"))
     assert arms.existing(words) == older and arms.existing([*words, "rerun=true"]) is None
     assert arms.existing([*words, "loop.epochs=3"]) is None
+
+
+def test_a_run_with_another_value_of_a_later_key_is_not_found_instead(tmp_path):
+    words = ["model=small_siamese", *retrieval._SMALL, f"run.root={tmp_path}"]
+    other = arms.execute([*words, "pipeline.sampler=all"], reported=False)
+    assert arms.existing([*words, "pipeline.sampler=all"]) == other
+    assert arms.existing(words) is None
