@@ -65,26 +65,37 @@ class Averages:
     def __init__(self, state: dict[str, Any] | None, runtime: Runtime) -> None:
         sums = state["sums"][runtime.rank] if state else {}
         self.count = state["count"] if state else 0
-        self.sums = {k: v.to(runtime.device) for k, v in sums.items()}
+        self.keys = list(sums)
+        self.sums = torch.zeros(len(sums), dtype=torch.float64, device=runtime.device)
+        if sums:
+            self.sums += torch.stack([*sums.values()]).to(runtime.device)
         self.latest: Tensor | None = None  # sum of the last step's values: not finite when one of them is not
 
     def add(self, values: dict[str, Tensor]) -> None:
+        """All values as one vector: on a GPU what is launched takes the time, not what is computed."""
         self.count += 1
-        latest = None
-        for key, value in values.items():
-            value = value.detach().double()
-            self.sums[key] = self.sums[key] + value if key in self.sums else value
-            latest = value if latest is None else latest + value
-        self.latest = latest
+        latest = torch.stack([value.detach() for value in values.values()]).double()  # (K,)
+        if list(values) != self.keys:
+            latest = self._aligned(list(values), latest)
+        self.sums = self.sums + latest
+        self.latest = latest.sum()
+
+    def _aligned(self, keys: list[str], latest: Tensor) -> Tensor:
+        """latest in the order of the sums, where one that joins starts at 0 and one that is missing adds 0."""
+        new = [key for key in keys if key not in self.keys]
+        self.keys = [*self.keys, *new]
+        self.sums = torch.cat([self.sums, latest.new_zeros(len(new))])
+        nothing = latest.new_zeros(())
+        return torch.stack([latest[keys.index(key)] if key in keys else nothing for key in self.keys])
 
     def take(self, runtime: Runtime) -> dict[str, float]:
-        means = {f"train/{key}": (total / self.count).item() for key, total in self.sums.items()}
-        self.count, self.sums = 0, {}
+        means = dict(zip((f"train/{key}" for key in self.keys), (self.sums / self.count).tolist(), strict=True))
+        self.count, self.keys, self.sums = 0, [], self.sums.new_zeros(0)
         return runtime.mean(means)
 
     def state(self, runtime: Runtime) -> dict[str, Any]:
         """Every rank's own sums: their mean would not restore to the same bits."""
-        return {"count": self.count, "sums": runtime.each({k: v.cpu() for k, v in self.sums.items()})}
+        return {"count": self.count, "sums": runtime.each(dict(zip(self.keys, self.sums.cpu().unbind(), strict=True)))}
 
 
 class Clock:

@@ -174,7 +174,7 @@ class Gan:
         said = {"d_real": on_real.sigmoid().mean(), "d_fake": on_fake.sigmoid().mean()}
         said |= {"loss_g": loss_g, "loss_d": loss_d} | self.steps.norms
         if self.config.gate_window:
-            said["lr_factor"] = torch.tensor(self.gate.rate)
+            said["lr_factor"] = torch.tensor(self.gate.rate, device=self.runtime.device)
         return {name: value.detach() for name, value in said.items()}
 
     def _update(self, which: str, optimizer: torch.optim.Optimizer, epoch: float, lr: float | None) -> None:

@@ -131,6 +131,24 @@ def test_clipping_bounds_the_gradient():
     assert norm is not None and norm > 100 and moved.norm() == pytest.approx(0.5, rel=1e-4)
 
 
+def test_averages_are_those_of_each_value_alone():
+    """Values that join late, are missing at times or change places; taken up again in the middle."""
+    draw, runtime = torch.Generator().manual_seed(0), Runtime(config.from_overrides(["runtime.device=cpu"]).runtime)
+    rows = [{key: torch.rand((), generator=draw) for key in keys} for keys in ("ab", "ab", "bca", "ac", "cab")]
+    averages = loop.Averages(None, runtime)
+    for i, row in enumerate(rows):
+        if i == 3:
+            averages = loop.Averages(averages.state(runtime), runtime)
+        averages.add(row)
+        assert averages.latest is not None and averages.latest.item() == pytest.approx(
+            sum(v.item() for v in row.values())
+        )
+    wanted = {f"train/{key}": sum(float(row[key]) for row in rows if key in row) / len(rows) for key in "abc"}
+    assert averages.take(runtime) == pytest.approx(wanted, rel=1e-12)
+    averages.add({"d": torch.tensor(math.nan)})
+    assert averages.latest is not None and math.isnan(averages.latest.item())
+
+
 def test_patience_stops_early():
     rows = [{"val/accuracy": v} for v in (0.1, 0.5, 0.4, 0.5)]
     assert loop.best(rows, "+val/accuracy") is rows[1], "the first of equals"
