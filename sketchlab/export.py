@@ -130,6 +130,12 @@ def _onnx(net: nn.Module, file: Path, samples: Tensor, run: OpenedRun) -> Callab
             verbose=False,
         )
     session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+    shape = session.get_inputs()[0].shape
+    if fixed := [dimension for dimension in moving if isinstance(shape[dimension], int)]:
+        raise UserError(
+            f"--to onnx: torch {torch.__version__} fixes what should move, dimension {fixed[0]} of {kind}, at "
+            f"{shape[fixed[0]]}; not kept. torch 2.15 does not; or use --to safetensors"
+        )
     return lambda part: torch.from_numpy(session.run(["logits"], {kind: part.numpy()})[0])
 
 

@@ -88,7 +88,13 @@ def test_networks_of_strokes(model, tmp_path):
     for name in ("onnx", "onnxscript"):
         pytest.importorskip(name, reason="needs sketchlab[export]")
     onnxruntime = pytest.importorskip("onnxruntime", reason="needs sketchlab[export]")
-    session = onnxruntime.InferenceSession(str(export.export(run, "onnx", tmp_path)))
+    try:
+        exported = export.export(run, "onnx", tmp_path)
+    except UserError as error:
+        if model == "stroke_lstm" and torch.__version__ < "2.15" and "fixes what should move" in str(error):
+            pytest.skip("this torch exports recurrent networks for one length only, and was refused")
+        raise
+    session = onnxruntime.InferenceSession(str(exported))
     opened = open_run(run)
     drawings = stroke_batch.of_drawings([shapes.drawing(name, i) for name in opened.classes for i in range(3)])
     inputs = opened.classifier().images(drawings)
