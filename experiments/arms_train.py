@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import os
 import sys
@@ -53,7 +52,7 @@ def each(todo: list[tuple[str, list[str]]], root: Path, n: int, pages: bool) -> 
 
 def _beside(number: int, title: str, words: list[str], root: Path, n: int, pages: bool) -> Path | str:
     workers.share(root, n)
-    with contextlib.redirect_stdout(workers.Numbered(sys.stdout, number)):
+    with workers.numbered(number):
         return _attempt(title, words, pages)
 
 

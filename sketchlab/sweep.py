@@ -147,7 +147,7 @@ def run(cfg: Any, words: list[str], hydra_cfg: Any) -> float:
     try:
         if beside:
             workers.share(place, hydra_cfg.launcher.n_jobs)
-        with contextlib.redirect_stdout(workers.Numbered(sys.stdout, hydra_cfg.job.num) if beside else sys.stdout):
+        with workers.numbered(hydra_cfg.job.num) if beside else contextlib.nullcontext():
             prepared = runs.prepare(config.composed(cfg, hydra_cfg.runtime.choices, words))
             folder, before = str(prepared.folder.path), BEFORE[prepared.folder.state]
             found = runs.carry_out(prepared, yardstick=yardstick)

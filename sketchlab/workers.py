@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -34,7 +35,19 @@ def share(place: Path, n_jobs: int) -> None:
     torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // workers))
 
 
-class Numbered(io.TextIOBase):
+@contextlib.contextmanager
+def numbered(number: int) -> Iterator[None]:
+    """What is printed stands behind the number of its run, line by line."""
+    out = _Numbered(sys.stdout, number)
+    with contextlib.redirect_stdout(out):
+        try:
+            yield
+        finally:
+            if out.begun:
+                print()
+
+
+class _Numbered(io.TextIOBase):
     """Whole lines to `out`, each behind the number of its run: those of several processes stay apart."""
 
     def __init__(self, out: TextIO, number: int) -> None:

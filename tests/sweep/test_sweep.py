@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import signal
@@ -138,14 +137,15 @@ def test_every_worker_has_a_place_of_its_own(tmp_path):
 def test_a_missing_package_is_one_line(start, capfd, monkeypatch):
     from hydra.core.config_store import ConfigStore
 
-    monkeypatch.delitem(ConfigStore.instance().repo.get("hydra", {}).get("launcher", {}), "joblib.yaml", raising=False)
-    pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
+    # its import is what registers it, whichever test does so first
+    pytest.importorskip("hydra_plugins.hydra_joblib_launcher.config")
+    monkeypatch.delitem(ConfigStore.instance().repo["hydra"]["launcher"], "joblib.yaml")
     assert start("hydra/launcher=parallel", "seed=0,1") == 1
     assert "hydra/launcher=parallel needs a package: pip install 'sketchlab[parallel]'" in capfd.readouterr().err
 
 
 def test_lines_of_parallel_runs_carry_their_number(capsys):
-    with contextlib.redirect_stdout(workers.Numbered(sys.stdout, 3)):
+    with workers.numbered(3):
         print("one", end=" ")
-        print("line\nand another", flush=True)
+        print("line\nand another", flush=True, end="")
     assert capsys.readouterr().out == "#3 one line\n#3 and another\n"
