@@ -136,9 +136,10 @@ def test_every_worker_has_a_place_of_its_own(tmp_path):
 
 def test_a_missing_package_is_one_line(start, capfd, monkeypatch):
     from hydra.core.config_store import ConfigStore
+    from hydra.core.plugins import Plugins
 
-    # its import is what registers it, whichever test does so first
-    pytest.importorskip("hydra_plugins.hydra_joblib_launcher.config")
+    pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
+    Plugins.instance()  # which registers it, once in a process
     monkeypatch.delitem(ConfigStore.instance().repo["hydra"]["launcher"], "joblib.yaml")
     assert start("hydra/launcher=parallel", "seed=0,1") == 1
     assert "hydra/launcher=parallel needs a package: pip install 'sketchlab[parallel]'" in capfd.readouterr().err
