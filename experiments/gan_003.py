@@ -16,7 +16,7 @@ image at a time, as does the arm beside it. KID stands for the document's eye. L
 
 Cost of one core in bf16, for 100 generator steps with their evaluations: 80 s at 64 px (sheep), 5 to 15 s at 32 px.
 
-    python experiments/gan_003.py [ratio options data classes] [--seeds 1] [--smoke] [--report] [--list] [key=value …]
+    python experiments/gan_003.py [ratio options data classes] [--seeds 1] [--jobs 1] [--smoke] [--report] [--list] [key=value …]
 
 One run per arm and seed in outputs/gan_003, found again when it is there; tables and figures of the
 discriminator's predictions go to --out (default experiments/results), all runs are compared by
@@ -114,12 +114,17 @@ def main() -> None:
                 print("python -m sketchlab.run", *words_of(arm, args, overrides, seed))
         return
     try:
-        rows = measured(arms, args, overrides)
+        rows, failed = measured(arms, args, overrides)
     except UserError as error:
         sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        print("interrupted: the same command goes on from here", file=sys.stderr)
+        sys.exit(130)
     if not rows:
         sys.exit(f"error: {args.root}: no finished run of {', '.join(questions)}; run without --report first")
     write(rows, args)
+    if failed and not args.report:
+        sys.exit(f"error: {len(failed)} runs failed: {', '.join(failed)}")
 
 
 def words_of(arm: Arm, args: argparse.Namespace, overrides: list[str], seed: int) -> list[str]:
@@ -135,21 +140,22 @@ def words_of(arm: Arm, args: argparse.Namespace, overrides: list[str], seed: int
     return [*words, *overrides]
 
 
-def measured(arms: list[Arm], args: argparse.Namespace, overrides: list[str]) -> list[dict]:
-    """A row for each arm and seed; with --report for those whose run is there."""
+def measured(arms: list[Arm], args: argparse.Namespace, overrides: list[str]) -> tuple[list[dict], list[str]]:
+    """A row for each arm and seed, with --report for those whose run is there; and the names of those without."""
     todo = [(arm, seed, words_of(arm, args, overrides, seed)) for arm in arms for seed in range(args.seeds)]
     if args.report:
         folders = [existing(words) or "no finished run" for _, _, words in todo]
     else:
         named = [(f"{arm.question}: {arm.name}, seed {seed}", words) for arm, seed, words in todo]
         folders = list(each(named, args.root, args.jobs, args.pages))
-    rows = []
+    rows, failed = [], []
     for (arm, seed, _), folder in zip(todo, folders, strict=True):
         if isinstance(folder, Path):
             rows.append(row(arm, seed, folder))
         else:
-            print(f"left out: {arm.name}, seed {seed}: {folder}", file=sys.stderr)
-    return rows
+            failed.append(f"{arm.name}, seed {seed}")
+            print(f"left out: {failed[-1]}: {folder}", file=sys.stderr)
+    return rows, failed
 
 
 def row(arm: Arm, seed: int, folder: Path) -> dict:

@@ -5,8 +5,9 @@ fine-tuning all layers does not help; larger first filters and overlapping pools
 epoch .81); 64/10 instead of 43/31 sketches a class makes the validation curve steadier.
 
 Protocol: conf/experiment/000_*.yaml, two classes, sketches 43/31 or 64/10 a class, photos as the PyTorch tutorial splits
-them (244/153), 25 epochs of its SGD (lr .001, momentum .9, batches of 8), three seeds. The last epoch on val is the score; the best epoch is shown beside what the best of 25
-epochs of pure chance would be. n is small: 62 validation images cannot tell .70 from .81.
+them (244/153), 25 epochs of its SGD (lr .001, momentum .9, batches of 8), three seeds. The last epoch on val is the
+score; the best epoch is shown beside what the best of 25 epochs of pure chance would be. n is small: 62 validation
+images cannot tell .70 from .81.
 
 Deviations: no random crops and mirror images (data/augment=crop brings them back); head=pool, because the fully
 connected layers of VGG16 are not at hand everywhere (model.head=vgg with torchvision's own file is the document's net,
@@ -90,6 +91,9 @@ def main() -> None:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
+    except KeyboardInterrupt:
+        print("interrupted: the same command goes on from here", file=sys.stderr)
+        sys.exit(130)
 
 
 def train(chosen: list[Arm], args: argparse.Namespace, root: Path) -> list[str]:
