@@ -16,7 +16,7 @@ image at a time, as does the arm beside it. KID stands for the document's eye. L
 
 Cost of one core in bf16, for 100 generator steps with their evaluations: 80 s at 64 px (sheep), 5 to 15 s at 32 px.
 
-    python experiments/gan_003.py [ratio options data classes] [--seeds 1] [--jobs 1] [--smoke] [--report] [--list] [key=value …]
+    python experiments/gan_003.py [ratio options data classes] [--seeds 1] [--jobs 1] [--smoke] [--report] [key=value …]
 
 One run per arm and seed in outputs/gan_003, found again when it is there; tables and figures of the
 discriminator's predictions go to --out (default experiments/results), all runs are compared by

@@ -4,8 +4,8 @@ Claims: frozen VGG16 recognises photos (about .95) but stays near chance on sket
 fine-tuning all layers does not help; larger first filters and overlapping pools, after Sketch-a-Net, do (best
 epoch .81); 64/10 instead of 43/31 sketches a class makes the validation curve steadier.
 
-Protocol: conf/experiment/000_*.yaml, two classes, sketches 43/31 or 64/10 a class, photos as the PyTorch tutorial splits
-them (244/153), 25 epochs of its SGD (lr .001, momentum .9, batches of 8), three seeds. The last epoch on val is the
+Protocol: conf/experiment/000_*.yaml, two classes, sketches 43/31 or 64/10 a class, photos as PyTorch's tutorial
+has them (244/153), 25 epochs of its SGD (lr .001, momentum .9, batches of 8), three seeds. The last epoch on val is the
 score; the best epoch is shown beside what the best of 25 epochs of pure chance would be. n is small: 62 validation
 images cannot tell .70 from .81.
 
