@@ -59,7 +59,10 @@ def update(
     """
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     runtime.mean_grads(parameters)
-    norm = nn.utils.clip_grad_norm_(parameters, loop.clip_norm) if loop.clip_norm > 0 else None
+    if math.isinf(loop.clip_norm):
+        norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+    else:
+        norm = nn.utils.clip_grad_norm_(parameters, loop.clip_norm) if loop.clip_norm > 0 else None
     for group in optimizer.param_groups:
         group["lr"] = rate(loop, epoch, lr)
     with runtime.span("optimizer"):

@@ -130,6 +130,12 @@ def test_clipping_bounds_the_gradient():
     moved = torch.cat([p.detach().flatten() for p in net.parameters()]) - before
     assert norm is not None and norm > 100 and moved.norm() == pytest.approx(0.5, rel=1e-4)
 
+    (net(torch.ones(2, 4)) * 100).square().sum().backward()
+    wanted = torch.cat([p.grad.flatten() for p in net.parameters() if p.grad is not None]).norm()
+    runtime = Runtime(config.from_overrides(["runtime.device=cpu"]).runtime)
+    norm = optim.update(optimizer, runtime, dataclasses.replace(run, clip_norm=math.inf), 1.0)
+    assert norm is not None and norm == pytest.approx(wanted.item(), rel=1e-6), "measured, not clipped"
+
 
 def test_averages_are_those_of_each_value_alone():
     """Values that join late, are missing at times or change places; taken up again in the middle."""
