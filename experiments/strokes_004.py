@@ -14,7 +14,7 @@ Deviations: eight words and hundreds of drawings instead of 18 words of 10,000; 
 instead of 40 at .001; frames divided by .25, because ink is rare. `python -m sketchlab.run experiment=quickdraw_18` is
 the document's own training; its two networks stand below and need a GPU and the 18 words.
 
-Cost on two cores in bf16: 4 to 6 minutes a run (measured beside other work), two hours in all.
+Cost of one core in bf16: 4 to 6 minutes a run (measured beside another), 27 runs in two hours.
 
     python experiments/strokes_004.py [--arms '*augmented'] [--seeds 3] [--smoke] [--report] [--find] [key=value …]
 """
