@@ -51,6 +51,15 @@ def short(name: str, length: int = 22) -> str:
     return name if len(name) <= length else f"{name[: length - 6]}…{name[-5:]}"
 
 
+def two_lines(name: str, length: int) -> str:
+    """A name of several settings, cut between them where it is longer than `length`; each line shortened if need be."""
+    parts = name.split(" · ")
+    if len(name) <= length or len(parts) == 1:
+        return short(name, length)
+    cut = min(range(1, len(parts)), key=lambda i: abs(len(" · ".join(parts[:i])) - len(name) / 2))
+    return "\n".join(short(" · ".join(half), length) for half in (parts[:cut], parts[cut:]))
+
+
 def plain(axes: Axes, title: str, x: str, y: str) -> None:
     axes.set_title(title, loc="left", fontsize=11, parse_math=False)
     axes.set_xlabel(x)

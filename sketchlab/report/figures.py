@@ -16,7 +16,7 @@ from matplotlib.ticker import MaxNLocator
 
 from sketchlab import stats
 from sketchlab.report import canvas, scores
-from sketchlab.report.canvas import short
+from sketchlab.report.canvas import short, two_lines
 from sketchlab.report.groups import Group
 from sketchlab.report.published import Published
 from sketchlab.report.read import Run
@@ -101,7 +101,7 @@ def curves(
             axes.plot(x, y, style, color=colour, linewidth=0.6, alpha=0.45, gid=f"{name}-run{i}")
         axes.fill_between(each.x, each.low, each.high, color=colour, alpha=0.15, linewidth=0, gid=f"{name}-band")
         seeds = f" ({int(each.n.max())} runs)" if each.n.max() > 1 else ""
-        label = short(each.group.name, 40) + seeds
+        label = short(each.group.name, 64) + seeds
         axes.plot(each.x, each.mean, style, color=colour, linewidth=2, label=label, gid=f"{name}-mean")
         drawn.append((name, colour, each))
     chance = scores.chance(_run(found[0].group), split, metric)
@@ -141,7 +141,8 @@ def standings(path: Path, rows: list[Standing], key: str, published: list[Publis
     """One row per group: mean and 95% interval, single runs as small dots, chance and published values as lines."""
     split, metric = key.split("/", 1)
     rows = rows[:40]
-    figure = canvas.new(5.4, 1.3 + 0.27 * len(rows))
+    names = [f"{two_lines(row.group.name, 34)} ({len(row.single)})" for row in rows]
+    figure = canvas.new(5.4, 1.3 + (0.34 if any("\n" in name for name in names) else 0.27) * len(rows))
     axes = figure.subplots()
     for y, row in enumerate(rows):
         if row.low is not None and row.high is not None:
@@ -150,7 +151,6 @@ def standings(path: Path, rows: list[Standing], key: str, published: list[Publis
         if len(row.single) > 1:
             axes.plot(row.single, y + jitter, "o", color=canvas.PALETTE[4], markersize=2.6, linestyle="")
         axes.plot([row.mean], [y], "o", color=canvas.PALETTE[0], markersize=6)
-    names = [f"{short(row.group.name, 34)} ({len(row.single)})" for row in rows]
     axes.set_yticks(range(len(rows)), names, fontsize=8, parse_math=False)
     axes.set_ylim(len(rows) - 0.4, -0.6)
     chance = next((c for row in rows if (c := scores.chance(_run(row.group), split, metric)) is not None), None)
