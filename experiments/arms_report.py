@@ -93,7 +93,8 @@ def sentence(tested: Tested) -> str:
     names = f"{tested.claim.a} − {tested.claim.b}{within}"
     if t is None or tested.p is None:
         return f"{names}: {'; '.join(tested.notes)}"
-    points = [f"{round(100 * value, 1) + 0.0:+.1f}" for value in (t.difference, t.low, t.high)]  # no "-0.0"
+    digits = 1 if 100 * max(abs(t.low), abs(t.high)) >= 0.1 else 3  # of a difference that is sure and next to nothing
+    points = [f"{round(100 * value, digits) + 0.0:+.{digits}f}" for value in (t.difference, t.low, t.high)]  # no "-0.0"
     gap = f"{points[0]} points, 95% [{points[1]}, {points[2]}]"
     holm = f", corrected for {tested.many}" if tested.many > 1 else ""
     on = f"{t.seeds} seed{'s' * (t.seeds > 1)}" + (f", {t.n} samples" if t.n else "")

@@ -229,7 +229,9 @@ def amount(key: str, difference: float) -> str:
     if not scores.is_share(key):
         return f"{difference:.3g}"
     points = 100 * difference
-    return f"{points:.0f} points" if points >= 9.5 else f"{points:.1f} points"
+    return (
+        f"{points:.0f} points" if points >= 9.5 else f"{points:.1f} points" if points >= 0.1 else f"{points:.1g} points"
+    )
 
 
 def p_text(p: float) -> str:
