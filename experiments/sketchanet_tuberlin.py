@@ -51,7 +51,7 @@ CLAIMS = [
 TABLE = "250 classes; public reimplementation, one split"
 PUBLISHED = [
     Published("whole, scale 256", TABLE, 0.687, None),
-    Published("whole, scale 256", "250 classes; five scales, six channels, as the first document quotes it", 0.75, None),
+    Published("whole, scale 256", "250 classes, five scales, six channels, as the first document quotes", 0.75, None),
     Published("whole, scale 256", "250 classes; people, Eitz et al. 2012", 0.731, None),
     Published("AlexNet from scratch", TABLE, 0.5385, None),
     Published("AlexNet, pretrained", TABLE, 0.7085, None),
