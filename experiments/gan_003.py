@@ -214,7 +214,8 @@ def curves(rows: list[dict], root: Path) -> Figure:
 def ends(rows: list[dict]) -> Figure:
     """Of every arm and seed: D's mean predictions in the last epoch, KID on test."""
     arms = list(dict.fromkeys(row["arm"] for row in rows))
-    seeds, places = {row["seed"] for row in rows}, [arms.index(row["arm"]) for row in rows]
+    places = [arms.index(row["arm"]) for row in rows]
+    seeds = sorted({places.count(place) for place in places})
     figure = canvas.new(9, 0.34 * len(arms) + 1.6)
     left, right = figure.subplots(1, 2, sharey=True)
     left.plot([row["d_real"] for row in rows], places, "o", color=canvas.PALETTE[0], label="real")
@@ -223,13 +224,18 @@ def ends(rows: list[dict]) -> Figure:
     left.set_xlim(0, 1)
     left.set_yticks(range(len(arms)), arms, fontsize=9)
     left.invert_yaxis()
-    left.legend(fontsize=8, frameon=False)
+    figure.legend(fontsize=8, frameon=False, ncols=2, loc="outside lower left")
     key = next(key for key in rows[0] if key.startswith("kid@"))
     kids = [row[key] for row in rows]
     right.plot(kids, places, "o", color=canvas.PALETTE[0])
     if max(kids) > 10 * min(kids):
         right.set_xscale("symlog", linthresh=1e-4)  # unbiased estimates may be below 0
-    canvas.plain(left, "D's mean prediction at the end", f"one mark a seed ({len(seeds)})", "")
+    canvas.plain(
+        left,
+        "D's mean prediction at the end",
+        f"one mark a seed ({' to '.join(str(n) for n in dict.fromkeys([seeds[0], seeds[-1]]))})",
+        "",
+    )
     canvas.plain(right, f"KID on test ({key.partition('@')[2]} features)", "lower is better", "")
     return figure
 
