@@ -15,8 +15,9 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 import arms_report
+import arms_train
 import torch
-from arms_train import each, execute, existing, jobs, note
+from arms_train import execute, existing, note
 
 from sketchlab.errors import UserError
 
@@ -103,8 +104,7 @@ def _parser(experiment: Experiment) -> argparse.ArgumentParser:
     out.add_argument("overrides", nargs="*", metavar="key=value", help="added to every run")
     out.add_argument("--arms", nargs="+", metavar="PATTERN", help="rows by name, as '*frozen*' (default: what can run)")
     out.add_argument("--seeds", type=int, help=f"how many (default {experiment.seeds}; 2 with --smoke)")
-    out.add_argument("--jobs", type=jobs, default=1, help="runs side by side, GPUs dealt out (default 1)")
-    out.add_argument("--pages", action="store_true", help="a page for every run too (seconds each)")
+    arms_train.options(out)
     out.add_argument("--smoke", action="store_true", help="about a minute: small twins on shapes drawn by code")
     out.add_argument("--report", action="store_true", help="train nothing, write from the runs that are there")
     out.add_argument("--find", action="store_true", help="take in runs that other commands left below --root")
@@ -133,18 +133,12 @@ def _choose(arms: list[Arm], patterns: list[str] | None, anything: bool) -> tupl
 def train(experiment: Experiment, chosen: list[Arm], args: argparse.Namespace, root: Path) -> list[str]:
     """Every chosen arm of a seed, then the next seed; what is there already is found. Returns what failed, in words."""
     common = [*experiment.common, f"run.root={root}", *args.overrides]
-    wanted = [(arm, seed) for seed in range(args.seeds) for arm in chosen]
     todo = []
-    for arm, seed in wanted:
-        words = experiment.smoke(arm, lambda words: execute([*words, *common], False)) if args.smoke else arm.words
-        todo.append((f"{arm.name}, seed {seed}", [*words, *experiment.of_seed(seed), *common]))
-    failed = []
-    for (arm, seed), found in zip(wanted, each(todo, root, args.jobs, args.pages), strict=True):
-        if isinstance(found, Path):
-            note(root, arm.name, seed, found)
-        else:  # the others go on
-            failed.append(f"{arm.name}, seed {seed}: {found}")
-    return failed
+    for seed in range(args.seeds):
+        for arm in chosen:
+            words = experiment.smoke(arm, lambda words: execute([*words, *common], False)) if args.smoke else arm.words
+            todo.append((arm.name, seed, [*words, *experiment.of_seed(seed), *common]))
+    return arms_train.train(todo, root, args.jobs, args.pages)
 
 
 def find(experiment: Experiment, chosen: list[Arm], args: argparse.Namespace, root: Path) -> None:

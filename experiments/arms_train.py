@@ -21,16 +21,32 @@ from sketchlab.report.read import glance
 from sketchlab.schema import settled
 
 
-def jobs(word: str) -> int:
-    """What --jobs takes."""
+def options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--jobs", type=_jobs, default=1, help="runs side by side, GPUs dealt out (default 1)")
+    parser.add_argument("--pages", action="store_true", help="a page for every run too (seconds each)")
+
+
+def _jobs(word: str) -> int:
     if not word.isdigit() or int(word) < 1:
         raise argparse.ArgumentTypeError(f"{word}: expected how many runs at once, 1 or more")
     return int(word)
 
 
+def train(todo: list[tuple[str, int, list[str]]], root: Path, n: int, pages: bool) -> list[str]:
+    """Every (arm, seed, words); root/runs.json says which folder is whose. Returns what failed, in words."""
+    failed = []
+    titled = [(f"{arm}, seed {seed}", words) for arm, seed, words in todo]
+    for (arm, seed, _), found in zip(todo, each(titled, root, n, pages), strict=True):
+        if isinstance(found, Path):
+            note(root, arm, seed, found)
+        else:  # the others go on
+            failed.append(f"{arm}, seed {seed}: {found}")
+    return failed
+
+
 def each(todo: list[tuple[str, list[str]]], root: Path, n: int, pages: bool) -> Iterator[Path | str]:
     """Of every (title, words), in order: the folder of its finished run, found or trained; or why there is none."""
-    runs_of: dict[tuple[str, ...], Any] = {}  # rows of several questions may share a run
+    runs_of: dict[tuple[str, ...], str] = {}  # rows of several questions may share a run
     for title, words in todo:
         runs_of.setdefault(tuple(words), title)
     if n == 1:

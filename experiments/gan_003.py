@@ -32,7 +32,7 @@ from pathlib import Path
 
 import pandas as pd
 from arms_report import command
-from arms_train import each, existing, jobs
+from arms_train import each, existing, options
 from matplotlib.figure import Figure
 
 from sketchlab.engine.files import atomic
@@ -92,8 +92,7 @@ def main() -> None:
         "words", nargs="*", metavar="QUESTION or key=value", help="ratio, options, data, classes; default: all"
     )
     out.add_argument("--seeds", type=int, default=1, help="how many (default 1)")
-    out.add_argument("--jobs", type=jobs, default=1, help="runs side by side, GPUs dealt out (default 1)")
-    out.add_argument("--pages", action="store_true", help="a page for every run too (seconds each)")
+    options(out)
     out.add_argument("--epochs", type=int, default=20, help="of 6,400 or more images, 64 a step (default 20)")
     out.add_argument("--smoke", action="store_true", help="every arm in seconds: tiny networks, shapes drawn by code")
     out.add_argument("--report", action="store_true", help="train nothing, write from the runs that are there")

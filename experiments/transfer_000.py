@@ -34,7 +34,8 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 
-from arms_train import each, execute, jobs, note
+import arms_train
+from arms_train import execute
 from transfer_000_report import TUNES, write
 
 from sketchlab.errors import UserError
@@ -70,8 +71,7 @@ def main() -> None:
     out.add_argument("--arms", nargs="+", default=["*"], metavar="PATTERN", help="rows, as 'sketches/*/freeze'")
     out.add_argument("--seeds", type=int, default=None, help="how many (default 3; 2 with --smoke)")
     out.add_argument("--precision", default="bf16", choices=["auto", "bf16", "fp32"])
-    out.add_argument("--jobs", type=jobs, default=1, help="runs side by side, GPUs dealt out (default 1)")
-    out.add_argument("--pages", action="store_true", help="a page for every run too (seconds each)")
+    arms_train.options(out)
     out.add_argument("--bee", action="store_true", help="ant and bee, as published; needs all of TU-Berlin")
     out.add_argument("--smoke", action="store_true", help="every arm in a minute: small twins on shapes drawn by code")
     out.add_argument("--report", action="store_true", help="train nothing, write from the runs that are there")
@@ -97,21 +97,15 @@ def main() -> None:
 
 
 def train(chosen: list[Arm], args: argparse.Namespace, root: Path) -> list[str]:
-    """Every chosen arm and seed; root/runs.json says which folder is whose. Returns what failed, in words."""
+    """Every chosen arm and seed. Returns what failed, in words."""
     common = [f"runtime.precision={args.precision}", f"run.root={root}", *args.overrides]
     base = _smoke_base(common) if args.smoke else None
-    wanted = [(arm, seed) for arm in chosen for seed in range(args.seeds)]
     todo = []
-    for arm, seed in wanted:
-        words = smoke(arm, base) if base else words_of(arm, args.bee)
-        todo.append((f"{arm.name}, seed {seed}", [*words, f"seed={seed}", *common]))
-    failed = []
-    for (arm, seed), found in zip(wanted, each(todo, root, args.jobs, args.pages), strict=True):
-        if isinstance(found, Path):
-            note(root, arm.name, seed, found)
-        else:
-            failed.append(f"{arm.name}, seed {seed}: {found}")
-    return failed
+    for arm in chosen:
+        for seed in range(args.seeds):
+            words = smoke(arm, base) if base else words_of(arm, args.bee)
+            todo.append((arm.name, seed, [*words, f"seed={seed}", *common]))
+    return arms_train.train(todo, root, args.jobs, args.pages)
 
 
 def words_of(arm: Arm, bee: bool) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,12 +11,12 @@ import torch
 import torch._inductor.config
 from torch import Tensor, nn
 
-from sketchlab import config, rng
+from sketchlab import baselines, config, rng
 from sketchlab.engine.loader import Order
 from sketchlab.engine.runtime import Runtime
 from tests import every
 
-BASELINES = ("hog_svm", "pixels_logistic", "pixels_naive_bayes", "features_logistic", "features_random_forest")
+BASELINES = {path.stem for path in Path(baselines.__file__).parent.glob("*.py")}  # named as their files in conf/ are
 NETWORKS = [case for case in every.models(()) if case.values[0] not in BASELINES]
 STEPS = 3
 

@@ -229,9 +229,8 @@ def amount(key: str, difference: float) -> str:
     if not scores.is_share(key):
         return f"{difference:.3g}"
     points = 100 * difference
-    return (
-        f"{points:.0f} points" if points >= 9.5 else f"{points:.1f} points" if points >= 0.1 else f"{points:.1g} points"
-    )
+    digits = ".0f" if points >= 9.5 else ".1f" if points >= 0.1 else ".1g"
+    return f"{points:{digits}} points"
 
 
 def p_text(p: float) -> str:
