@@ -73,7 +73,7 @@ def bare_step(run: Any, net: nn.Module, data: Dataset, runtime: Any) -> Callable
     train, loop, device = data.splits["train"], run.loop, runtime.device
     images, labels = train.store.to(device).pixels, train.labels.to(device)
     net = net.to(device).to(memory_format=layout).train()  # type: ignore[call-overload]
-    optimizer = optim.make(list(net.parameters()), loop)
+    optimizer = optim.make(list(net.parameters()), loop, runtime)
     order = Order(len(train), loop.batch_size, run.seed)
     batches = [order.batch(step)[0].to(device) for step in range(order.steps(loop.epochs))]
 

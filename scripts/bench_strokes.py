@@ -195,9 +195,9 @@ def in_turns(
     from sketchlab.engine.rundir import RunDir
 
     sides: dict[str, list[float]] = {"bare": [], "sketchlab": []}
-    train_step, done, began = task.train_step, 0, 0.0
+    begin_step, done, began = task.begin_step, 0, 0.0
 
-    def marked(batch: Any, epoch: float) -> Any:
+    def marked(epoch: float) -> Any:
         nonlocal done, began
         if done % steps == 0:
             if done:
@@ -207,12 +207,12 @@ def in_turns(
             sides["bare"].append(peer())
             began = time.perf_counter()
         done += 1
-        return train_step(batch, epoch)
+        return begin_step(epoch)
 
     with tempfile.TemporaryDirectory() as place, open(os.devnull, "w") as nowhere:
         folder = RunDir(Path(place))
         folder.open()
-        task.train_step = marked
+        task.begin_step = marked
         try:
             with contextlib.redirect_stderr(nowhere), contextlib.redirect_stdout(nowhere), contextlib.suppress(_Enough):
                 fit(task, run.loop, run.seed, runtime, folder)

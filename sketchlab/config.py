@@ -207,7 +207,7 @@ def parse(cfg: Any, choices: dict[str, str], differs: dict[str, Any], command: s
         run=options,
         **parts,
         loop=typed(loop.Config, cfg.loop, "loop"),
-        runtime=typed(runtime.Config, cfg.runtime, "runtime"),
+        runtime=typed(runtime.Config, {**cfg.runtime, "graph": str(cfg.runtime.graph).lower()}, "runtime"),
         choices=choices,
         differs=differs,
         command=command,

@@ -15,7 +15,7 @@ from sketchlab.config import RunConfig
 from sketchlab.errors import UserError
 
 # what changes no bit of a result
-FREE = {"data": ("root", "source"), "loop": ("save_every_s",), "runtime": ("workers", "recompute", "profile")}
+FREE = {"data": ("root", "source"), "loop": ("save_every_s",), "runtime": ("workers", "recompute", "graph", "profile")}
 
 
 @dataclass(frozen=True)

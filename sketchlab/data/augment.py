@@ -73,6 +73,10 @@ class Prepare:
         """Whether keys change anything."""
         return self.augment is not None and self.augment.active
 
+    def ahead(self, raw: Tensor, keys: Tensor | None) -> Tensor:
+        """Nothing: pixels are augmented on the device that trains."""
+        return raw
+
     def __call__(self, raw: Tensor, keys: Tensor | None = None) -> Tensor:
         images = self._channels(raw.to(torch.float32) / 255)  # (B, C, H, W)
         size = (self.input.size_px, self.input.size_px)
@@ -80,7 +84,7 @@ class Prepare:
             images = F.interpolate(images, size, mode="bilinear", antialias=True)
         if keys is not None and self.augment is not None and self.active:
             images = _augment(images, keys.to(images.device), self.augment)
-        mean, std = _scale(tuple(self.input.mean), tuple(self.input.std), images.device)
+        mean, std = scale_of(tuple(self.input.mean), tuple(self.input.std), images.device)
         return (images - mean).div_(std)  # one grey channel spreads over all here
 
     def _channels(self, images: Tensor) -> Tensor:
@@ -94,7 +98,7 @@ class Prepare:
 
 
 @lru_cache(maxsize=16)
-def _scale(mean: tuple[float, ...], std: tuple[float, ...], device: torch.device) -> tuple[Tensor, Tensor]:
+def scale_of(mean: tuple[float, ...], std: tuple[float, ...], device: torch.device) -> tuple[Tensor, Tensor]:
     """(C, 1, 1) each, made once per device."""
     return torch.tensor(mean, device=device)[:, None, None], torch.tensor(std, device=device)[:, None, None]
 

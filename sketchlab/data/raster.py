@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -48,44 +49,116 @@ class Config:
             raise UserError(f"data.raster.margin={self.margin}: a share of the side, expected 0 to below 0.5")
 
 
+@dataclass(frozen=True)
+class Lines:
+    """Drawings laid on the canvas: what is left to do needs nothing but their device, and no size is asked from it."""
+
+    parts: list[Strokes]  # as many drawings as fit into memory at once; points int32, on the canvas
+    layers: list[Tensor]  # (S,) of each part: which layer a stroke is drawn into
+    used: list[Tensor]  # (B,) of each part: layers of a drawing that are not empty
+    n_pixels: list[int]  # of all lines of a part; empty until the lines travel, since a CPU's loop does not ask
+
+    @property
+    def device(self) -> torch.device:
+        return self.parts[0].device
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> Lines:
+        if torch.device(device) == self.device:
+            return self
+
+        def moved(values: Any) -> Any:
+            return [value.to(device, non_blocking=non_blocking) for value in values]
+
+        return Lines(moved(self.parts), moved(self.layers), moved(self.used), self.counted())
+
+    def pin_memory(self) -> Lines:
+        pinned = ([value.pin_memory() for value in values] for values in (self.parts, self.layers, self.used))
+        return Lines(*pinned, self.counted())
+
+    def counted(self) -> list[int]:
+        return self.n_pixels or [_pixels(part) for part in self.parts]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """What is drawn of each drawing: (B, T, S, S) uint8, 255 = ink.
+
+    kind: frames, T of them: frame k shows strokes 0…k, frames after the last stroke are empty; whole, T = 1: the whole
+    drawing; groups, T = 6: the stroke order as Sketch-a-Net sees it (Yu et al. 2015, section 3.2). Strokes are divided
+    in order into three groups of equal number (stroke i of n is in group ⌊3 i / n⌋); channels: the three groups, the
+    first and the second pair of neighbours, the whole. The paper says "three" groups and six channels of groups and
+    their combinations; which combinations stand where is our reading.
+    """
+
+    config: Config
+    size_px: int
+    kind: str
+    n_layers: int  # frames: how many; whole: 1; groups: 3
+
+    @property
+    def canvas_px(self) -> int:
+        return self.size_px * self.config.pool_px
+
+    def lay(self, batch: Strokes) -> Lines:
+        """Where every line lies on the canvas."""
+        parts = _in_chunks(batch, self.config, self.canvas_px, self.n_layers)
+        whole = [Strokes(on_canvas(part, self.config, self.canvas_px), part.lengths, part.counts) for part in parts]
+        layers, used = zip(*map(self._layers, parts), strict=True)
+        return Lines(whole, list(layers), list(used), [])
+
+    def draw(self, lines: Lines) -> Tensor:
+        """(B, T, S, S) uint8 on the device of the lines."""
+        if lines.device.type == "cpu":
+            drawn = _joined([self._looped(*part) for part in zip(lines.parts, lines.layers, lines.used, strict=True)])
+        else:
+            parts = zip(lines.parts, lines.layers, lines.used, lines.counted(), strict=True)
+            drawn = _joined([self._by_tensors(*part) for part in parts])
+        if self.kind != "groups":
+            return drawn
+        a, b, c = drawn.unbind(1)
+        ab, bc = torch.maximum(a, b), torch.maximum(b, c)
+        return torch.stack([a, b, c, ab, bc, torch.maximum(ab, c)], dim=1)
+
+    def __call__(self, batch: Strokes) -> Tensor:
+        return self.draw(self.lay(batch))
+
+    def _layers(self, part: Strokes) -> tuple[Tensor, Tensor]:
+        if self.kind == "whole":
+            return torch.zeros_like(part.lengths), torch.ones_like(part.counts)
+        number = part.number_of_stroke()
+        if self.kind == "groups":
+            return 3 * number // part.counts[part.drawing_of_stroke()], torch.full_like(part.counts, 3)
+        late = number.clamp(max=self.n_layers - 1) if self.config.late == "last" else number
+        return late, part.counts.clamp(max=self.n_layers)
+
+    def _looped(self, whole: Strokes, layers: Tensor, used: Tensor) -> Tensor:
+        return self._pooled(_compiled(whole, layers, used, *self._how))
+
+    def _by_tensors(self, whole: Strokes, layers: Tensor, used: Tensor, n_pixels: int) -> Tensor:
+        return self._pooled(by_tensors(whole, layers, used, *self._how, n_pixels))
+
+    @property
+    def _how(self) -> tuple[int, int, np.ndarray, int, bool]:
+        side, pool = (self.canvas_px, 1) if self.config.antialias else (self.size_px, self.config.pool_px)
+        return side, pool, brush(self.config.line_px), self.n_layers, self.kind == "frames"
+
+    def _pooled(self, inked: Tensor) -> Tensor:
+        return _averaged(inked, self.config.pool_px) if self.config.antialias else inked
+
+
 def frames(batch: Strokes, config: Config, size_px: int, n_frames: int) -> Tensor:
     """(B, T, S, S) uint8, 255 = ink: frame k shows strokes 0…k; frames after the last stroke are empty."""
-
-    def drawn(part: Strokes) -> Tensor:
-        layers = part.number_of_stroke()
-        if config.late == "last":
-            layers = layers.clamp(max=n_frames - 1)
-        return _drawn(part, config, size_px, layers, part.counts.clamp(max=n_frames), n_frames, cumulative=True)
-
-    return _joined([drawn(part) for part in _in_chunks(batch, config, size_px * config.pool_px, n_frames)])
+    return Picture(config, size_px, "frames", n_frames)(batch)
 
 
 def picture(batch: Strokes, config: Config, size_px: int) -> Tensor:
     """(B, 1, S, S) uint8, 255 = ink: the whole drawing."""
-
-    def drawn(part: Strokes) -> Tensor:
-        layers, used = torch.zeros_like(part.lengths), torch.ones_like(part.counts)
-        return _drawn(part, config, size_px, layers, used, 1, cumulative=False)
-
-    return _joined([drawn(part) for part in _in_chunks(batch, config, size_px * config.pool_px, 1)])
+    return Picture(config, size_px, "whole", 1)(batch)
 
 
 def groups(batch: Strokes, config: Config, size_px: int) -> Tensor:
-    """(B, 6, S, S) uint8: the stroke order as Sketch-a-Net sees it (Yu et al. 2015, section 3.2).
-
-    Strokes are divided in order into three groups of equal number (stroke i of n is in group ⌊3 i / n⌋); channels: the
-    three groups, the first and the second pair of neighbours, the whole. The paper says "three" groups and six
-    channels of groups and their combinations; which combinations stand where is our reading.
-    """
-
-    def drawn(part: Strokes) -> Tensor:
-        layers = 3 * part.number_of_stroke() // part.counts[part.drawing_of_stroke()]
-        return _drawn(part, config, size_px, layers, torch.full_like(part.counts, 3), 3, cumulative=False)
-
-    thirds = _joined([drawn(part) for part in _in_chunks(batch, config, size_px * config.pool_px, 3)])
-    a, b, c = thirds.unbind(1)
-    ab, bc = torch.maximum(a, b), torch.maximum(b, c)
-    return torch.stack([a, b, c, ab, bc, torch.maximum(ab, c)], dim=1)
+    """(B, 6, S, S) uint8: the stroke order as Sketch-a-Net sees it; see Picture."""
+    return Picture(config, size_px, "groups", 3)(batch)
 
 
 def on_canvas(batch: Strokes, config: Config, canvas_px: int) -> Tensor:
@@ -118,18 +191,6 @@ def brush(line_px: int) -> np.ndarray:
     inside = twice[:, None] ** 2 + twice[None, :] ** 2 <= line_px**2
     y, x = np.nonzero(inside)
     return np.stack([places[x], places[y]], axis=1)
-
-
-def _drawn(
-    batch: Strokes, config: Config, size_px: int, layers: Tensor, used: Tensor, n_layers: int, cumulative: bool
-) -> Tensor:
-    """(B, T, S, S) uint8."""
-    canvas = size_px * config.pool_px
-    whole = Strokes(on_canvas(batch, config, canvas), batch.lengths, batch.counts)
-    method = _compiled if batch.device.type == "cpu" else by_tensors
-    side, pool = (canvas, 1) if config.antialias else (size_px, config.pool_px)
-    inked = method(whole, layers, used, side, pool, brush(config.line_px), n_layers, cumulative)
-    return _averaged(inked, config.pool_px) if config.antialias else inked
 
 
 def _in_chunks(batch: Strokes, config: Config, canvas_px: int, n_layers: int) -> list[Strokes]:
@@ -177,38 +238,62 @@ def _compiled(
 
 
 def by_tensors(
-    whole: Strokes, layers: Tensor, used: Tensor, side: int, pool: int, pen: np.ndarray, n_layers: int, cumulative: bool
+    whole: Strokes,
+    layers: Tensor,
+    used: Tensor,
+    side: int,
+    pool: int,
+    pen: np.ndarray,
+    n_layers: int,
+    cumulative: bool,
+    n_pixels: int,
 ) -> Tensor:
-    """The same on any device: every line becomes its max(|dx|, |dy|) + 1 pixels at once.
+    """The same on any device: every line becomes its max(|dx|, |dy|) + 1 pixels at once, n_pixels in all.
 
     Pixel t of a line lies t along its longer axis and ⌊(2 t · short + long) / (2 long)⌋ along the shorter one.
     """
     device, owners = whole.device, whole.stroke_of_point()
-    following = torch.arange(1, len(owners) + 1, device=device).clamp(max=max(len(owners) - 1, 0))
-    last = owners[following] != owners  # of its stroke; its line is the point itself
-    last[-1:] = True
-    start = whole.points.to(torch.int32)
-    way = torch.where(last[:, None], 0, start[following] - start)  # (P, 2)
+    start, way = whole.points, _ways(whole, owners)
     reach = way.abs().amax(1)  # (P,)
     n = (reach + 1).long()
-    line = torch.repeat_interleave(torch.arange(len(n), device=device), n)  # (pixels,)
-    t = (torch.arange(len(line), device=device) - starts(n)[line]).to(torch.int32)[:, None]
+    line = torch.repeat_interleave(torch.arange(len(n), device=device), n, output_size=n_pixels)  # (pixels,)
+    t = (torch.arange(n_pixels, device=device) - starts(n)[line]).to(torch.int32)[:, None]
     long = reach[line][:, None]
     moved = (2 * t * way.abs()[line] + long) // (2 * long).clamp(min=1)
     xy = start[line] + moved * way.sign()[line]  # (pixels, 2)
     drawing = whole.drawing_of_stroke()
-    frame = torch.where(
-        layers < torch.minimum(used[drawing], used.new_tensor(n_layers)), drawing * n_layers + layers, -1
-    )
+    frame = torch.where(layers < used[drawing].clamp(max=n_layers), drawing * n_layers + layers, -1)
     frame = frame[owners][line]
-    xy = xy[:, None] + torch.from_numpy(pen).to(device, torch.int32)  # (pixels, K, 2)
+    offsets = pen if device.type == "cpu" else _on_device(pen.tobytes(), len(pen), device)
+    xy = xy[:, None] + torch.as_tensor(offsets, dtype=torch.int32)  # (pixels, K, 2)
     inside = ((xy >= 0) & (xy < side * pool)).all(-1) & (frame >= 0)[:, None]
     cell = xy // pool
     index = (frame[:, None] * side + cell[..., 1]) * side + cell[..., 0]
-    out = torch.zeros(len(whole), n_layers, side, side, dtype=torch.uint8, device=device)
-    out.view(-1).index_fill_(0, index[inside], 255)
+    size = len(whole) * n_layers * side * side
+    inked = torch.zeros(size + 1, dtype=torch.uint8, device=device)  # what falls outside goes into the spare cell
+    inked.index_fill_(0, torch.where(inside, index, size).flatten(), 255)
+    out = inked[:size].view(len(whole), n_layers, side, side)
     if cumulative:
         for k in range(1, n_layers):
             torch.maximum(out[:, k], out[:, k - 1], out=out[:, k])
         out *= (torch.arange(n_layers, device=device) < used[:, None])[..., None, None]
     return out
+
+
+@lru_cache(maxsize=16)
+def _on_device(pen: bytes, n: int, device: torch.device) -> Tensor:
+    """(K, 2) int32, made once per device."""
+    offsets = torch.from_numpy(np.frombuffer(pen, np.int64).reshape(n, 2).astype(np.int32))
+    return offsets.to(device)
+
+
+def _ways(whole: Strokes, owners: Tensor) -> Tensor:
+    """(P, 2) int32: from each point to the next of its stroke; the last one's line is the point itself."""
+    following = torch.arange(1, len(owners) + 1, device=whole.device).clamp(max=max(len(owners) - 1, 0))
+    last = owners[following] != owners
+    last[-1:] = True
+    return torch.where(last[:, None], 0, whole.points[following] - whole.points)
+
+
+def _pixels(whole: Strokes) -> int:
+    return int((_ways(whole, whole.stroke_of_point()).abs().amax(1) + 1).sum()) if len(whole.points) else 0

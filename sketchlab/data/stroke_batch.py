@@ -28,6 +28,9 @@ class Strokes:
         parts = (self.points, self.lengths, self.counts)
         return Strokes(*(part.to(device, non_blocking=non_blocking) for part in parts))
 
+    def pin_memory(self) -> Strokes:
+        return Strokes(self.points.pin_memory(), self.lengths.pin_memory(), self.counts.pin_memory())
+
     def cpu(self) -> Strokes:
         return self.to("cpu")
 
@@ -106,13 +109,13 @@ def starts(sizes: Tensor) -> Tensor:
 
 def spans(first: Tensor, sizes: Tensor) -> Tensor:
     """first …, first + size − 1 of each, one after another: (sum of sizes,) int64."""
-    owners = torch.repeat_interleave(torch.arange(len(sizes), device=sizes.device), sizes)
+    owners = _owners(sizes, int(sizes.sum()))
     return first[owners] + _numbers(sizes, owners)
 
 
 @dataclass(frozen=True)
 class Memory:
-    """Drawings held as three tensors on one device: built-in ones, or a StrokeStore moved to a GPU."""
+    """Drawings held as three tensors in memory. They stay there: laid on the canvas, they travel to a GPU to be drawn."""
 
     points: Tensor  # (P, 2) uint8
     lengths: Tensor  # (S,) int32, points of each stroke
@@ -121,18 +124,11 @@ class Memory:
     def __len__(self) -> int:
         return len(self.first) - 1
 
-    @property
-    def nbytes(self) -> int:
-        return self.points.nbytes + self.lengths.nbytes + self.first.nbytes
-
     def gather(self, rows: Tensor) -> Strokes:
-        rows = rows.to(self.points.device)
+        rows = rows.cpu()
         low, n = self.first[rows], self.first[rows + 1] - self.first[rows]  # (B, 2)
         points, lengths = self.points[spans(low[:, 0], n[:, 0])], self.lengths[spans(low[:, 1], n[:, 1])]
         return Strokes(points, lengths.to(torch.int64), n[:, 1])
-
-    def to(self, device: torch.device) -> Memory:
-        return Memory(self.points.to(device), self.lengths.to(device), self.first.to(device))
 
 
 def memory(drawings: Strokes) -> Memory:

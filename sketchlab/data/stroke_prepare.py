@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from sketchlab.data import raster, stroke_augment
+from sketchlab.data.augment import scale_of
 from sketchlab.data.stroke_batch import Strokes
 from sketchlab.errors import UserError
 from sketchlab.inputs import Input
@@ -37,43 +38,49 @@ class Prepare:
         """Whether keys change anything."""
         return self.augment is not None and self.augment.active
 
-    def __call__(self, raw: Strokes, keys: Tensor | None = None) -> Tensor:
-        return self._taken(raw if keys is None else self._changed(raw, keys))
+    def ahead(self, raw: Strokes, keys: Tensor | None) -> Tensor | raster.Lines:
+        """Augmented, and as points or laid on the canvas: what asks how many points and pixels there are, in memory."""
+        return self._laid(raw if keys is None else self._changed(raw, keys))
 
-    def posed(self, raw: Strokes, keys: Tensor) -> tuple[Tensor, Tensor]:
+    def ahead_posed(self, raw: Strokes, keys: Tensor) -> tuple[Tensor | raster.Lines, Tensor]:
         """The same with keys, and (B, 2) how far each drawing is turned and how large: stroke_augment.pose."""
         assert self.augment is not None
         changed = self._changed(raw, keys)
-        return self._taken(changed), stroke_augment.pose(changed, keys.to(raw.device), self.augment)
+        return self._laid(changed), stroke_augment.pose(changed, keys.to(raw.device), self.augment)
+
+    def __call__(self, raw: Strokes | raster.Lines | Tensor, keys: Tensor | None = None) -> Tensor:
+        """raw: strokes, or what `ahead` gave for them; then keys change nothing any more."""
+        laid = self.ahead(raw, keys) if isinstance(raw, Strokes) else raw
+        return laid if isinstance(laid, Tensor) else self._normalised(self._picture.draw(laid))
 
     def pose(self, raw: Strokes, keys: Tensor) -> Tensor:
-        """(B, 2) the second half of posed, without drawing."""
+        """(B, 2) the second half of ahead_posed, without drawing."""
         assert self.augment is not None
         return stroke_augment.pose(self._changed(raw, keys), keys.to(raw.device), self.augment)
+
+    def drawn(self, raw: Strokes) -> Tensor:
+        """(B, T or C, S, S) uint8, 255 = ink: what frames and images are made of."""
+        return self._picture(raw)
+
+    @property
+    def _picture(self) -> raster.Picture:
+        if self.input.kind == "frames":
+            return raster.Picture(self.raster, self.input.size_px, "frames", self.input.channels)
+        kind, layers = ("groups", 3) if self.input.channels == 6 else ("whole", 1)
+        return raster.Picture(self.raster, self.input.size_px, kind, layers)
 
     def _changed(self, raw: Strokes, keys: Tensor) -> Strokes:
         if self.augment is None or not self.active:
             return raw
         return stroke_augment.augment(raw, keys.to(raw.device), self.augment, self.raster.align)
 
-    def _taken(self, raw: Strokes) -> Tensor:
-        if self.input.kind == "points":
-            return points(raw, self.input)
-        return self._normalised(self.drawn(raw))
-
-    def drawn(self, raw: Strokes) -> Tensor:
-        """(B, T or C, S, S) uint8, 255 = ink: what frames and images are made of."""
-        if self.input.kind == "frames":
-            return raster.frames(raw, self.raster, self.input.size_px, self.input.channels)
-        if self.input.channels == 6:
-            return raster.groups(raw, self.raster, self.input.size_px)
-        return raster.picture(raw, self.raster, self.input.size_px)
+    def _laid(self, raw: Strokes) -> Tensor | raster.Lines:
+        return points(raw, self.input) if self.input.kind == "points" else self._picture.lay(raw)
 
     def _normalised(self, ink: Tensor) -> Tensor:
         images = (ink if self.input.ink == "bright" else 255 - ink).to(torch.float32).div_(255)
         if any(self.input.mean) or any(value != 1 for value in self.input.std):
-            mean = torch.tensor(self.input.mean, device=images.device)[:, None, None]
-            std = torch.tensor(self.input.std, device=images.device)[:, None, None]
+            mean, std = scale_of(tuple(self.input.mean), tuple(self.input.std), images.device)
             images = (images - mean) / std  # one grey channel spreads over all here
         return images.expand(-1, 3, -1, -1) if self.input.channels == 3 and images.shape[1] == 1 else images
 

@@ -25,7 +25,7 @@ from tqdm import tqdm
 from sketchlab.data import stroke_part
 from sketchlab.data.dataset import fingerprint
 from sketchlab.data.store import alone, cache_dir
-from sketchlab.data.stroke_batch import Memory, Strokes
+from sketchlab.data.stroke_batch import Strokes
 from sketchlab.errors import UserError
 
 _SMALL_BYTES = 4_000_000  # files of less than this together are read here, without starting processes
@@ -58,11 +58,6 @@ class StrokeStore:
     def __len__(self) -> int:
         return int(self.starts[-1])
 
-    @property
-    def nbytes(self) -> int:
-        """As it would be held on a device."""
-        return sum(part.points.nbytes + 4 * len(part.lengths) for part in self.parts) + 16 * (len(self) + 1)
-
     @cached_property
     def _lists(self) -> tuple[Any, Any, Any]:
         from numba.typed import List
@@ -87,19 +82,6 @@ class StrokeStore:
         part = np.searchsorted(self.starts, rows, side="right") - 1
         at = zip(part.tolist(), (rows - self.starts[part]).tolist(), strict=True)
         return [f"{self.parts[p].name}/{self.parts[p].ids[r].decode()}" for p, r in at]
-
-    def to(self, device: torch.device) -> Memory:
-        """A copy held as plain tensors on a device."""
-        points = torch.empty(sum(len(part.points) for part in self.parts), 2, dtype=torch.uint8, device=device)
-        lengths = torch.empty(sum(len(part.lengths) for part in self.parts), dtype=torch.int32, device=device)
-        first = torch.empty(len(self) + 1, 2, dtype=torch.int64, device=device)
-        p = s = 0
-        for start, part in zip(self.starts, self.parts, strict=False):
-            points[p : p + len(part.points)] = torch.from_numpy(part.points)
-            lengths[s : s + len(part.lengths)] = torch.from_numpy(part.lengths.astype(np.int32))
-            first[start : start + len(part) + 1] = torch.from_numpy(part.first + np.array([p, s]))
-            p, s = p + len(part.points), s + len(part.lengths)
-        return Memory(points, lengths, first)
 
 
 class Ids(Sequence[str]):

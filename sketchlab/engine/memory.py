@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -69,17 +69,17 @@ def ran_out(error: BaseException) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
-def guarded(task: Task, batch: Any, epoch: float, loop: Config, runtime: Runtime) -> dict[str, Tensor]:
+def guarded(task: Task, batch: dict[str, Tensor], loop: Config, runtime: Runtime) -> dict[str, Tensor]:
     """task.train_step. Raises UserError when memory ran out, saying what fits: halves of the batch are tried, on one
     rank alone (several would wait for each other), and nothing that they changed is kept."""
-    values = attempt(task, batch, epoch)
+    values = attempt(task, batch)
     if values is not None:
         return values
     size = loop.batch_size
     while runtime.ranks == 1 and size >= 2 * loop.accumulate:
         size //= 2
         torch.cuda.empty_cache()
-        if attempt(task, {key: value[:size] for key, value in batch.items()}, epoch) is not None:
+        if attempt(task, {key: value[:size] for key, value in batch.items()}) is not None:
             raise UserError(
                 f"out of memory on {runtime.device.type} with loop.batch_size={loop.batch_size}; {size} fits (tried). "
                 f"Set loop.batch_size={size}, or loop.accumulate={loop.accumulate * math.ceil(loop.batch_size / size)} "
@@ -93,10 +93,10 @@ def guarded(task: Task, batch: Any, epoch: float, loop: Config, runtime: Runtime
     )
 
 
-def attempt(task: Task, batch: Any, epoch: float) -> dict[str, Tensor] | None:
+def attempt(task: Task, batch: dict[str, Tensor]) -> dict[str, Tensor] | None:
     """A step, None when memory ran out: the error is dropped here, as its traceback holds what filled the memory."""
     try:
-        return task.train_step(batch, epoch)
+        return task.train_step(batch)
     except RuntimeError as error:
         if not ran_out(error):
             raise

@@ -74,8 +74,7 @@ class Baseline:
 
     def _images(self, raw: Tensor, keys: Tensor | None) -> Tensor:
         """Raw samples → what the network takes, on the device."""
-        keys = keys if keys is None else self.runtime.to_device(keys)
-        return self.runtime.layout(self.data.prepare(self.runtime.to_device(raw), keys))
+        return self.runtime.prepared(self.data.prepare, raw, keys)
 
     def inputs(self, split: str) -> np.ndarray:
         """(n, …) float32 that the estimator takes, of a split as it is: pixels or features."""

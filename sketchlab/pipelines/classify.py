@@ -66,7 +66,8 @@ class Classify:
         if self.pose is not None:
             self._add_pose(self.pose, runtime.layout(example))
             learnt += trainable(self.pose)
-        self.optimizer = optim.make(learnt, loop)
+        self.optimizer, self.learnt = optim.make(learnt, loop, runtime), learnt
+        self.fixed_shapes = data.prepare.input.kind != "points"  # drawings of a batch are as long as its longest
         self.parts = {**{name: Trained(part) for name, (part, _) in self.networks.items()}, "optimizer": self.optimizer}
         prefix, rest = frozen_prefix(net)
         finite = not data.prepare.active or data.views > 0
@@ -92,17 +93,26 @@ class Classify:
 
     # --- batches
 
-    def draw(self, places: Tensor, keys: Tensor) -> dict[str, Tensor]:
+    def draw(self, places: Tensor, keys: Tensor) -> dict[str, Any]:
         labels = self.train.labels[places]
         if self.cached:
             return {"inputs": self._features("train", self._rows(places, keys)), "labels": labels}
-        return {"inputs": self.train.gather(places), "labels": labels, "keys": keys}
+        return {"raw": self.train.gather(places), "labels": labels, "keys": keys}
+
+    def prepare(self, raw: dict[str, Any]) -> dict[str, Tensor]:
+        labels = self.runtime.to_device(raw["labels"])
+        if self.cached:
+            return {"inputs": self.runtime.to_device(raw["inputs"]), "labels": labels}
+        if self.pose is None:
+            return {"inputs": self._images(raw["raw"], raw["keys"]), "labels": labels}
+        inputs, known = self._turned(raw["raw"], raw["keys"])
+        return {"inputs": inputs, "labels": labels, "pose": known}
 
     def _rows(self, places: Tensor, keys: Tensor) -> Tensor:
         """(B,) rows of the cached training features: the view is the one whose keys these are."""
         rows = places.clone()
         for view in range(1, self.views if self.data.prepare.active else 1):
-            rows[keys == self._keys(view, places)] += view * self.n_train
+            rows += (keys == self._keys(view, places)) * (view * self.n_train)
         return rows
 
     def _keys(self, view: int, places: Tensor) -> Tensor:
@@ -110,9 +120,14 @@ class Classify:
 
     def _images(self, raw: Any, keys: Tensor | None) -> Tensor:
         """Raw samples → what the network takes, on the device."""
-        keys = None if keys is None or not self.data.prepare.active else self.runtime.to_device(keys)
+        return self.runtime.prepared(self.data.prepare, raw, keys)
+
+    def _turned(self, raw: Any, keys: Tensor) -> tuple[Tensor, Tensor]:
+        """Raw drawings turned by their keys → what the network takes, how they stand (B, 2), on the device."""
+        laid, known = self.data.prepare.ahead_posed(raw, keys)
         with self.runtime.span("augment"):
-            return self.runtime.layout(self.data.prepare(self.runtime.to_device(raw), keys))
+            inputs = self.runtime.layout(self.data.prepare(self.runtime.to_device(laid)))
+        return inputs, self.runtime.to_device(known)
 
     def _features(self, split: str, places: Tensor) -> Tensor:
         """(B,) places → what the frozen prefix gives; in training places of later views follow those of the first."""
@@ -125,48 +140,36 @@ class Classify:
 
     # --- the step
 
-    def train_step(self, batch: dict[str, Tensor], epoch: float) -> dict[str, Tensor]:
+    def begin_step(self, epoch: float) -> None:
         if not self.net.training:
             set_train(self.net)
+        optim.set_rate(self.optimizer, self.loop, epoch)
+
+    def train_step(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         logs: dict[str, Tensor] = {}
         parts = self.loop.accumulate
         for part in range(parts):
-            inputs, labels, keys = (batch[k][part::parts] if k in batch else None for k in ("inputs", "labels", "keys"))
-            assert inputs is not None and labels is not None
-            logits, apart = self._said(inputs, keys)
+            inputs, labels = self.runtime.layout(batch["inputs"][part::parts]), batch["labels"][part::parts]
+            with self.runtime.autocast():
+                logits, said = (self.forward(inputs), None) if self.pose is None else self.both(inputs)
             loss = F.cross_entropy(
-                logits.float(),
-                self.runtime.to_device(labels),
-                weight=self.class_weights,
-                label_smoothing=self.config.label_smoothing,
+                logits.float(), labels, weight=self.class_weights, label_smoothing=self.config.label_smoothing
             )
-            if apart is not None:
+            if self.pose is not None and said is not None:
+                apart = self.pose.loss(said.float(), pose.targets(batch["pose"][part::parts]))
                 loss = loss + self.config.pose_weight * apart
                 logs["pose_loss"] = logs.get("pose_loss", 0) + apart.detach() / parts
             loss = loss / parts if parts > 1 else loss
-            with self.runtime.span("backward"):
-                loss.backward()
+            optim.backward(loss, self.optimizer, self.runtime)
             logs["loss"] = logs["loss"] + loss.detach() if part else loss.detach()
-        optim.update(self.optimizer, self.runtime, self.loop, epoch)
+        optim.update(self.optimizer, self.runtime, self.loop)
         return logs
 
-    def _said(self, inputs: Any, keys: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """Part of a batch → (B, n_classes) logits, and the loss of the second head where there is one."""
-        if self.pose is None:
-            inputs = self.runtime.to_device(inputs) if self.cached else self._images(inputs, keys)
-            with self.runtime.autocast():
-                return self.forward(inputs), None
-        assert keys is not None
-        logits, said, known = self._posed(inputs, keys)
-        return logits, self.pose.loss(said, pose.targets(known))
+    def end_step(self) -> None:
+        pass
 
-    def _posed(self, raw: Any, keys: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Raw drawings turned by their keys → logits (B, n_classes), the head's words (B, 3), how they stand (B, 2)."""
-        with self.runtime.span("augment"):
-            inputs, known = self.data.prepare.posed(self.runtime.to_device(raw), self.runtime.to_device(keys))
-        with self.runtime.autocast():
-            logits, said = self.both(self.runtime.layout(inputs))
-        return logits, said.float(), known
+    def learning(self) -> list[nn.Parameter]:
+        return self.learnt
 
     # --- scores
 
@@ -198,7 +201,9 @@ class Classify:
         samples = self.data.splits[split]
         said, known = [torch.empty(0, 2)], [torch.empty(0, 2)]
         for places in self.runtime.shard(len(samples)).split(self.eval_batch):
-            _, words, truth = self._posed(samples.gather(places), pose.keys(self.seed, places))
+            inputs, truth = self._turned(samples.gather(places), pose.keys(self.seed, places))
+            with self.runtime.autocast():
+                words = self.both(inputs)[1].float()
             said.append(pose.read(words).cpu())
             known.append(truth.cpu())
         whole = self.runtime.gather({"said": torch.cat(said), "known": torch.cat(known)}, len(samples))

@@ -78,6 +78,7 @@ class Gan:
     """
 
     judge: Callable[[Tensor], Tensor] | None = None
+    fixed_shapes = True
 
     def __init__(self, config: Config, nets: nn.ModuleDict, data: Any, loop: Loop, runtime: Runtime, seed: int) -> None:
         if loop.accumulate > 1:
@@ -104,13 +105,14 @@ class Gan:
         shown = self.G if self.G_ema is None else self.G_ema
         self.sampler = Sampler(shown, self.train.labels, runtime, seed)
         self.generate, self.discriminate = runtime.forward(self.G), runtime.forward(self.D)
-        self.opt_G, self.opt_D = (optim.make(list(net.parameters()), loop) for net in (self.G, self.D))
+        self.opt_G, self.opt_D = (optim.make(list(net.parameters()), loop, runtime) for net in (self.G, self.D))
         self.measured_loop = loop if loop.clip_norm > 0 else replace(loop, clip_norm=math.inf)  # norms are always taken
         self.features = feature_nets.make(config.features, runtime.device)
-        self.steps = Steps(self.features.fingerprint)
+        self.steps = Steps(self.features.fingerprint, runtime.device)
         self.gate = Gate(config.gate_window, config.gate_flat, config.gate_factor, config.gate_most, runtime)
         self.parts = {"G": self.G, "D": self.D, "opt_G": self.opt_G, "opt_D": self.opt_D, "steps": self.steps}
         self.parts |= {"gate": self.gate} if config.gate_window else {}
+        self.turn, self.lr_factor = (True, True), torch.ones((), device=runtime.device)
         self.parts |= {"G_ema": self.G_ema} if self.G_ema is not None else {}
         self.weights = ("G", "D", "G_ema") if self.G_ema is not None else ("G", "D")
         self.monitor = f"-val/kid@{self.features.name}" if "val" in self.splits else ""
@@ -123,11 +125,15 @@ class Gan:
 
     # --- batches
 
-    def draw(self, places: Tensor, keys: Tensor) -> dict[str, Tensor]:
+    def draw(self, places: Tensor, keys: Tensor) -> dict[str, Any]:
         places = places % len(self.train)
         if self.n_classes:
             places = self.packs(places, keys)
         return {"raw": self.train.gather(places), "keys": keys, "labels": self.train.labels[places]}
+
+    def prepare(self, raw: dict[str, Any]) -> dict[str, Tensor]:
+        images = {"real": self.reals.images(raw["raw"], raw["keys"])}  # (B, C, S, S)
+        return images | ({"classes": self.runtime.to_device(raw["labels"])} if self.n_classes else {})
 
     # --- the step
 
@@ -137,14 +143,20 @@ class Gan:
         unit = late if self.config.gd_per == "batch" else self.steps.done * self.loop.batch_size // self.n_train
         return late < 0 or unit % self.config.gd_ratio == 0, late >= 0
 
-    def train_step(self, batch: dict[str, Tensor], epoch: float) -> dict[str, Tensor]:
+    def begin_step(self, epoch: float) -> tuple[bool, bool]:
         if not self.steps.done and "val" in self.splits:
             self._before_training()
-        d_learns, g_learns = self.turns()
+        self.turn = self.turns()
         self.G.train()
         self.D.train()
-        real = self.reals.images(batch["raw"], batch["keys"])  # (B, C, S, S)
-        told = (self.runtime.to_device(batch["labels"]),) if self.n_classes else ()
+        for optimizer, lr in ((self.opt_D, self.config.lr_d), (self.opt_G, self.config.lr_g)):
+            optim.set_rate(optimizer, self.loop, epoch, (self.loop.lr if lr is None else lr) * self.gate.rate)
+        self.lr_factor.fill_(self.gate.rate)
+        return self.turn
+
+    def train_step(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        d_learns, g_learns = self.turn
+        real, told = batch["real"], (batch["classes"],) if self.n_classes else ()
         z = torch.randn(len(real), self.z, device=self.runtime.device)  # (B, z); the loop has keyed torch's generator
 
         with torch.set_grad_enabled(g_learns), self.runtime.autocast():
@@ -155,38 +167,37 @@ class Gan:
             on_fake = self.discriminate(fake.detach(), *told).float()
         loss_d = against(on_real, self.config.real_label) + against(on_fake, 0.0)
         if d_learns:
-            with self.runtime.span("backward"):
-                loss_d.backward()
-            self._update("d", self.opt_D, epoch, self.config.lr_d)
+            optim.backward(loss_d, self.opt_D, self.runtime)
+            self._update("d", self.opt_D)
 
         with torch.set_grad_enabled(g_learns), self.runtime.autocast():
             fooled = self.discriminate(fake, *told).float()  # (B / pack,) logits of the discriminator as it is now
         loss_g = against(fooled, 1.0)
-        if g_learns:
-            with self.runtime.span("backward"):
-                loss_g.backward(inputs=list(self.G.parameters()))  # none reaches the discriminator's parameters
-            self._update("g", self.opt_G, epoch, self.config.lr_g)
+        if g_learns:  # no gradient reaches the discriminator's parameters
+            optim.backward(loss_g, self.opt_G, self.runtime, inputs=list(self.G.parameters()))
+            self._update("g", self.opt_G)
             if self.G_ema is not None:
                 follow(self.G_ema, self.G, self.config.ema)
 
-        self.steps.done += 1
-        self.gate.add(loss_g, loss_d, self.steps.done)
+        self.gate.add(loss_g, loss_d)
         said = {"d_real": on_real.sigmoid().mean(), "d_fake": on_fake.sigmoid().mean()}
         said |= {"loss_g": loss_g, "loss_d": loss_d} | self.steps.norms
-        if self.config.gate_window:
-            said["lr_factor"] = torch.tensor(self.gate.rate, device=self.runtime.device)
-        return {name: value.detach() for name, value in said.items()}
+        return said | ({"lr_factor": self.lr_factor} if self.config.gate_window else {})
 
-    def _update(self, which: str, optimizer: torch.optim.Optimizer, epoch: float, lr: float | None) -> None:
-        lr = (self.loop.lr if lr is None else lr) * self.gate.rate
-        norm = optim.update(optimizer, self.runtime, self.measured_loop, epoch, lr)
+    def _update(self, which: str, optimizer: torch.optim.Optimizer) -> None:
+        norm = optim.update(optimizer, self.runtime, self.measured_loop)
         assert norm is not None
-        self.steps.norms[f"grad_{which}"] = norm
+        self.steps.norms[f"grad_{which}"].copy_(norm)
+
+    def end_step(self) -> None:
+        self.steps.done += 1
+        self.gate.look(self.steps.done)
+
+    def learning(self) -> list[nn.Parameter]:
+        return [*self.D.parameters(), *self.G.parameters()]
 
     def _before_training(self) -> None:
         """What KID is before the first step, for the report: kept with the count of steps."""
-        zero = torch.zeros((), device=self.runtime.device)
-        self.steps.norms = {"grad_g": zero, "grad_d": zero}
         scores, _ = self._against("val")
         self.steps.kid_at_start = scores.get(f"kid@{self.features.name}")
 

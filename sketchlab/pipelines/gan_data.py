@@ -38,19 +38,17 @@ class Reals:
 
     def images(self, raw: Any, keys: Tensor | None) -> Tensor:
         """Raw samples → (B, C, S, S) as the networks take them, on the device."""
-        keys = keys if keys is None else self.runtime.to_device(keys)
-        with self.runtime.span("augment"):
-            images = self.data.prepare(self.runtime.to_device(raw), keys)
-            if not self.same_scale:
-                images = (images * self.given[1] + self.given[0] - self.mean) / self.std
-            return self.runtime.layout(images)
+        images = self.runtime.prepared(self.data.prepare, raw, keys)
+        if not self.same_scale:
+            images = (images * self.given[1] + self.given[0] - self.mean) / self.std
+        return self.runtime.layout(images)
 
     def some(self, split: str, places: Tensor) -> Tensor:
         """(n,) places of a split → (n, C, S, S) in [0, 1] on the CPU."""
         samples, (mean, std) = self.data.splits[split], self.given
         parts = []
         for at in places.split(_BATCH):
-            images = self.data.prepare(self.runtime.to_device(samples.gather(at)), None)
+            images = self.runtime.prepared(self.data.prepare, samples.gather(at))
             parts.append((images * std + mean).clamp(0, 1).cpu())
         return torch.cat(parts)
 

@@ -18,13 +18,13 @@ class Steps:
     was before the first step. features: what it is measured in; a run goes on with the same or not at all.
     """
 
-    def __init__(self, features: str) -> None:
+    def __init__(self, features: str, device: torch.device) -> None:
         self.done, self.features = 0, features
         self.kid_at_start: float | None = None
-        self.norms: dict[str, Tensor] = {}
+        self.norms = {name: torch.zeros((), device=device) for name in ("grad_g", "grad_d")}  # changed in place
 
     def state_dict(self) -> dict[str, Any]:
-        norms = {name: value.cpu() for name, value in self.norms.items()}
+        norms = {name: value.cpu().clone() for name, value in self.norms.items()}
         return {"done": self.done, "norms": norms, "kid_at_start": self.kid_at_start, "features": self.features}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -35,7 +35,8 @@ class Steps:
                 "two scales in one curve. Point SKETCHLAB_WEIGHTS at the weights used then, or start afresh: rerun=true"
             )
         self.done, self.kid_at_start = state_dict["done"], state_dict["kid_at_start"]
-        self.norms = dict(state_dict["norms"])
+        for name, value in state_dict["norms"].items():
+            self.norms[name].copy_(value)
 
 
 class Gate:
@@ -49,15 +50,20 @@ class Gate:
     def __init__(self, window: int, flat: float, factor: float, most: float, runtime: Runtime) -> None:
         self.window, self.flat, self.factor, self.most, self.runtime = window, flat, factor, most, runtime
         self.rate, self.count = 1.0, 0
-        self.sums = torch.zeros(4, dtype=torch.float64)  # of loss_g, loss_d and their squares, on this rank
+        # of loss_g, loss_d and their squares, on this rank
+        self.sums = torch.zeros(4, dtype=torch.float64, device=runtime.device)
         self.fired: list[list[float]] = []  # [step, rates' factor from then on]
 
-    def add(self, loss_g: Tensor, loss_d: Tensor, step: int) -> None:
+    def add(self, loss_g: Tensor, loss_d: Tensor) -> None:
+        """In every step, on the device; `look` counts it."""
+        if self.window:
+            values = torch.stack([loss_g, loss_d]).detach().double()
+            self.sums += torch.cat([values, values**2])
+
+    def look(self, step: int) -> None:
         """After `step` steps; a firing holds from the next one on."""
         if not self.window:
             return
-        values = torch.stack([loss_g, loss_d]).detach().double()
-        self.sums = self.sums.to(values.device) + torch.cat([values, values**2])
         self.count += 1
         if self.count < self.window:
             return
@@ -67,16 +73,17 @@ class Gate:
         if all(s < self.flat * abs(means[str(i)]) for i, s in enumerate(spread)) and self.rate < self.most:
             self.rate = min(self.rate * self.factor, self.most)
             self.fired.append([step, self.rate])
-        self.count, self.sums = 0, torch.zeros_like(self.sums)
+        self.count = 0
+        self.sums.zero_()
 
     def state_dict(self) -> dict[str, Any]:
         """Every rank's own sums: their mean would not restore to the same bits."""
-        sums = self.runtime.each(self.sums.cpu())
+        sums = self.runtime.each(self.sums.cpu().clone())
         return {"rate": self.rate, "count": self.count, "sums": sums, "fired": [list(f) for f in self.fired]}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.rate, self.count = state_dict["rate"], state_dict["count"]
-        self.sums = state_dict["sums"][self.runtime.rank].clone()
+        self.sums.copy_(state_dict["sums"][self.runtime.rank])
         self.fired = [list(f) for f in state_dict["fired"]]
 
 

@@ -11,33 +11,54 @@ from sketchlab.engine.runtime import Runtime
 
 
 class Pool:
-    """Up to `size` generated images of this rank, part of every checkpoint; size 0 gives each image back as it is."""
+    """Up to `size` generated images of this rank, part of every checkpoint; size 0 gives each image back as it is.
+
+    What happens to each image of a batch is decided before the step (`choose`); the images move on the device, in place.
+    """
 
     def __init__(self, size: int, runtime: Runtime) -> None:
         self.size, self.runtime = size, runtime
-        self.images: list[Tensor] = []  # (C, S, S) each
+        self.filled = 0  # images held so far
+        self.images: Tensor | None = None  # (size, C, S, S), from the first query on
+        self.plan: Tensor | None = None  # (3, B) int64 on the device: which place, is its image shown, is it replaced
+
+    def choose(self, n: int) -> None:
+        """For the next n images: while the pool fills, each is shown and kept; then, for about half of them, an older
+        one is shown, whose place they take. Draws from torch's generator, which the loop keys."""
+        if not self.size:
+            return
+        swap, place = torch.rand(n) < 0.5, torch.randint(self.size, (n,))
+        filling = (torch.arange(n) + self.filled) < self.size
+        at = torch.where(filling, torch.arange(n) + self.filled, place)
+        plan = torch.stack([at, (swap & ~filling).long(), (swap | filling).long()])
+        if self.plan is None or self.plan.shape != plan.shape:
+            self.plan = torch.empty_like(plan, device=self.runtime.device)
+        self.plan.copy_(self.runtime.to_device(plan))
+        self.filled = min(self.size, self.filled + n)
 
     def query(self, images: Tensor) -> Tensor:
-        """(B, C, S, S), detached → as many: while the pool fills, the images themselves; then, for about half of them,
-        an older one whose place they take. Draws from torch's generator, which the loop keys."""
+        """(B, C, S, S), detached → as many, as `choose` decided. One after another: an image may be shown again in the
+        batch in which it came."""
         if not self.size:
             return images
-        swap, place = torch.rand(len(images)) < 0.5, torch.randint(self.size, (len(images),))
+        assert self.plan is not None
+        if self.images is None:
+            self.images = torch.zeros(self.size, *images.shape[1:], device=images.device)
         out = []
-        for i, image in enumerate(images):
-            if len(self.images) < self.size:
-                self.images.append(image)
-                out.append(image)
-            elif swap[i]:
-                out.append(self.images[place[i]])
-                self.images[int(place[i])] = image
-            else:
-                out.append(image)
-        return self.runtime.layout(torch.stack(out))
+        for i in range(len(images)):
+            (at, older, kept), image = self.plan[:, i : i + 1], images[i : i + 1]
+            held = self.images.index_select(0, at)
+            out.append(torch.where(older.bool(), held, image))
+            self.images.index_copy_(0, at, torch.where(kept.bool(), image, held))
+        return self.runtime.layout(torch.cat(out))
 
     def state_dict(self) -> dict[str, Any]:
-        mine = torch.stack(self.images).cpu() if self.images else torch.empty(0)
+        mine = torch.empty(0) if self.images is None else self.images[: self.filled].cpu().clone()
         return {"images": self.runtime.each(mine)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.images = list(state_dict["images"][self.runtime.rank].to(self.runtime.device))
+        mine = state_dict["images"][self.runtime.rank]
+        self.filled = len(mine)
+        if self.filled:
+            self.images = torch.zeros(self.size, *mine.shape[1:], device=self.runtime.device)
+            self.images[: self.filled] = mine.to(self.runtime.device)

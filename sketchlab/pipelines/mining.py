@@ -126,8 +126,7 @@ def others(between: Tensor, same: Tensor, sampler: str) -> Tensor:
         beyond = far.masked_fill(between <= between.diagonal()[:, None], torch.inf)
         farthest = between.masked_fill(same, -torch.inf).argmax(1)
         chosen = torch.where(beyond.isfinite().any(1), beyond.argmin(1), farthest)
-    one = torch.zeros_like(same)
-    one[torch.arange(len(same), device=same.device), chosen] = True
+    one = torch.arange(same.shape[1], device=same.device) == chosen[:, None]
     return one & ~same
 
 

@@ -83,12 +83,14 @@ class PairMaker:
         near, far, hard = rng.uniform(rng.fold_each(rng.fold("triplet"), keys), 3).double().unbind(1)
         return self.matching(places, near), self.others(places, far, hard)
 
-    def balanced(self, keys: Tensor) -> Tensor:
-        """(B,) keys → (B,) places of sketches, the classes in turn: as many of each as can be, each sketch as likely.
+    def balanced(self, keys: Tensor, size: int) -> Tensor:
+        """Keys of batches of `size`, one after another → places of sketches, in each batch the classes in turn: as many
+        of each as can be, each sketch as likely.
 
         Sketches are drawn with replacement, so an epoch is as long as before but need not show every one.
         """
-        turn = (torch.arange(len(keys)) + int(keys[0]) % len(self.ends)) % len(self.ends)
+        first = keys[::size].repeat_interleave(size)[: len(keys)]
+        turn = (torch.arange(len(keys)) % size + first % len(self.ends)) % len(self.ends)
         high = self.ends[turn]
         low = torch.where(turn > 0, self.ends[turn - 1], 0)
         draws = rng.uniform(rng.fold_each(rng.fold("balanced"), keys), 1)[:, 0].double()

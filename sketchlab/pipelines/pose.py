@@ -82,7 +82,7 @@ def features(net: nn.Module, example: Tensor) -> Tensor:
 
 def build(net: nn.Module, data: Any, example: Tensor, seed: int) -> Pose:
     """The head of a network on a data set whose drawings are turned. Raises UserError where they are not."""
-    if not hasattr(data.prepare, "posed"):
+    if not hasattr(data.prepare, "ahead_posed"):
         raise UserError(
             "pipeline.pose_weight needs drawings kept as strokes and a network that takes frames or points (or images "
             "drawn from strokes); expected 0 here"

@@ -71,6 +71,7 @@ class Retrieve:
     """
 
     weights = ("net",)
+    fixed_shapes = True
 
     def __init__(self, config: Config, net: nn.Module, data: Any, loop: Loop, runtime: Runtime, seed: int) -> None:
         self.config, self.loop, self.runtime, self.data, self.seed = config, loop, runtime, data, seed
@@ -86,7 +87,7 @@ class Retrieve:
         for name in self.splits:
             found.check_gallery(data.splits[name], name)
         self.makers = {name: self._maker(name) for name in ("train", *self.splits)}
-        self.optimizer = optim.make(trainable(net), loop)
+        self.optimizer = optim.make(trainable(net), loop, runtime)
         self.parts = {"net": Trained(net), "optimizer": self.optimizer}
         towers = dict(net.items()) if isinstance(net, nn.ModuleDict) else {"net": net}
         example = runtime.layout(self._images(self.train.sketch.gather(torch.zeros(1, dtype=torch.int64)), None))
@@ -107,12 +108,12 @@ class Retrieve:
 
     # --- batches
 
-    def draw(self, places: Tensor, keys: Tensor) -> dict[str, Tensor]:
+    def draw(self, places: Tensor, keys: Tensor) -> dict[str, Any]:
         """Each sketch with a photo; other (B,) bool: the two do not match. With sampler=pairs of loss=triplet: with a
         matching photo and another, `negative`; with the other samplers: with a matching one, truth (B,): equal = match.
         """
         maker, drawn = self.makers["train"], self.config.sampler == "pairs"
-        places = maker.balanced(keys) if self.config.balance else places
+        places = maker.balanced(keys, self.loop.batch_size // self.runtime.ranks) if self.config.balance else places
         if drawn and self.config.loss == "triplet":
             photos, negatives = maker.both(places, keys)
             more = {"negative": self._inputs("train", "photo", negatives)}
@@ -138,13 +139,22 @@ class Retrieve:
             return getattr(self.data.splits[split], domain).gather(places)
         return (self.features.get("net") or self.features[domain]).plain(f"{split} {domain}", places)
 
-    def _images(self, raw: Tensor, keys: Tensor | None) -> Tensor:
+    def prepare(self, raw: dict[str, Any]) -> dict[str, Tensor]:
+        """The photo of a pair is augmented by another key than its sketch."""
+        keys, out = raw["keys"], {}
+        for name, values in raw.items():
+            if name in ("sketch", "photo", "negative"):
+                own = keys if name == "sketch" else rng.fold_each(rng.fold(name), keys)
+                out[name] = self._images(values, own)
+            elif name != "keys":
+                out[name] = self.runtime.to_device(values)
+        return out
+
+    def _images(self, raw: Any, keys: Tensor | None) -> Tensor:
         """Raw samples → what the network takes, on the device; features are that already."""
-        if raw.is_floating_point():
+        if isinstance(raw, Tensor) and raw.is_floating_point():
             return self.runtime.to_device(raw)
-        keys = keys if keys is None else self.runtime.to_device(keys)
-        with self.runtime.span("augment"):
-            return self.runtime.layout(self.data.prepare(self.runtime.to_device(raw), keys))
+        return self.runtime.prepared(self.data.prepare, raw, keys)
 
     def _embed(self, sketch: Tensor, *photos: Tensor) -> list[Tensor]:
         """(B, C, S, S) each → (B, D) float32 each. Shared weights see both domains as one batch, so that batch norm
@@ -157,27 +167,33 @@ class Retrieve:
 
     # --- the step
 
-    def train_step(self, batch: dict[str, Tensor], epoch: float) -> dict[str, Tensor]:
+    def begin_step(self, epoch: float) -> None:
+        set_train(self.net)
+        optim.set_rate(self.optimizer, self.loop, epoch)
+
+    def train_step(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Returns loss, and the mean distance of the matching and of the other pairs learnt from (0 where there are
         none): with mined pairs these are the difficult ones."""
-        set_train(self.net)
         totals = torch.zeros(3, device=self.runtime.device)
         counts, parts = torch.zeros(3, device=self.runtime.device), self.loop.accumulate
         for part in range(parts):
             learnt = self._learnt({key: value[part::parts] for key, value in batch.items()})
-            with self.runtime.span("backward"):
-                (learnt.loss / parts).backward()
+            optim.backward(learnt.loss / parts, self.optimizer, self.runtime)
             totals += torch.stack([learnt.loss.detach() / parts, *(learnt.means * learnt.counts)])
             counts[1:] += learnt.counts
-        counts[0] = 1
-        optim.update(self.optimizer, self.runtime, self.loop, epoch)
+        counts[:1] += 1
+        optim.update(self.optimizer, self.runtime, self.loop)
         return dict(zip(("loss", "distance_match", "distance_other"), totals / counts.clamp(min=1), strict=True))
 
     def _learnt(self, batch: dict[str, Tensor]) -> mining.Learnt:
-        keys = batch["keys"]
-        photos = [name for name in ("photo", "negative") if name in batch]
-        images = [self._images(batch[name], rng.fold_each(rng.fold(name), keys)) for name in photos]
-        return mining.of_batch(self.config.rule, batch, self._embed(self._images(batch["sketch"], keys), *images))
+        images = [self.runtime.layout(batch[name]) for name in ("sketch", "photo", "negative") if name in batch]
+        return mining.of_batch(self.config.rule, batch, self._embed(*images))
+
+    def end_step(self) -> None:
+        pass
+
+    def learning(self) -> list[nn.Parameter]:
+        return trainable(self.net)
 
     # --- scores
 

@@ -59,6 +59,7 @@ class Translate:
     """The task: two generators, two discriminators, an optimizer for each kind, and the pools of generated images."""
 
     weights = ("to_sketch", "to_photo", "D_sketch", "D_photo")
+    fixed_shapes = True
 
     def __init__(self, config: Config, nets: nn.ModuleDict, data: Any, loop: Loop, runtime: Runtime, seed: int) -> None:
         if loop.accumulate > 1:
@@ -74,12 +75,12 @@ class Translate:
         self.n_train = larger * max(1, math.ceil(config.epoch_images / larger))
         self.splits = tuple(name for name in ("val", "test") if name in data.splits)
         params = {kind: [p for d in DOMAINS for p in self.nets[kind + d].parameters()] for kind in ("to_", "D_")}
-        self.opt_G, self.opt_D = (optim.make(params[kind], loop) for kind in ("to_", "D_"))
+        self.opt_G, self.opt_D = (optim.make(params[kind], loop, runtime) for kind in ("to_", "D_"))
         self.generator_parameters = params["to_"]
         self.measured_loop = loop if loop.clip_norm > 0 else replace(loop, clip_norm=math.inf)  # norms are always taken
         self.pools = {d: Pool(config.pool, runtime) for d in DOMAINS}
         self.features = feature_nets.make(config.features, runtime.device)
-        self.steps = Steps(self.features.fingerprint)
+        self.steps = Steps(self.features.fingerprint, runtime.device)
         self.monitor = f"-val/kid@{self.features.name}" if "val" in self.splits else ""
         self.parts: dict[str, Any] = {**self.nets, "opt_G": self.opt_G, "opt_D": self.opt_D, "steps": self.steps}
         self.parts |= {f"pool_{d}": self.pools[d] for d in DOMAINS} if config.pool else {}
@@ -89,28 +90,37 @@ class Translate:
 
     # --- batches
 
-    def draw(self, places: Tensor, keys: Tensor) -> dict[str, Tensor]:
+    def draw(self, places: Tensor, keys: Tensor) -> dict[str, Any]:
         """The kind with more images in its order, the other drawn by key: nothing says which belong together."""
         first = max(DOMAINS, key=lambda d: self.n[d])
         chance = rng.uniform(rng.fold_each(rng.fold("unpaired"), keys), 1)[:, 0].double()
         at = {first: places % self.n[first], OTHER[first]: (chance * self.n[OTHER[first]]).long()}
         return {"keys": keys, **{d: getattr(self.train, d).gather(at[d]) for d in DOMAINS}}
 
+    def prepare(self, raw: dict[str, Any]) -> dict[str, Tensor]:
+        keys = {"sketch": raw["keys"], "photo": rng.fold_each(rng.fold("photo"), raw["keys"])}
+        return {d: self.reals[d].images(raw[d], keys[d]) for d in DOMAINS}  # (B, C, S, S)
+
     # --- the step
 
-    def train_step(self, batch: dict[str, Tensor], epoch: float) -> dict[str, Tensor]:
+    def begin_step(self, epoch: float) -> None:
         for net in self.nets.values():
             net.train()
-        keys = {"sketch": batch["keys"], "photo": rng.fold_each(rng.fold("photo"), batch["keys"])}
-        real = {d: self.reals[d].images(batch[d], keys[d]) for d in DOMAINS}  # (B, C, S, S)
+        for optimizer in (self.opt_G, self.opt_D):
+            optim.set_rate(optimizer, self.loop, epoch)
+        for pool in self.pools.values():
+            pool.choose(self.loop.batch_size // self.runtime.ranks)
+
+    def train_step(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        real = {d: batch[d] for d in DOMAINS}
         with self.runtime.autocast():
             fake = {d: self.forwards[f"to_{d}"](real[OTHER[d]]) for d in DOMAINS}
             back = {d: self.forwards[f"to_{d}"](fake[OTHER[d]]) for d in DOMAINS}
         losses = self._generators_losses(real, fake, back)
         loss_g = torch.stack(list(losses.values())).sum()
-        with self.runtime.span("backward"):
-            loss_g.backward(inputs=self.generator_parameters)  # no gradient reaches the discriminators' parameters
-        grad_g = optim.update(self.opt_G, self.runtime, self.measured_loop, epoch)
+        # no gradient reaches the discriminators' parameters
+        optim.backward(loss_g, self.opt_G, self.runtime, inputs=self.generator_parameters)
+        grad_g = optim.update(self.opt_G, self.runtime, self.measured_loop)
 
         said: dict[str, Tensor] = {}
         loss_d = torch.zeros((), device=self.runtime.device)
@@ -122,13 +132,17 @@ class Translate:
             for name, value in (("real", on_real), ("fake", on_fake)):
                 value = value.detach() if self.config.gan_loss == "lsgan" else value.detach().sigmoid()
                 said[f"d_{name}"] = said.get(f"d_{name}", 0.0) + value.mean() / 2
-        with self.runtime.span("backward"):
-            loss_d.backward()
-        grad_d = optim.update(self.opt_D, self.runtime, self.measured_loop, epoch)
+        optim.backward(loss_d, self.opt_D, self.runtime)
+        grad_d = optim.update(self.opt_D, self.runtime, self.measured_loop)
         assert grad_g is not None and grad_d is not None
-        self.steps.done += 1
         said |= {"loss_g": loss_g, "loss_d": loss_d, "grad_g": grad_g, "grad_d": grad_d}
-        return {name: value.detach() for name, value in {**said, **losses}.items()}
+        return {**said, **losses}
+
+    def end_step(self) -> None:
+        self.steps.done += 1
+
+    def learning(self) -> list[nn.Parameter]:
+        return [p for net in self.nets.values() for p in net.parameters()]
 
     def _generators_losses(
         self, real: dict[str, Tensor], fake: dict[str, Tensor], back: dict[str, Tensor]

@@ -95,7 +95,8 @@ def by_tensors(batch, settings=DOCUMENT, size=64, frames=8):
     points = raster.on_canvas(batch, settings, size * settings.pool_px)
     whole, used = Strokes(points, batch.lengths, batch.counts), batch.counts.clamp(max=frames)
     pen = raster.brush(settings.line_px)
-    return raster.by_tensors(whole, batch.number_of_stroke(), used, size, settings.pool_px, pen, frames, True)
+    how = (size, settings.pool_px, pen, frames, True)
+    return raster.by_tensors(whole, batch.number_of_stroke(), used, *how, raster._pixels(whole))
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -72,7 +72,7 @@ def test_a_network_that_is_no_chain_is_refused():
 
 def test_what_filled_the_memory_is_let_go_before_less_is_tried():
     class Task:
-        def train_step(self, batch, epoch):
+        def train_step(self, batch):
             activations = Held()
             held.append(weakref.ref(activations))
             raise torch.OutOfMemoryError("CUDA out of memory")
@@ -81,7 +81,7 @@ def test_what_filled_the_memory_is_let_go_before_less_is_tried():
         pass
 
     held: list[weakref.ref[Held]] = []
-    assert memory.attempt(Task(), {}, 0.0) is None
+    assert memory.attempt(Task(), {}) is None
     assert held[0]() is None
 
 
@@ -108,10 +108,10 @@ def test_out_of_memory_says_what_fits(tmp_path, monkeypatch, fits, said):
 
     step = Classify.train_step
 
-    def short(self, batch, epoch):
+    def short(self, batch):
         if len(batch["labels"]) > fits:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return step(self, batch, epoch)
+        return step(self, batch)
 
     monkeypatch.setattr(Classify, "train_step", short)
     words = every.small("small_cnn", "loop.batch_size=8", f"run.root={tmp_path}")
@@ -128,7 +128,8 @@ def test_a_profiled_run_says_where_its_time_went(tmp_path):
     parts = pd.read_csv(folder / "profile.csv").set_index("part")
     assert (parts.seconds >= 0).all() and parts.share.sum() == pytest.approx(1, abs=1e-3)
     steps = 4 * 12 // 4
-    assert [parts.calls[name] for name in ("augment", "forward", "backward", "optimizer")] == [steps] * 4
+    assert [parts.calls[name] for name in ("forward", "backward", "optimizer")] == [steps] * 3
+    assert parts.calls["augment"] == parts.calls["loading"] == 2  # the first step's batch, then all others together
     assert parts.calls["evaluation"] == 5  # after each epoch, and at the end
     names = {event.get("name") for event in json.loads((folder / "trace.json").read_text())["traceEvents"]}
     assert {"forward", "backward", "optimizer"} <= names

@@ -50,7 +50,7 @@ def count(monkeypatch):
 
 def learn(made, steps: int = 4):
     order = Order(made.n_train, 8, 1, made.views)
-    losses = [made.train_step(made.draw(*order.batch(step)), 0.0)["loss"] for step in range(steps)]
+    losses = [every.step(made, made.draw(*order.batch(step)), 0.0)["loss"] for step in range(steps)]
     return torch.stack(losses), made.logits("val"), made.logits("test")
 
 

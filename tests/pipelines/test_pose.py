@@ -85,7 +85,7 @@ def test_it_learns_angles_and_leaves_the_answers_alone():
     still = ["loop.lr=0.003", "loop.schedule=constant", "loop.warmup_epochs=0"]
     both = task(*TURNED, "data.classes=[line,house]", "loop.batch_size=8", *still)
     batch = both.draw(*Order(both.n_train, 8, 1).batch(0))
-    losses = [both.train_step(batch, 0.0)["pose_loss"].item() for _ in range(80)]
+    losses = [every.step(both, batch, 0.0)["pose_loss"].item() for _ in range(80)]
     assert losses[0] > 0.5 and losses[-1] < 0.05
     both.net.eval()
     images = both.data.prepare(both.train.gather(torch.arange(4)))

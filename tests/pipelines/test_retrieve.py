@@ -21,6 +21,7 @@ from sketchlab.pipelines import losses
 from sketchlab.pipelines.pair_maker import PairMaker
 from sketchlab.pipelines.retrieval_sheet import RIGHT, THICK_PX, best_and_worst, sheet
 from sketchlab.pipelines.retrieve import Retrieve
+from tests import every
 
 SMALL = [
     *("model=small_siamese", "model.input.size_px=16", "model.widths=[8,8]", "model.map_px=2", "model.embedding=8"),
@@ -45,9 +46,9 @@ def trained() -> Retrieve:
     """A few steps on one batch, learnt by heart."""
     made = task("loop.schedule=constant", "loop.warmup_epochs=0")
     batch = made.draw(torch.arange(8), torch.arange(8))
-    first = made.train_step(batch, 0.0)["loss"].item()
+    first = every.step(made, batch, 0.0)["loss"].item()
     for _ in range(60):
-        last = made.train_step(batch, 0.0)
+        last = every.step(made, batch, 0.0)
     assert last["loss"].item() < 0.3 * first
     assert last["distance_match"] < 0.5 * last["distance_other"]
     return made
@@ -153,7 +154,7 @@ def test_accumulated_parts_give_the_logs_of_the_whole():
     logs = []
     for parts in (1, 2):
         made = task(f"loop.accumulate={parts}", "model.norm=none")
-        logs.append(made.train_step(made.draw(torch.arange(8), torch.arange(8)), 0.0))
+        logs.append(every.step(made, made.draw(torch.arange(8), torch.arange(8)), 0.0))
     assert set(logs[0]) == {"loss", "distance_match", "distance_other"}
     torch.testing.assert_close(logs[0], logs[1])
 
@@ -223,7 +224,7 @@ def test_what_is_kept_where(trained, tmp_path):
 def test_two_networks_one_per_domain():
     made = task("model.shared=false")
     sketch = {k: v.clone() for k, v in made.net["sketch"].state_dict().items()}
-    made.train_step(made.draw(torch.arange(8), torch.arange(8)), 1.0)
+    every.step(made, made.draw(torch.arange(8), torch.arange(8)), 1.0)
     assert any(not torch.equal(v, made.net["sketch"].state_dict()[k]) for k, v in sketch.items())
     sketches, photos = made.embeddings("val")
     both = made._images(made.data.splits["val"].sketch.gather(torch.arange(12)), None)
