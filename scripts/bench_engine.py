@@ -36,6 +36,7 @@ def compare(steps: int = 1200, block: int = 20, workers: int = 2) -> Iterator[Ro
     net = run.model.build(10)
     twin = copy.deepcopy(net)
     task = run.pipeline.build(net, data, run.loop, runtime, run.seed)
+    block = 10 * block if runtime.device.type == "cuda" else block
     blocks = beside_fit(task, run, runtime, bare_step(run, twin, data, runtime), steps, block)
     sides = blocks.wall_s
     added = [b - a for a, b in zip(*sides.values(), strict=True)]

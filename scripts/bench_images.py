@@ -27,7 +27,7 @@ from torch import Tensor
 from sketchlab import config
 from sketchlab.data.dataset import Dataset, Split
 from sketchlab.engine.loader import Feed, Order
-from sketchlab.engine.runtime import keep_freed_memory
+from sketchlab.engine.runtime import Runtime, keep_freed_memory
 
 FOLDER, PARTS = "hymenoptera_data", ("train", "val")
 # resized in one step from the exact square, or first to a whole number of pixels and then cut: up to half a pixel apart

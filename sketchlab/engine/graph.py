@@ -86,14 +86,20 @@ class Steps:
         """None where the step cannot be recorded: why is said once, and all steps run without graphs from then on."""
         self.pool = self.pool or torch.cuda.graph_pool_handle()
         keys, draws = list(self.averages.keys), (torch.get_rng_state(), torch.cuda.get_rng_state())
+        fresh = torch.Generator(self.runtime.device)
         try:
             self.graphs[kind] = Graph(self.task, batch, self.averages, self.pool)
             if self.averages.keys == keys:
                 return self.graphs[kind]
             reason = "its values differ from step to step"
         except RuntimeError as error:
-            reason = "memory does not hold it" if memory.ran_out(error) else str(error).strip().splitlines()[0][:200]
+            first: BaseException = error
+            while first.__context__:  # ending the recording fails, too, for no reason of its own
+                first = first.__context__
+            reason = "memory does not hold it" if memory.ran_out(error) else str(first).strip().splitlines()[0][:200]
         self.why_not, self.pool = reason, None
+        # a recording that failed leaves torch's generator as if it still went on
+        torch.cuda.default_generators[torch.cuda.current_device()].graphsafe_set_state(fresh.graphsafe_get_state())
         torch.set_rng_state(draws[0])
         torch.cuda.set_rng_state(draws[1])
         self.graphs.clear()
