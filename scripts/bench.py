@@ -100,8 +100,8 @@ class Blocks:
 def beside_fit(task: Any, run: Any, runtime: Any, bare_step: Callable[[int], object], steps: int, block: int) -> Blocks:
     """engine.loop.fit on `task` and bare_step(step), in turns of `block` steps; the first block of each is thrown away.
 
-    A block is timed as a whole, so that on a GPU the host may run ahead in it, as it does in training; all that the loop
-    does between its steps is in it.
+    A block is timed as a whole, so that on a GPU the host may run ahead in it, as it does in training; all that the
+    loop does between its steps is in it.
     """
     import torch
 

@@ -204,7 +204,9 @@ def elsewhere(peer: str, words: list[str]) -> Iterator[Callable[[int], object]]:
 def serve_bare(pipe: Connection, words: list[str], _: str) -> None:
     run = config.from_overrides(words)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    step = bare_step(run, *network_and_data(run), SimpleNamespace(device=device, autocast=contextlib.nullcontext))
+    step = bare_step(
+        run, *network_and_data(run), SimpleNamespace(device=device, precision="fp32", autocast=contextlib.nullcontext)
+    )
     pipe.send("ready")
     while True:
         step(pipe.recv())

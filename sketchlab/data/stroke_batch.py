@@ -115,7 +115,7 @@ def spans(first: Tensor, sizes: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Memory:
-    """Drawings held as three tensors in memory. They stay there: laid on the canvas, they travel to a GPU to be drawn."""
+    """Drawings held as three tensors in memory. They stay there; laid on the canvas, they travel to a GPU."""
 
     points: Tensor  # (P, 2) uint8
     lengths: Tensor  # (S,) int32, points of each stroke

@@ -1,9 +1,9 @@
 """A training step as one launch: on a CUDA GPU the kernels of a step are recorded once and replayed (CUDA graphs).
 
-A step has three parts. `begin_step` is the host's: whose turn it is, the rates, what is drawn by lot. `train_step` is the
+A step has three parts. `begin_step` is the host's: whose turn it is, the rates, random choices. `train_step` is the
 device's alone, from the batch to the optimizer's step and the sums of its values; it is what a graph holds. `end_step`
-counts. Inputs are copied into tensors that stay in place; parameters, optimizer state, sums and rates stay in place too.
-A graph is recorded for each value of `begin_step` (a GAN has one for each set of networks that learn), after three real
+counts. Inputs are copied into tensors that stay in place, as do parameters, optimizer state, sums and rates. A graph is
+recorded for each value of `begin_step` (a GAN has one for each set of networks that learn), after three real
 steps that make what exists only from the first step on (momentum, workspaces, compiled kernels). Recording computes
 nothing: the step that is recorded is then replayed, so that nothing has to be restored. Draws (dropout, noise) follow
 the seed that is set before every step, as without a graph.

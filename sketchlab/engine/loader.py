@@ -74,9 +74,9 @@ class Feed:
     """The prepared batches of steps start … stop − 1 of this rank, in order: dicts of tensors on the device.
 
     draw(places, keys) → raw samples, fetched ahead by threads where they come from memory or disk; prepare(raw) → what
-    the steps take, of several steps one after another (at_once: false where shapes depend on the batch). Threads, not processes: a fetch is one gather from a memory map
-    and runs without the interpreter's lock. They begin when draws turn out to be slow; who draws a batch never changes
-    it.
+    the steps take, of several steps one after another (at_once: false where shapes depend on the batch). Threads, not
+    processes: a fetch is one gather from a memory map and runs without the interpreter's lock. They begin when draws
+    turn out to be slow; who draws a batch never changes it.
     """
 
     def __init__(

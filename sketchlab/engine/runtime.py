@@ -46,6 +46,8 @@ class Config:
             raise UserError(
                 f"runtime.ranks={self.ranks}, runtime.workers={self.workers}: expected ranks ≥ 1, workers ≥ 0"
             )
+        if self.overlap and self.recompute:
+            raise UserError("runtime.overlap=true and runtime.recompute=true: a layer computed again is reduced again")
         if self.compile and self.recompute:
             raise UserError("runtime.compile=true and runtime.recompute=true: the compiler decides itself what to keep")
 
@@ -131,20 +133,30 @@ class Runtime:
         layout = torch.channels_last if self.config.channels_last else torch.contiguous_format
         return module.to(self.device).to(memory_format=layout)
 
-    def forward(self, module: nn.Module) -> Any:
-        """What to call for a forward pass: the module, or its compiled twin (state stays in the module)."""
+    def forward(self, module: nn.Module, learns: bool = True) -> Any:
+        """What to call for a forward pass: the module, or its compiled twin (state stays in the module). learns: it is
+        what the training step calls, once a step."""
         run: Any = torch.compile(module) if self.config.compile else module
-        if self.config.overlap and self.ranks > 1 and any(p.requires_grad for p in module.parameters()):
+        overlapped = self.config.overlap and self.ranks > 1 and learns
+        if overlapped and any(p.requires_grad for p in module.parameters()):
             devices = [self.device] if self.device.type == "cuda" else None
             run = DistributedDataParallel(run, devices, broadcast_buffers=False)
         run = memory.recomputed(module) if self.config.recompute else run
         return self.profile.spanned("forward", run) if self.profile else run
 
+    def check_one_call(self, pipeline: str) -> None:
+        """Raises UserError for a pipeline that calls a network several times a step."""
+        if self.config.overlap and self.ranks > 1:
+            raise UserError(
+                f"runtime.overlap=true: pipeline={pipeline} calls a network several times a step, which "
+                "DistributedDataParallel does not take; use runtime.overlap=false"
+            )
+
     def to_device(self, tensor: Tensor) -> Tensor:
         return to_device(tensor, self.device)
 
     def prepared(self, prepare: Any, raw: Any, keys: Tensor | None = None) -> Tensor:
-        """Raw samples (and their keys, to augment them) → what a network takes, on the device: data.dataset's prepare."""
+        """Raw samples (and their keys, to augment them) → what a network takes, on the device; see data.dataset."""
         keys = keys if prepare.active else None
         raw = prepare.ahead(raw, keys)
         with self.span("augment"):

@@ -50,6 +50,11 @@ class FrameFront(nn.Module):
 
     def forward(self, frames: Tensor) -> Tensor:
         batch, n_frames = frames.shape[:2]
+        if frames.device.type != "cpu":  # nothing is looked up: the frames beside are moved copies
+            x = frames.flatten(0, 1).unsqueeze(1)
+            for layer in self.layers:
+                x = layer(x, n_frames)
+            return x.unflatten(0, (batch, n_frames))
         own = self._own(frames)
         if own:
             frames = torch.cat([frames, torch.full_like(frames[:1], self.empty)])
@@ -66,7 +71,7 @@ class FrameFront(nn.Module):
     def _own(self, frames: Tensor) -> list[Tensor]:
         """Per layer, (B + 1, T) which frames are computed, those of the drawing without strokes last; [] = all of B."""
         batch, n_frames = frames.shape[:2]
-        if frames.device.type != "cpu" or torch.compiler.is_compiling():  # a GPU would wait for the number of frames
+        if torch.compiler.is_compiling():
             return []
         place = torch.arange(n_frames)
         used = ((frames != self.empty).flatten(2).any(2) * (place + 1)).amax(1)  # (B,) up to the last frame with ink
@@ -87,10 +92,12 @@ class FrameConv(nn.Conv2d):
     def __init__(self, into: int, out: int) -> None:
         super().__init__(3 * into, out, 3, padding=1)
 
-    def forward(self, x: Tensor, neighbours: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(self, x: Tensor, neighbours: Tensor | int) -> Tensor:  # type: ignore[override]
         """(N, C, h, w) maps and (M, 3), which of them stand before, at and after each wanted one, −1 = zeros →
-        (M, O, h/2, w/2)."""
+        (M, O, h/2, w/2). Or maps of drawings with so many frames each, all of them wanted."""
         assert self.bias is not None
+        if isinstance(neighbours, int):
+            return self._of_all(x, neighbours)
         there = (neighbours >= 0)[..., None, None, None].to(x.dtype)  # (M, 3, 1, 1, 1)
         rows = neighbours.clamp(min=0)
         if x.shape[1] < self.out_channels:  # whichever is smaller is laid side by side: what goes in …
@@ -107,8 +114,27 @@ class FrameConv(nn.Conv2d):
             maps = (past + now + coming + self.bias.to(now.dtype)).permute(0, 3, 1, 2)
         return F.relu(F.max_pool2d(maps, 2))
 
+    def _of_all(self, x: Tensor, n_frames: int) -> Tensor:
+        assert self.bias is not None
+        if x.shape[1] < self.out_channels:
+            beside = torch.cat([_moved(x, n_frames, 1), x, _moved(x, n_frames, -1)], dim=1)  # (N, 3·C, h, w)
+            return F.relu(F.max_pool2d(F.conv2d(beside, self.weight, self.bias, padding=1), 2))
+        weight = self.weight.unflatten(1, (3, -1)).transpose(0, 1).flatten(0, 1)  # (3·O, C, 3, 3)
+        weight = weight.contiguous(memory_format=torch.channels_last)
+        past, now, coming = F.conv2d(x, weight, padding=1).chunk(3, dim=1)  # (N, O, h, w) each
+        maps = _moved(past, n_frames, 1) + now + _moved(coming, n_frames, -1) + self.bias.to(now.dtype)[:, None, None]
+        return F.relu(F.max_pool2d(maps, 2))
+
     def extra_repr(self) -> str:
         return f"{self.in_channels // 3}, {self.out_channels}, 3×3×3"
+
+
+def _moved(maps: Tensor, n_frames: int, by: int) -> Tensor:
+    """(B·T, C, h, w) → the same, each map in the place of the frame `by` later; zeros where none comes from."""
+    frames = maps.unflatten(0, (-1, n_frames))
+    nothing = torch.zeros_like(frames[:, :1])
+    parts = [nothing, frames[:, :-1]] if by > 0 else [frames[:, 1:], nothing]
+    return torch.cat(parts, dim=1).flatten(0, 1)
 
 
 def _places(computed: Tensor) -> Tensor:

@@ -75,7 +75,7 @@ class Classify:
         self.prefix, self.rest = (prefix, rest) if self.cached else (nn.Sequential(), net)
         self.features = Features(self.prefix, data, self._images, runtime)
         self.answered: dict[str, Tensor] = {}  # split → the logits of its last evaluation
-        self.forward = runtime.forward(self.rest)
+        self.forward = runtime.forward(self.rest, learns=self.pose is None)
         if self.cached:
             self._features("train", torch.zeros(1, dtype=torch.int64))  # here, not in the loader's threads
 

@@ -85,6 +85,7 @@ class Gan:
             raise UserError(
                 f"loop.accumulate={loop.accumulate}: pipeline=gan runs a batch whole; set loop.batch_size smaller"
             )
+        runtime.check_one_call("gan")
         self.config, self.data, self.loop, self.runtime, self.seed = config, data, loop, runtime, seed
         self.G, self.D = (runtime.place(nets[name]) for name in ("G", "D"))
         self.z, self.n_classes, self.pack = int(self.G.z), int(self.G.n_classes), int(self.D.pack)  # type: ignore[arg-type]

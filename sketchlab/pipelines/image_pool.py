@@ -13,7 +13,7 @@ from sketchlab.engine.runtime import Runtime
 class Pool:
     """Up to `size` generated images of this rank, part of every checkpoint; size 0 gives each image back as it is.
 
-    What happens to each image of a batch is decided before the step (`choose`); the images move on the device, in place.
+    What happens to each image of a batch is decided before the step (`choose`); images move on the device, in place.
     """
 
     def __init__(self, size: int, runtime: Runtime) -> None:

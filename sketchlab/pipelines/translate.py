@@ -64,6 +64,7 @@ class Translate:
     def __init__(self, config: Config, nets: nn.ModuleDict, data: Any, loop: Loop, runtime: Runtime, seed: int) -> None:
         if loop.accumulate > 1:
             raise UserError(f"loop.accumulate={loop.accumulate}: pipeline=translate runs a batch whole; expected 1")
+        runtime.check_one_call("translate")
         self.config, self.data, self.loop, self.runtime, self.seed = config, data, loop, runtime, seed
         self.nets = {name: runtime.place(net) for name, net in nets.items()}
         self.forwards = {name: runtime.forward(net) for name, net in self.nets.items()}

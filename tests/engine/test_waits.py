@@ -1,4 +1,4 @@
-"""A training step never asks its device for a value: the host runs ahead, and a step can be recorded (engine/graph.py)."""
+"""A training step never asks its device for a value: the host runs ahead, and a step can be recorded."""
 
 from __future__ import annotations
 

@@ -53,6 +53,22 @@ def plain(front: FrameFront) -> nn.Sequential:
     return nn.Sequential(*layers).double()
 
 
+@pytest.mark.parametrize("channels", [[8, 4, 2], [3, 5], [2, 2]])
+def test_every_frame_as_on_a_gpu_is_the_three_dimensional_one(channels):
+    torch.manual_seed(2)
+    front, batch = FrameFront(BRIGHT, channels).double(), frames(BRIGHT, [1, 6, 3]).double()
+    x = batch.flatten(0, 1).unsqueeze(1).requires_grad_()
+    out = x
+    for layer in front.layers:
+        out = layer(out, 6)
+    given = x.detach().unflatten(0, (3, 6)).transpose(1, 2).requires_grad_()  # (B, 1, T, S, S)
+    wanted = plain(front)(given)
+    torch.testing.assert_close(out.unflatten(0, (3, 6)), wanted.transpose(1, 2))
+    out.sin().sum().backward()
+    wanted.sin().sum().backward()
+    torch.testing.assert_close(x.grad.unflatten(0, (3, 6)), given.grad.transpose(1, 2))
+
+
 @pytest.mark.parametrize("like", [BRIGHT, DARK])
 @pytest.mark.parametrize("used", [[1, 2, 3, 0, 2], [6, 6, 5, 6, 6], [1], [6, 1, 4, 5, 2]])
 @pytest.mark.parametrize("channels", [[8, 4, 2], [3, 5]])
