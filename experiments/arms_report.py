@@ -16,10 +16,11 @@ from arms_tests import Tested, of_claim, test
 from sketchlab import stats
 from sketchlab.engine.files import atomic, read_json
 from sketchlab.errors import UserError
-from sketchlab.report import canvas, pairs, scores
-from sketchlab.report.groups import Group, kind
+from sketchlab.report import canvas, scores
+from sketchlab.report.comparison import pairs
+from sketchlab.report.comparison.groups import Group, kind
+from sketchlab.report.comparison.standing import OF, device, standing, time, trainable
 from sketchlab.report.read import Run, glance
-from sketchlab.report.standing import OF, device, standing, time, trainable
 
 if TYPE_CHECKING:
     from arms import Experiment, Published

@@ -13,12 +13,13 @@ from typing import Any
 
 import joblib
 
-from sketchlab import config, workers
+from sketchlab import config
 from sketchlab import run as runs
 from sketchlab.engine.files import atomic, read_json
 from sketchlab.errors import UserError
 from sketchlab.report.read import glance
 from sketchlab.schema import settled
+from sketchlab.sweeps import workers
 
 
 def options(parser: argparse.ArgumentParser) -> None:

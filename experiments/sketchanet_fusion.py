@@ -35,8 +35,9 @@ from tqdm import tqdm
 from sketchlab import config, stats
 from sketchlab import run as runs
 from sketchlab.errors import UserError
-from sketchlab.models import joint_bayesian, sketchanet
-from sketchlab.opened import OpenedRun
+from sketchlab.metrics import joint_bayesian
+from sketchlab.models import sketchanet
+from sketchlab.runs import OpenedRun
 
 ITERATIONS = 20  # of expectation-maximisation
 BATCH = 16

@@ -51,7 +51,7 @@ class Component:
         built = module.build(self.config, *args)
         if self.backbone is None:
             return built
-        from sketchlab.pipelines.frozen import OnFeatures
+        from sketchlab.pipelines.baseline.frozen import OnFeatures
 
         keep = self.backbone.constant("fingerprint")(self.backbone.config) == "none"
         return OnFeatures(built, self.backbone.build(*args), self.config.input, keep)

@@ -53,7 +53,7 @@ def job(cfg: Any) -> float | None:
     hydra_cfg = HydraConfig.get()
     overrides = [o for o in hydra_cfg.overrides.task if not o.startswith("hydra.")]
     if hydra_cfg.mode == RunMode.MULTIRUN:
-        from sketchlab import sweep
+        from sketchlab.sweeps import grid as sweep
 
         return sweep.run(cfg, overrides, hydra_cfg)
     try:
@@ -72,8 +72,8 @@ def execute(run: RunConfig, reported: bool = True) -> float | None:
 
 def prepare(run: RunConfig) -> Prepared:
     """Read the data, say what is to be run, and name its folder, which need not exist yet."""
-    from sketchlab.engine import launch
     from sketchlab.engine.rundir import RunDir
+    from sketchlab.training import launch
 
     launch.prepare_environment(run.runtime)
     names = "  ".join(f"{group}={run.choices[group]}" for group in ("pipeline", "model", "data"))
@@ -89,8 +89,7 @@ def carry_out(prepared: Prepared, reported: bool = True, yardstick: dict[str, An
 
     yardstick: of a search, which ends hopeless runs by it (search.py).
     """
-    from sketchlab import track
-    from sketchlab.engine import launch
+    from sketchlab.training import launch, track
 
     run, data, folder = prepared.run, prepared.data, prepared.folder
     track.check(run.run.track)
@@ -113,8 +112,8 @@ def carry_out(prepared: Prepared, reported: bool = True, yardstick: dict[str, An
 
 def deciding(run: RunConfig, data: Any) -> dict[str, Any]:
     """Everything that decides the result of a run, and nothing else: its hash is the id."""
-    from sketchlab.engine import launch
     from sketchlab.schema import settled
+    from sketchlab.training import launch
 
     plain = settled(run.plain())
     device, precision = run.runtime.decided()
@@ -139,8 +138,8 @@ def folder_of(run: RunConfig, identity: dict[str, Any]) -> Path:
 
 
 def found(folder: Any) -> str:
-    from sketchlab.engine.environment import code
     from sketchlab.engine.files import read_json
+    from sketchlab.training.environment import code
 
     made = read_json(folder.path / "status.json").get("code")
     other = "" if made == code() else f", made by other code ({made}, now {code()}): rerun=true trains it again"
@@ -151,9 +150,9 @@ def train(
     run: RunConfig, data: Any, identity: dict[str, Any], folder: Any, yardstick: dict[str, Any] | None = None
 ) -> None:
     """From new, cut, interrupted or failed to finished; whatever happens, status.json says it."""
-    from sketchlab.engine import environment, launch
     from sketchlab.engine.rundir import now
     from sketchlab.schema import SCHEMA
+    from sketchlab.training import environment, launch
 
     folder.document(
         "config.yaml",
@@ -192,10 +191,10 @@ def work(runtime: Any, run: RunConfig, path: Path, data: Any, yardstick: dict[st
     from sketchlab import rng
     from sketchlab.data.dataset import resident
     from sketchlab.data.sheet import of_training
-    from sketchlab.engine.environment import environment
     from sketchlab.engine.loop import fit, fit_once
     from sketchlab.engine.rundir import RunDir
     from sketchlab.engine.task import printout
+    from sketchlab.training.environment import environment
 
     folder = RunDir(path, writes=runtime.rank == 0)
     data = run.data.build(run.model.config.input) if data is None else data
@@ -208,7 +207,7 @@ def work(runtime: Any, run: RunConfig, path: Path, data: Any, yardstick: dict[st
     model = run.model.build(len(data.classes))
     task = run.pipeline.build(model, data, run.loop, runtime, run.seed)
     if path_of_judge := getattr(run.pipeline.config, "judge", None):
-        from sketchlab.opened.judge import judge
+        from sketchlab.runs.gan.judge import judge
 
         task.judge = judge(path_of_judge, data.classes, run.model.config.input)
     once = hasattr(task, "fit")

@@ -19,10 +19,13 @@ from PIL import Image
 import sketchlab.models
 from sketchlab import config, evaluate, open_run, predict, rng
 from sketchlab import run as runs
-from sketchlab.data import raster, shapes, simplify, stroke_batch
-from sketchlab.data.stroke_prepare import Prepare
+from sketchlab.data.sets import shapes
+from sketchlab.data.strokes import batch as stroke_batch
+from sketchlab.data.strokes import raster, simplify
+from sketchlab.data.strokes.prepare import Prepare
 from sketchlab.errors import UserError
-from sketchlab.opened import reading, stress_strokes
+from sketchlab.runs import reading
+from sketchlab.runs.classify import stress_strokes
 from tests import every, finished
 
 NAMES = ["circle", "square", "line"]

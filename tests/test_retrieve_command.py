@@ -15,11 +15,13 @@ from PIL import Image
 
 from sketchlab import config, evaluate, predict, retrieve
 from sketchlab import run as runs
-from sketchlab.data import shape_hand, shapes
+from sketchlab.data.sets import shapes
+from sketchlab.data.sets.shapes import hand as shape_hand
 from sketchlab.errors import UserError
 from sketchlab.metrics import retrieval as metrics
-from sketchlab.opened import OpenedRun, gallery, index
-from sketchlab.opened.retriever import Retriever
+from sketchlab.runs import OpenedRun
+from sketchlab.runs.retrieve import gallery, index
+from sketchlab.runs.retrieve.retriever import Retriever
 from tests import every
 from tests.finished import change_status
 

@@ -11,7 +11,7 @@ from torchvision.utils import make_grid
 
 from sketchlab import rng
 from sketchlab.data.dataset import Dataset, Pairs, Split
-from sketchlab.data.stroke_prepare import of_points
+from sketchlab.data.strokes.prepare import of_points
 from sketchlab.inputs import Input
 
 _COLUMNS, _ROWS = 10, 6

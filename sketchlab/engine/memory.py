@@ -13,7 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 from sketchlab.errors import UserError
-from sketchlab.stages import flatten
+from sketchlab.layers.chain import flatten
 
 if TYPE_CHECKING:
     from sketchlab.engine.loop import Config

@@ -12,7 +12,7 @@ import pytest
 
 from sketchlab import config
 from sketchlab import run as runs
-from sketchlab.data import shapes
+from sketchlab.data.sets import shapes
 from tests import every
 
 NAMES = ["circle", "line", "square"]

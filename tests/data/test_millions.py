@@ -14,8 +14,12 @@ import pytest
 import torch
 
 from sketchlab import config, run
-from sketchlab.data import ndjson_files, show, stroke_index, stroke_store, strokes
+from sketchlab.data.commands import show
 from sketchlab.data.dataset import fingerprint
+from sketchlab.data.sets import strokes
+from sketchlab.data.strokes import index as stroke_index
+from sketchlab.data.strokes import ndjson as ndjson_files
+from sketchlab.data.strokes import store as stroke_store
 from sketchlab.inputs import Input
 from tests.data.test_ndjson_simplify import record, write
 from tests.data.test_raster import random_drawings

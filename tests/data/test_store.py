@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from sketchlab.data import store
+from sketchlab.data.images import store
 from sketchlab.errors import UserError
 
 

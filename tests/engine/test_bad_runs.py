@@ -201,7 +201,7 @@ def test_found_again_rerun_and_other_code(tmp_path, capsys, monkeypatch):
     assert {"train/loss", "val/loss", "val/accuracy", "test/accuracy"} <= set(first["metrics"])
     execute(tmp_path)
     assert "found: this run is finished\n" in capsys.readouterr().out and status(tmp_path) == first
-    monkeypatch.setattr("sketchlab.engine.environment.code", lambda: "0" * 12)
+    monkeypatch.setattr("sketchlab.training.environment.code", lambda: "0" * 12)
     execute(tmp_path)
     assert "made by other code" in capsys.readouterr().out
     execute(tmp_path, "rerun=true")

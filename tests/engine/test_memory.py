@@ -104,7 +104,7 @@ def test_a_short_run_leaves_no_trace_running(epochs, steps, tmp_path):
 
 @pytest.mark.parametrize(("fits", "said"), [(6, "4 fits (tried)"), (0, "and with 1 too")])
 def test_out_of_memory_says_what_fits(tmp_path, monkeypatch, fits, said):
-    from sketchlab.pipelines.classify import Classify
+    from sketchlab.pipelines.classify.task import Classify
 
     step = Classify.train_step
 

@@ -16,8 +16,8 @@ import pytest
 import yaml
 
 from sketchlab import config, stats
-from sketchlab.report.groups import Group
-from sketchlab.report.paired import over_examples
+from sketchlab.report.comparison.groups import Group
+from sketchlab.report.comparison.paired import over_examples
 from sketchlab.report.read import Run
 
 FOLDER = Path(__file__).parents[2] / "experiments"

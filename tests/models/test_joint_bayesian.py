@@ -6,8 +6,8 @@ import torch
 from scipy.stats import multivariate_normal
 
 from sketchlab.errors import UserError
-from sketchlab.models import joint_bayesian
-from sketchlab.models.joint_bayesian import JointBayesian
+from sketchlab.metrics import joint_bayesian
+from sketchlab.metrics.joint_bayesian import JointBayesian
 
 
 def _spd(rng: np.random.Generator, d: int, scale: float) -> np.ndarray:

@@ -14,8 +14,8 @@ from sketchlab import config
 from sketchlab.engine.runtime import Runtime
 from sketchlab.errors import UserError
 from sketchlab.models import cyclegan
-from sketchlab.pipelines.image_pool import Pool
-from sketchlab.pipelines.translate import Translate
+from sketchlab.pipelines.translate.image_pool import Pool
+from sketchlab.pipelines.translate.task import Translate
 
 SMALL = [
     *("model=small_cyclegan", "model.input.size_px=16", "model.width=4", "model.blocks=1", "model.width_d=4"),

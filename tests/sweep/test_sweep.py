@@ -11,9 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from sketchlab import run, sweep, workers
+from sketchlab import run
 from sketchlab.engine import optim
 from sketchlab.errors import UserError
+from sketchlab.sweeps import grid as sweep
+from sketchlab.sweeps import workers
 from tests import every
 
 SMALL = [*every.SMALL_DATA, *every.SMALL_RUN]

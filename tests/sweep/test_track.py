@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from sketchlab import config, run, track
+from sketchlab import config, run
 from sketchlab.errors import UserError
+from sketchlab.training import track
 from tests import every
 from tests.test_exact import digest
 
