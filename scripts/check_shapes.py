@@ -2,8 +2,8 @@
 
     python scripts/check_shapes.py --out sheets
 
-Prints nearest-neighbour accuracies (the figures in sketchlab/data/sets/shapes/) and the time to draw; writes sketches.png,
-photos.png and pairs.png to the folder.
+Prints nearest-neighbour accuracies (the figures in sketchlab/data/sets/shapes/) and the time to draw; writes
+sketches.png, photos.png and pairs.png to the folder.
 """
 
 from __future__ import annotations

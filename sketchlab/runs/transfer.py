@@ -33,7 +33,7 @@ class Plan:
     notes: list[str] = field(default_factory=list)
 
     def plain(self) -> dict[str, Any]:
-        return {"name": self.data.module.rpartition(".")[2], **asdict(self.data.config)}
+        return {"name": self.data.name, **asdict(self.data.config)}
 
 
 def compose(run: OpenedRun, overrides: list[str]) -> config.RunConfig:
@@ -75,7 +75,7 @@ def _word(value: Any) -> str:
 def plan(run: OpenedRun, chosen: config.RunConfig, split: str, renames: list[str]) -> Plan:
     """Settle split and classes. Raises UserError naming the classes that do not match."""
     data, choice = chosen.data, chosen.choices["data"]
-    own = _source(run.config["data"]) == _source({"name": data.module.rpartition(".")[2], **asdict(data.config)})
+    own = _source(run.config["data"]) == _source({"name": data.name, **asdict(data.config)})
     rule, notes = data.config.splits.rule, []
     if split == "auto":
         split = "test" if own or rule == "official" else "all"
