@@ -8,10 +8,11 @@ from __future__ import annotations
 import math
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 from arms_tests import Tested, of_claim, test
+from arms_types import Experiment, Published
 
 from sketchlab import stats
 from sketchlab.engine.files import atomic, read_json
@@ -21,9 +22,6 @@ from sketchlab.report.comparison import pairs
 from sketchlab.report.comparison.groups import Group, kind
 from sketchlab.report.comparison.standing import OF, device, standing, time, trainable
 from sketchlab.report.read import Run, glance
-
-if TYPE_CHECKING:
-    from arms import Experiment, Published
 
 
 def write(experiment: Experiment, root: Path, folder: Path) -> str:

@@ -89,7 +89,7 @@ class RunConfig:
     data: Component
     model: Component
     pipeline: Component
-    loop: Any  # engine.loop.Config
+    loop: Any  # engine.settings.Config
     runtime: Any  # engine.runtime.Config
     choices: dict[str, str]  # group → choice, as typed
     differs: dict[str, Any]  # dotted key → value, where it differs from the choice's own YAML
@@ -200,7 +200,7 @@ def implementations(group: str) -> dict[str, str]:
 
 def parse(cfg: Any, choices: dict[str, str], differs: dict[str, Any], command: str) -> RunConfig:
     """The composed YAML → RunConfig. Raises UserError with one line for anything that does not fit."""
-    from sketchlab.engine import loop, runtime
+    from sketchlab.engine import runtime, settings
     from sketchlab.inputs import check_fit
 
     known = ["seed", "rerun", "run", *GROUPS, "loop", "runtime", "experiment"]
@@ -228,7 +228,7 @@ def parse(cfg: Any, choices: dict[str, str], differs: dict[str, Any], command: s
         rerun=cfg.rerun,
         run=options,
         **parts,
-        loop=typed(loop.Config, cfg.loop, "loop"),
+        loop=typed(settings.Config, cfg.loop, "loop"),
         runtime=typed(runtime.Config, cfg.runtime, "runtime"),
         choices=choices,
         differs=differs,

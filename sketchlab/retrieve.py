@@ -23,6 +23,7 @@ from PIL import Image
 from torch import Tensor
 
 from sketchlab.data.strokes.batch import of_drawings
+from sketchlab.data.strokes.raster import pictures
 from sketchlab.engine.files import atomic
 from sketchlab.errors import UserError, said
 from sketchlab.predict import Row, listed, rows, say
@@ -200,7 +201,7 @@ def _writer(path: Path, k: int) -> Iterator[Any]:
 
 def _cells(retriever: Retriever, row: Row, asked: Any, found: Found, photos: Gallery) -> list[Cell]:
     if isinstance(asked, list):  # a drawing
-        pixels = of_drawings([asked]).pictures()[0].numpy()  # (1, H, W)
+        pixels = pictures(of_drawings([asked]))[0].numpy()  # (1, H, W)
     else:
         pixels = 255 - asked if retriever.inverts else asked
     sketch = Image.fromarray(np.ascontiguousarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0)))

@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sketchlab.data.strokes import raster
+
 
 class Store(Protocol):
     """Random access to samples as they are kept, before augmentation."""
@@ -69,7 +71,7 @@ class Split:
     def pictures(self, places: Tensor) -> Tensor:
         """(B,) places in this split → (B, C, H, W) uint8 on the CPU, for people: strokes drawn, dark on white."""
         raw = self.gather(places).cpu()
-        return raw if isinstance(raw, Tensor) else raw.pictures()
+        return raw if isinstance(raw, Tensor) else raster.pictures(raw)
 
 
 @dataclass(frozen=True)

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from sketchlab.engine.runtime import Runtime
-
-if TYPE_CHECKING:
-    from sketchlab.engine.loop import Config
-
-OPTIMIZERS = ("sgd", "adam", "adamw")
-SCHEDULES = ("constant", "cosine", "linear", "step")
+from sketchlab.engine.settings import Config
 
 
 def make(parameters: list[nn.Parameter], loop: Config) -> torch.optim.Optimizer:

@@ -14,8 +14,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from sketchlab.engine import memory
 from sketchlab.engine.profile import Profile
+from sketchlab.engine.recompute import recomputed
 from sketchlab.errors import UserError
 
 
@@ -108,7 +108,7 @@ class Runtime:
     def forward(self, module: nn.Module) -> Any:
         """What to call for a forward pass: the module, or its compiled twin (state stays in the module)."""
         run: Any = torch.compile(module) if self.config.compile else module
-        run = memory.recomputed(module) if self.config.recompute else run
+        run = recomputed(module) if self.config.recompute else run
         return self.profile.spanned("forward", run) if self.profile else run
 
     def to_device(self, tensor: Tensor) -> Tensor:

@@ -17,11 +17,12 @@ from sketchlab import config
 from sketchlab.engine import loop, optim
 from sketchlab.engine.loader import Order, batches
 from sketchlab.engine.runtime import Runtime
+from sketchlab.engine.settings import OPTIMIZERS, Config
 from sketchlab.errors import UserError
 from tests import every
 
 
-def settings(*overrides: str) -> loop.Config:
+def settings(*overrides: str) -> Config:
     return config.from_overrides(list(overrides)).loop
 
 
@@ -97,7 +98,7 @@ def test_rates_against_their_formulas():
     assert optim.rate(constant, 1e6) == constant.lr
 
 
-@pytest.mark.parametrize("name", optim.OPTIMIZERS)
+@pytest.mark.parametrize("name", OPTIMIZERS)
 def test_update_is_torchs_own_step(name):
     run = settings(f"loop.optimizer={name}", "loop.schedule=constant", "loop.warmup_epochs=0", "loop.lr=0.1")
     ours, theirs = nn.Linear(3, 2), nn.Linear(3, 2)

@@ -31,14 +31,6 @@ class Strokes:
     def cpu(self) -> Strokes:
         return self.to("cpu")
 
-    def pictures(self, size_px: int = 96) -> Tensor:
-        """(B, 1, S, S) uint8 for people: dark on white, centred, smooth."""
-        from sketchlab.data.strokes import raster
-
-        width = max(4, size_px // 20)
-        look = raster.Config(pool_px=4, line_px=width, antialias=True, late="drop", align="centre", margin=0.06)
-        return 255 - raster.picture(self, look, size_px)
-
     def drawing_of_stroke(self) -> Tensor:
         """(S,) int64: which drawing each stroke belongs to."""
         return _owners(self.counts, len(self.lengths))

@@ -70,6 +70,13 @@ def picture(batch: Strokes, config: Config, size_px: int) -> Tensor:
     return _joined([drawn(part) for part in _in_chunks(batch, config, size_px * config.pool_px, 1)])
 
 
+def pictures(batch: Strokes, size_px: int = 96) -> Tensor:
+    """(B, 1, S, S) uint8 for people: dark on white, centred, smooth."""
+    width = max(4, size_px // 20)
+    look = Config(pool_px=4, line_px=width, antialias=True, late="drop", align="centre", margin=0.06)
+    return 255 - picture(batch, look, size_px)
+
+
 def groups(batch: Strokes, config: Config, size_px: int) -> Tensor:
     """(B, 6, S, S) uint8: the stroke order as Sketch-a-Net sees it (Yu et al. 2015, section 3.2).
 

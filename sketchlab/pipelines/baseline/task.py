@@ -14,8 +14,8 @@ from torch import Tensor
 
 from sketchlab import rng
 from sketchlab.engine.features import Features
-from sketchlab.engine.loop import Config as Loop
 from sketchlab.engine.runtime import Runtime
+from sketchlab.engine.settings import Config as Loop
 from sketchlab.errors import UserError
 from sketchlab.pipelines.baseline.frozen import OnFeatures
 from sketchlab.pipelines.classify.answers import answers

@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sketchlab.engine import optim
-from sketchlab.engine.loop import Config as Loop
 from sketchlab.engine.runtime import Runtime
+from sketchlab.engine.settings import Config as Loop
 from sketchlab.errors import UserError
 from sketchlab.pipelines.gan import feature_nets
 from sketchlab.pipelines.gan import scores as gan_scores

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from sketchlab import rng
 from sketchlab.engine import optim
 from sketchlab.engine.features import Features
-from sketchlab.engine.loop import Config as Loop
 from sketchlab.engine.runtime import Runtime
+from sketchlab.engine.settings import Config as Loop
 from sketchlab.engine.task import trainable
 from sketchlab.errors import UserError
 from sketchlab.layers.chain import Trained, frozen_prefix, set_train
