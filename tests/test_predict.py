@@ -161,10 +161,10 @@ def test_run_still_training_interrupted_or_of_a_gan(trained, tmp_path, capsys):
 
 def test_baseline_answers_too(tmp_path, monkeypatch):
     from sketchlab import config
-    from sketchlab import run as runs
+    from sketchlab.training import session
 
-    monkeypatch.setattr(runs, "report", lambda folder: None)
-    runs.execute(config.from_overrides([*every.small("pixels_logistic"), f"run.root={tmp_path}"]))
+    monkeypatch.setattr(session, "report", lambda folder: None)
+    session.execute(config.from_overrides([*every.small("pixels_logistic"), f"run.root={tmp_path}"]))
     folder = every.folder_in(tmp_path)
     white = np.full((2, 32, 32), 255, np.uint8)
     table = open_run(folder).predict(white)

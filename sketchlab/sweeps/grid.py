@@ -27,6 +27,8 @@ from sketchlab import config
 from sketchlab.engine.files import read_json, write_json
 from sketchlab.errors import UserError
 from sketchlab.sweeps import workers
+from sketchlab.training.prepare import prepare
+from sketchlab.training.session import carry_out
 
 YARDSTICK = "yardstick.json"  # in the folder of a search: when a run is hopeless
 BEFORE = {"new": "", "finished": "found", "running": "resumed", "interrupted": "resumed", "failed": "retried"}
@@ -139,8 +141,6 @@ def announced(folder: Path, launcher: Any) -> Iterator[None]:
 
 def run(cfg: Any, words: list[str], hydra_cfg: Any) -> float:
     """One job of a sweep. Returns its best monitored score for a search; nan when it failed, which is said at once."""
-    from sketchlab import run as runs
-
     place = Path(hydra_cfg.sweep.dir)
     folder, before, message, score, state = None, "", "", math.nan, "failed"
     beside, signum = "joblib" in hydra_cfg.launcher._target_, 0
@@ -149,9 +149,9 @@ def run(cfg: Any, words: list[str], hydra_cfg: Any) -> float:
         if beside:
             workers.share(place, hydra_cfg.launcher.n_jobs)
         with workers.numbered(hydra_cfg.job.num) if beside else contextlib.nullcontext():
-            prepared = runs.prepare(config.composed(cfg, hydra_cfg.runtime.choices, words))
+            prepared = prepare(config.composed(cfg, hydra_cfg.runtime.choices, words))
             folder, before = str(prepared.folder.path), BEFORE[prepared.folder.state]
-            found = runs.carry_out(prepared, yardstick=yardstick)
+            found = carry_out(prepared, yardstick=yardstick)
         score, state = math.nan if found is None else found, "finished"
     except KeyboardInterrupt as stop:
         if stop.args and isinstance(stop.args[0], str):

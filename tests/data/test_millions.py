@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from sketchlab import config, run
+from sketchlab import config
 from sketchlab.data.commands import show
 from sketchlab.data.dataset import fingerprint
 from sketchlab.data.sets import strokes
@@ -21,6 +21,7 @@ from sketchlab.data.strokes import index as stroke_index
 from sketchlab.data.strokes import ndjson as ndjson_files
 from sketchlab.data.strokes import store as stroke_store
 from sketchlab.inputs import Input
+from sketchlab.training.work import digest
 from tests.data.test_ndjson_simplify import record, write
 from tests.data.test_raster import random_drawings
 
@@ -84,7 +85,7 @@ def test_the_digest_knows_who_is_there_whatever_the_order(folder):
     turned = stroke_store.Ids(train.store, train.rows.numpy()[::-1].copy())
     fewer = stroke_store.Ids(train.store, train.rows.numpy()[1:])
     assert ids.digest() == turned.digest() != fewer.digest()
-    assert run.digest(ids) == fingerprint(sorted(ids))  # as it is for every other data set
+    assert digest(ids) == fingerprint(sorted(ids))  # as it is for every other data set
 
 
 def test_the_page_of_many_is_measured_on_some(folder, monkeypatch):

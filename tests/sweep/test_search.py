@@ -11,6 +11,7 @@ import pytest
 
 from sketchlab import config, run
 from sketchlab.engine.loop import Interrupted, hopeless
+from sketchlab.training import session
 from tests.sweep.test_sweep import SMALL, run_score
 
 pytest.importorskip("optuna", reason="the optional extra search is not installed")
@@ -19,7 +20,7 @@ pytest.importorskip("optuna", reason="the optional extra search is not installed
 @pytest.fixture
 def search(tmp_path, monkeypatch):
     """A search in this process, without reports."""
-    monkeypatch.setattr(run, "report", lambda folder: run_score(folder.path))
+    monkeypatch.setattr(session, "report", lambda folder: run_score(folder.path))
     monkeypatch.chdir(tmp_path)
 
     def main(*words: str, **keys: object) -> list[dict]:
@@ -49,7 +50,7 @@ def untrained(monkeypatch):
         best = {"epoch": 3, "val/accuracy": scores[-1]}
         folder.status(state="finished", metrics={"val/accuracy": scores[-1]}, best=best)
 
-    monkeypatch.setattr(run, "train", train)
+    monkeypatch.setattr(session, "train", train)
 
 
 @pytest.mark.usefixtures("untrained")

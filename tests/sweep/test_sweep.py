@@ -16,6 +16,7 @@ from sketchlab.engine import optim
 from sketchlab.errors import UserError
 from sketchlab.sweeps import grid as sweep
 from sketchlab.sweeps import workers
+from sketchlab.training import session
 from tests import every
 
 SMALL = [*every.SMALL_DATA, *every.SMALL_RUN]
@@ -24,7 +25,7 @@ SMALL = [*every.SMALL_DATA, *every.SMALL_RUN]
 @pytest.fixture
 def start(tmp_path, monkeypatch) -> Callable[..., int]:
     """python -m sketchlab.run -m … in this process, without reports. Returns the exit code."""
-    monkeypatch.setattr(run, "report", lambda folder: run_score(folder.path))
+    monkeypatch.setattr(session, "report", lambda folder: run_score(folder.path))
     monkeypatch.chdir(tmp_path)
 
     def main(*words: str) -> int:

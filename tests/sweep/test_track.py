@@ -11,7 +11,7 @@ import pytest
 
 from sketchlab import config, run
 from sketchlab.errors import UserError
-from sketchlab.training import track
+from sketchlab.training import session, track
 from tests import every
 from tests.test_exact import digest
 
@@ -128,7 +128,7 @@ def test_neither_id_nor_bits_change(tmp_path, monkeypatch):
         def close(self):
             pass
 
-    monkeypatch.setattr(run, "report", lambda folder: None)
+    monkeypatch.setattr(session, "report", lambda folder: None)
     monkeypatch.setitem(track.TRACKERS, "tensorboard", Kept)
     monkeypatch.setattr(track, "installed", lambda name: True)
     for name, more in (("plain", []), ("tracked", ["run.track=[tensorboard]"])):
