@@ -23,7 +23,7 @@ class Store(Protocol):
     def nbytes(self) -> int: ...
 
     def gather(self, rows: Tensor) -> Any:
-        """(B,) int64 rows → raw batch on the store's device: (B, C, H, W) uint8, or stroke_batch.Strokes."""
+        """(B,) int64 rows → raw batch on the store's device: (B, C, H, W) uint8, or strokes.batch.Strokes."""
         ...
 
     def to(self, device: torch.device) -> Store: ...
@@ -65,7 +65,7 @@ class Split:
         return len(self.rows)
 
     def gather(self, places: Tensor) -> Any:
-        """(B,) places in this split → raw batch: (B, C, H, W) uint8, or stroke_batch.Strokes."""
+        """(B,) places in this split → raw batch: (B, C, H, W) uint8, or strokes.batch.Strokes."""
         return self.store.gather(self.rows[places])
 
     def pictures(self, places: Tensor) -> Tensor:

@@ -124,7 +124,7 @@ def fit(
 ) -> None:
     """Train `task` to its last epoch, from wherever the folder says it is, and write its scores.
 
-    Raises Interrupted after a signal, or where a search's yardstick (search.py) says that the run is hopeless;
+    Raises Interrupted after a signal, or where a search's yardstick (sweeps/search.py) says that the run is hopeless;
     UserError on a loss that is not finite or a checkpoint that does not fit.
     """
     if loop.batch_size % (runtime.ranks * loop.accumulate):

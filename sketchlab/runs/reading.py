@@ -3,9 +3,9 @@
 Drawings come from QuickDraw's ndjson, simplified or raw, or as lists from Python; data/simplify.convention brings
 them to the simplified convention. How they are drawn then follows from what the run was trained on:
 
-- strokes (data=strokes, quickdraw, …, and shapes as frames or points): stroke_prepare with the run's own raster, never
+- strokes (data=strokes, quickdraw, …, and shapes as frames or points): strokes.prepare with the run's own raster, never
   augmented;
-- shapes as images: the pen of shapes itself (shape_hand.render), the same bits as in training; `evaluate`, which
+- shapes as images: the pen of shapes itself (shapes/hand.py), the same bits as in training; `evaluate`, which
   changes lines and strokes, takes the rasteriser with that pen's width and margin;
 - any other images: a picture of the network's size like TU-Berlin's: antialiased dark lines on white, 3/800 of the side
   wide (as its SVG files say), the drawing in the middle, its longer side .8 of the picture's (median of 400 of its PNG

@@ -21,7 +21,7 @@ def execute(run: RunConfig, reported: bool = True) -> float | None:
 def carry_out(prepared: Prepared, reported: bool = True, yardstick: dict[str, Any] | None = None) -> float | None:
     """Train (or find, or resume) what is prepared. Returns its best monitored score, None when there is none.
 
-    yardstick: of a search, which ends hopeless runs by it (search.py).
+    yardstick: of a search, which ends hopeless runs by it (sweeps/search.py).
     """
     from sketchlab.training import launch, track
 

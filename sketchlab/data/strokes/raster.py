@@ -4,7 +4,7 @@ As document 004 draws: a canvas of 256×256, lines of 1 px by the integer midpoi
 largest value of each 4×4 cell, frame k with strokes 0…k, empty frames after the last stroke, at most 8 strokes. For
 these lines the largest of a cell is 1 when any pixel in it is drawn, so each pixel goes straight into its cell.
 
-On the CPU a compiled loop draws (stroke_loops.py), on a GPU tensor operations do; tests hold both against a plain
+On the CPU a compiled loop draws (loops.py), on a GPU tensor operations do; tests hold both against a plain
 drawing of every frame. One CPU core, eight 64×64 frames: 250,000 drawings a second by the loop in batches of 32,
 400,000 in batches of 128; 14,000 by tensors.
 """

@@ -42,7 +42,7 @@ class Part:
     words: np.ndarray  # (N,) int64, rng.word of "class/key_id"
     ids: np.ndarray  # (N,) bytes, key_id
     recognized: np.ndarray  # (N,) uint8, 0 = marked as not recognised
-    index: dict[str, Any]  # what stroke_part wrote: counts, broken lines, fingerprint
+    index: dict[str, Any]  # what part.py wrote: counts, broken lines, fingerprint
 
     def __len__(self) -> int:
         return len(self.words)

@@ -20,7 +20,7 @@ class Classifier:
 
     runtime: Any
     pixels: Callable[[Tensor], Tensor]  # (B, C, S, S) uint8 → what the network takes
-    strokes: Any  # Strokes → what the network takes: stroke_prepare.Prepare or reading.Rendered; None: impossible
+    strokes: Any  # Strokes → what the network takes: strokes.prepare.Prepare or reading.Rendered; None: impossible
     net: nn.Module | None
     estimator: Any  # where there is no net
     both: nn.Module | None = None  # pipelines.pose.Both, of a run that trained the second head

@@ -26,7 +26,7 @@ _STILL = stroke_augment.Config(
 
 
 def of_strokes(classifier: Classifier) -> dict[str, Kind]:
-    """Kinds for a classifier that draws by stroke_prepare; a network that takes points has no line_px."""
+    """Kinds for a classifier that draws by data/strokes/prepare.py; a network that takes points has no line_px."""
     prepare = classifier.strokes
     assert isinstance(prepare, Prepare)
     align = prepare.raster.align

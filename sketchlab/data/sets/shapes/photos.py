@@ -1,6 +1,6 @@
 """Filled pictures of the 18 objects: colour, shading, texture, a cast shadow, scenery and noise stand in for photos.
 
-The geometry is the object's own (shape_strokes), so the photo and the sketches of one object agree.
+The geometry is the object's own (objects.py), so the photo and the sketches of one object agree.
 """
 
 from __future__ import annotations
