@@ -210,7 +210,7 @@ def test_small_stretches_give_the_same_arrays(folder, monkeypatch, cache):
 def test_a_killed_build_goes_on_with_the_missing_files(folder, cache):
     code = f"""
 import os, signal
-from sketchlab.data import stroke_store, ndjson_files
+from sketchlab.data.strokes import ndjson as ndjson_files, store as stroke_store
 from pathlib import Path
 real, done = os.replace, []
 def deadly(*args):
