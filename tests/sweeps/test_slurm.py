@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.every import SMALL_DATA, SMALL_RUN
-from tests.sweep.test_killed_sweep import runs
+from tests.sweeps.test_killed_sweep import runs
 from tests.test_exact import digest
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "slurm_here.sh"

@@ -12,7 +12,7 @@ import pytest
 from sketchlab import config, run
 from sketchlab.engine.loop import Interrupted, hopeless
 from sketchlab.training import session
-from tests.sweep.test_sweep import SMALL, run_score
+from tests.sweeps.test_sweep import SMALL, run_score
 
 pytest.importorskip("optuna", reason="the optional extra search is not installed")
 
