@@ -190,7 +190,7 @@ def machine() -> dict[str, Any]:
     """The hardware, and a short name made of it."""
     import torch
 
-    from sketchlab.engine.environment import cpu_name
+    from sketchlab.training.environment import cpu_name
 
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
@@ -218,7 +218,7 @@ def circumstances() -> dict[str, Any]:
     """When, with what, and how busy the machine was before the comparison began."""
     import torch
 
-    from sketchlab.engine.environment import git
+    from sketchlab.training.environment import git
 
     return {
         "date": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),

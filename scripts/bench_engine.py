@@ -13,8 +13,8 @@ from bench import Row, beside_fit
 from torch import nn
 
 from sketchlab import config
-from sketchlab.data.augment import Prepare
 from sketchlab.data.dataset import Dataset, Images, Split
+from sketchlab.data.images.augment import Prepare
 from sketchlab.engine import optim
 from sketchlab.engine.loader import Order
 from sketchlab.engine.runtime import Runtime

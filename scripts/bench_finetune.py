@@ -128,7 +128,7 @@ def convolutions_s(run: Any, batch: int, size_px: int) -> float:
     """Seconds of all convolutions of a step, forward and backward, one after the other, replayed as a graph."""
     torch.backends.cudnn.benchmark = True
     net = run.model.build(2)
-    shapes: list[tuple[torch.nn.Conv2d, torch.Size]] = []
+    shapes: list[tuple[Any, torch.Size]] = []
     hooks = [
         m.register_forward_hook(lambda layer, given, _: shapes.append((layer, given[0].shape)))
         for m in net.modules()

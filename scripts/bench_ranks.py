@@ -24,9 +24,10 @@ from bench import Row, interleaved, seconds
 from ranks_model import Link, fitted, reduce_s
 
 from sketchlab import config, rng
-from sketchlab.engine import launch, loop, rundir
+from sketchlab.engine import loop, rundir
 from sketchlab.engine.files import read_json, write_json
 from sketchlab.engine.runtime import Runtime
+from sketchlab.training import launch
 
 FRESH = ["model.weights=none", "model.tune=scratch"]
 NETWORKS = {  # what is measured → its words and the batch of a rank

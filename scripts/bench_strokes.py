@@ -26,7 +26,8 @@ from stroke_peers import FRAMES, SIDE_PX
 from torch import nn
 
 from sketchlab import config
-from sketchlab.data import raster, stroke_batch
+from sketchlab.data.strokes import batch as stroke_batch
+from sketchlab.data.strokes import raster
 from sketchlab.engine.runtime import keep_freed_memory, to_device
 
 PEER_BATCH = 32  # their best of 8, 32, 128 and 256

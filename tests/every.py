@@ -121,7 +121,7 @@ def train(overrides: list[str], root: str, kill_at: int = -1, kill_in: str = "st
 
 
 def step(task: Any, raw: Any, epoch: float = 0.0) -> dict[str, Any]:
-    """A whole training step of what `draw` gave, as engine/graph.py takes it without a graph."""
+    """A whole training step of what `draw` gave, as engine/steps.py takes it without a graph."""
     batch = task.prepare(raw)
     task.begin_step(epoch)
     values = task.train_step(batch)

@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sketchlab.data.strokes import raster
+
 
 class Store(Protocol):
     """Random access to samples as they are kept, before augmentation."""
@@ -18,7 +20,7 @@ class Store(Protocol):
     def __len__(self) -> int: ...
 
     def gather(self, rows: Tensor) -> Any:
-        """(B,) int64 rows → raw batch on the store's device: (B, C, H, W) uint8, or stroke_batch.Strokes."""
+        """(B,) int64 rows → raw batch on the store's device: (B, C, H, W) uint8, or strokes.batch.Strokes."""
         ...
 
 
@@ -59,13 +61,13 @@ class Split:
         return len(self.rows)
 
     def gather(self, places: Tensor) -> Any:
-        """(B,) places in this split → raw batch: (B, C, H, W) uint8, or stroke_batch.Strokes."""
+        """(B,) places in this split → raw batch: (B, C, H, W) uint8, or strokes.batch.Strokes."""
         return self.store.gather(self.rows[places])
 
     def pictures(self, places: Tensor) -> Tensor:
         """(B,) places in this split → (B, C, H, W) uint8 on the CPU, for people: strokes drawn, dark on white."""
         raw = self.gather(places).cpu()
-        return raw if isinstance(raw, Tensor) else raw.pictures()
+        return raw if isinstance(raw, Tensor) else raster.pictures(raw)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,9 +19,7 @@ from torch import Tensor
 
 from sketchlab import rng
 from sketchlab.engine.memory import ran_out
-
-if TYPE_CHECKING:
-    from sketchlab.engine.runtime import Runtime
+from sketchlab.engine.runtime import Runtime
 
 _CPU = torch.device("cpu")
 _MOST_STEPS = 32  # whose samples are prepared at once

@@ -6,7 +6,6 @@ import contextlib
 import signal
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import torch
@@ -15,94 +14,19 @@ from tqdm import tqdm
 
 from sketchlab import rng
 from sketchlab.engine import checkpoint, profile
-from sketchlab.engine.graph import Steps
 from sketchlab.engine.loader import Feed, Order
-from sketchlab.engine.optim import OPTIMIZERS, SCHEDULES
 from sketchlab.engine.rundir import RunDir
 from sketchlab.engine.runtime import Runtime
+from sketchlab.engine.settings import Config
+from sketchlab.engine.steps import Averages, Steps
 from sketchlab.engine.task import FitOnce, Task
 from sketchlab.errors import UserError
 
 LOOK_EVERY = 16  # steps after which a GPU's run looks whether to stop, save, or give up
 
 
-@dataclass(frozen=True)
-class Config:
-    epochs: int  # times every training sample is seen
-    batch_size: int  # samples a step, over all ranks together
-    lr: float  # peak learning rate
-    optimizer: str  # sgd, adam, adamw
-    momentum: float  # sgd only
-    betas: list[float]  # adam and adamw only
-    weight_decay: float
-    schedule: str  # constant, cosine, linear, step (engine/optim.py)
-    warmup_epochs: float  # linear rise from 0 to lr
-    step_epochs: int  # step: epochs between decays
-    step_gamma: float  # step: factor of each decay
-    decay_from_epoch: float  # linear: constant until here
-    clip_norm: float  # largest gradient norm; 0 = no clipping
-    accumulate: int  # parts a batch is run in, for memory
-    eval_every: int  # epochs between evaluations
-    patience: int  # evaluations without a better monitored score before stopping early; 0 = never
-    save_every_s: float  # seconds between checkpoints; 0 = after every step
-
-    def __post_init__(self) -> None:
-        for key, allowed in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES)):
-            if getattr(self, key) not in allowed:
-                raise UserError(f"loop.{key}={getattr(self, key)}: expected one of {', '.join(allowed)}")
-        for key in ("epochs", "batch_size", "accumulate", "eval_every", "step_epochs"):
-            if getattr(self, key) < 1:
-                raise UserError(f"loop.{key}={getattr(self, key)}: expected at least 1")
-        if not self.lr > 0 or len(self.betas) != 2:
-            raise UserError(f"loop.lr={self.lr}, loop.betas={self.betas}: expected lr > 0 and two betas")
-
-
 class Interrupted(KeyboardInterrupt):
     """Ended after a step, with everything saved. args: the signal's number, or why a search gave the run up."""
-
-
-class Averages:
-    """Running means of what train_step returns, and the first step whose values were not finite: on the device, so that
-    no step waits. The sums are part of every checkpoint: a resumed epoch averages the same."""
-
-    def __init__(self, state: dict[str, Any] | None, step: int, runtime: Runtime) -> None:
-        sums = state["sums"][runtime.rank] if state else {}
-        self.count = state["count"] if state else 0
-        self.keys = list(sums)
-        self.sums = torch.zeros(len(sums), dtype=torch.float64, device=runtime.device)
-        if sums:
-            self.sums += torch.stack([*sums.values()]).to(runtime.device)
-        self.step = torch.tensor(step, device=runtime.device)  # steps added so far, counted on the device
-        self.bad = torch.tensor(-1, device=runtime.device)  # the first step with a value that is not finite, or −1
-
-    def add(self, values: dict[str, Tensor]) -> None:
-        """All values as one vector: on a GPU what is launched takes the time, not what is computed. In place, so that a
-        captured step finds its sums again; `count` is the caller's to raise."""
-        latest = torch.stack([value.detach() for value in values.values()]).double()  # (K,)
-        if list(values) != self.keys:
-            latest = self._aligned(list(values), latest)
-        self.sums += latest
-        self.step += 1
-        self.bad.copy_(torch.where((self.bad < 0) & ~latest.sum().isfinite(), self.step, self.bad))
-
-    def _aligned(self, keys: list[str], latest: Tensor) -> Tensor:
-        """latest in the order of the sums, where one that joins starts at 0 and one that is missing adds 0."""
-        new = [key for key in keys if key not in self.keys]
-        self.keys = [*self.keys, *new]
-        if new:
-            self.sums = torch.cat([self.sums, latest.new_zeros(len(new))])
-        nothing = latest.new_zeros(())
-        return torch.stack([latest[keys.index(key)] if key in keys else nothing for key in self.keys])
-
-    def take(self, runtime: Runtime) -> dict[str, float]:
-        means = dict(zip((f"train/{key}" for key in self.keys), (self.sums / self.count).tolist(), strict=True))
-        self.count = 0
-        self.sums.zero_()
-        return runtime.mean(means)
-
-    def state(self, runtime: Runtime) -> dict[str, Any]:
-        """Every rank's own sums: their mean would not restore to the same bits."""
-        return {"count": self.count, "sums": runtime.each(dict(zip(self.keys, self.sums.cpu().unbind(), strict=True)))}
 
 
 class Clock:
@@ -163,7 +87,7 @@ def fit(
 ) -> None:
     """Train `task` to its last epoch, from wherever the folder says it is, and write its scores.
 
-    Raises Interrupted after a signal, or where a search's yardstick (search.py) says that the run is hopeless;
+    Raises Interrupted after a signal, or where a search's yardstick (sweeps/search.py) says that the run is hopeless;
     UserError on a loss that is not finite or a checkpoint that does not fit.
     """
     if loop.batch_size % (runtime.ranks * loop.accumulate):

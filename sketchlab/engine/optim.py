@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from sketchlab.engine.runtime import Runtime
-
-if TYPE_CHECKING:
-    from sketchlab.engine.loop import Config
-
-OPTIMIZERS = ("sgd", "adam", "adamw")
-SCHEDULES = ("constant", "cosine", "linear", "step")
+from sketchlab.engine.settings import Config
 
 
 def make(parameters: list[nn.Parameter], loop: Config, runtime: Runtime) -> torch.optim.Optimizer:
-    """On a GPU one kernel for all parameters, whose rate and count are tensors: a recorded step (engine/graph.py) would
+    """On a GPU one kernel for all parameters, whose rate and count are tensors: a recorded step (engine/steps.py) would
     keep numbers as they were. Checkpoints hold the rate as a number. Elsewhere torch's default."""
     on_gpu = bool(parameters) and all(p.is_cuda for p in parameters)
     lr = torch.tensor(loop.lr, device=parameters[0].device) if on_gpu else loop.lr

@@ -8,15 +8,15 @@ import os
 import platform
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from sketchlab.engine import memory
 from sketchlab.engine.profile import Profile
+from sketchlab.engine.recompute import recomputed
 from sketchlab.errors import UserError
 
 
@@ -33,7 +33,7 @@ class Config:
     channels_last: bool  # memory layout of images
     compile: bool  # torch.compile the networks
     recompute: bool  # activations of a chain of layers partly computed again in the backward pass, to save memory
-    graph: str  # auto: on a GPU steps are recorded once and replayed (engine/graph.py), the same bits; false: never
+    graph: str  # auto: on a GPU steps are recorded once and replayed (engine/steps.py), the same bits; false: never
     profile: bool  # where the time goes: profile.csv, and trace.json of a few steps for chrome://tracing
 
     def __post_init__(self) -> None:
@@ -88,11 +88,15 @@ def keep_freed_memory() -> None:
         libc.mallopt(m_trim_threshold, 2**30)
 
 
-def to_device(tensor: Tensor, device: torch.device) -> Tensor:
+Batch = TypeVar("Batch")  # a Tensor, or drawings as strokes or lines: what has device, pin_memory() and to()
+
+
+def to_device(batch: Batch, device: torch.device) -> Batch:
     """A copy that the host does not wait for: pageable memory would make it wait for all that was launched before."""
-    if device.type == "cuda" and tensor.device.type == "cpu":
-        tensor = tensor.pin_memory()
-    return tensor.to(device, non_blocking=True)
+    raw: Any = batch
+    if device.type == "cuda" and raw.device.type == "cpu":
+        raw = raw.pin_memory()
+    return raw.to(device, non_blocking=True)
 
 
 class Runtime:
@@ -141,7 +145,7 @@ class Runtime:
         if overlapped and any(p.requires_grad for p in module.parameters()):
             devices = [self.device] if self.device.type == "cuda" else None
             run = DistributedDataParallel(run, devices, broadcast_buffers=False)
-        run = memory.recomputed(module) if self.config.recompute else run
+        run = recomputed(module) if self.config.recompute else run
         return self.profile.spanned("forward", run) if self.profile else run
 
     def check_one_call(self, pipeline: str) -> None:
@@ -152,8 +156,8 @@ class Runtime:
                 "DistributedDataParallel does not take; use runtime.overlap=false"
             )
 
-    def to_device(self, tensor: Tensor) -> Tensor:
-        return to_device(tensor, self.device)
+    def to_device(self, batch: Batch) -> Batch:
+        return to_device(batch, self.device)
 
     def prepared(self, prepare: Any, raw: Any, keys: Tensor | None = None) -> Tensor:
         """Raw samples (and their keys, to augment them) → what a network takes, on the device; see data.dataset."""

@@ -50,7 +50,7 @@ class Task(Protocol):
 
     def train_step(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """From batch to optimizer.step(), on the device alone: nothing here waits for it, or changes a Python value.
-        Returns scalars to average. On a GPU it is recorded once and replayed (engine/graph.py)."""
+        Returns scalars to average. On a GPU it is recorded once and replayed (engine/steps.py)."""
         ...
 
     def end_step(self) -> None:

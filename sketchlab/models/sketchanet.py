@@ -16,10 +16,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sketchlab import weights
 from sketchlab.errors import UserError
 from sketchlab.inputs import Input
-from sketchlab.models import weights
-from sketchlab.stages import penultimate
+from sketchlab.layers.chain import penultimate
 
 FITS = ("classify",)
 ARCH = "sketchanet"

@@ -8,8 +8,10 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 
-from sketchlab.data import raster, shapes, stroke_batch
-from sketchlab.data.stroke_batch import Strokes
+from sketchlab.data.sets import shapes
+from sketchlab.data.strokes import batch as stroke_batch
+from sketchlab.data.strokes import raster
+from sketchlab.data.strokes.batch import Strokes
 from sketchlab.errors import UserError
 
 DOCUMENT = raster.Config(pool_px=4, line_px=1, antialias=False, late="drop", align="corner", margin=0.0)
@@ -136,7 +138,7 @@ def test_lines_of_every_slope_are_those_of_whole_numbers(pool_px):
 @pytest.mark.realdata
 @pytest.mark.skipif(not os.environ.get("SKETCHLAB_DATA"), reason="SKETCHLAB_DATA is not set")
 def test_real_drawings():
-    from sketchlab.data import ndjson_files
+    from sketchlab.data.strokes import ndjson as ndjson_files
 
     home = Path(os.environ["SKETCHLAB_DATA"], "quickdraw/simplified")
     drawings = [line.drawing for path in sorted(home.iterdir())[::8] for line in ndjson_files.lines(path)]

@@ -12,9 +12,15 @@ import pytest
 import torch
 
 from sketchlab import config, inputs
-from sketchlab.data import raster, splits, stroke_augment, stroke_batch, stroke_part, stroke_store, strokes
+from sketchlab.data import splits
 from sketchlab.data.dataset import resident
-from sketchlab.data.stroke_prepare import Prepare, of_points
+from sketchlab.data.sets import strokes
+from sketchlab.data.strokes import augment as stroke_augment
+from sketchlab.data.strokes import batch as stroke_batch
+from sketchlab.data.strokes import part as stroke_part
+from sketchlab.data.strokes import raster
+from sketchlab.data.strokes import store as stroke_store
+from sketchlab.data.strokes.prepare import Prepare, of_points
 from sketchlab.errors import UserError
 from sketchlab.inputs import Input
 from tests.data.test_ndjson_simplify import REAL, record, write
@@ -204,7 +210,7 @@ def test_small_stretches_give_the_same_arrays(folder, monkeypatch, cache):
 def test_a_killed_build_goes_on_with_the_missing_files(folder, cache):
     code = f"""
 import os, signal
-from sketchlab.data import stroke_store, ndjson_files
+from sketchlab.data.strokes import ndjson as ndjson_files, store as stroke_store
 from pathlib import Path
 real, done = os.replace, []
 def deadly(*args):
@@ -399,7 +405,7 @@ def test_real_folders(words, classes, n):
 
 
 def test_the_page_counts_strokes_and_points(folder):
-    from sketchlab.data import show_strokes
+    from sketchlab.data.commands import show_strokes
 
     data = made(folder)
     text = show_strokes.section(data)

@@ -17,11 +17,13 @@ from sketchlab import config
 from sketchlab.engine import loop, optim
 from sketchlab.engine.loader import Feed, Order
 from sketchlab.engine.runtime import Runtime
+from sketchlab.engine.settings import OPTIMIZERS, Config
+from sketchlab.engine.steps import Averages
 from sketchlab.errors import UserError
 from tests import every
 
 
-def settings(*overrides: str) -> loop.Config:
+def settings(*overrides: str) -> Config:
     return config.from_overrides(list(overrides)).loop
 
 
@@ -100,7 +102,7 @@ def test_rates_against_their_formulas():
     assert optim.rate(constant, 1e6) == constant.lr
 
 
-@pytest.mark.parametrize("name", optim.OPTIMIZERS)
+@pytest.mark.parametrize("name", OPTIMIZERS)
 def test_update_is_torchs_own_step(name):
     run = settings(f"loop.optimizer={name}", "loop.schedule=constant", "loop.warmup_epochs=0", "loop.lr=0.1")
     ours, theirs = nn.Linear(3, 2), nn.Linear(3, 2)
@@ -145,10 +147,10 @@ def test_averages_are_those_of_each_value_alone():
     """Values that join late, are missing at times or change places; taken up again in the middle."""
     draw, runtime = torch.Generator().manual_seed(0), Runtime(config.from_overrides(["runtime.device=cpu"]).runtime)
     rows = [{key: torch.rand((), generator=draw) for key in keys} for keys in ("ab", "ab", "bca", "ac", "cab")]
-    averages = loop.Averages(None, 0, runtime)
+    averages = Averages(None, 0, runtime)
     for i, row in enumerate(rows):
         if i == 3:
-            averages = loop.Averages(averages.state(runtime), i, runtime)
+            averages = Averages(averages.state(runtime), i, runtime)
         averages.add(row)
         averages.count += 1
     wanted = {f"train/{key}": sum(float(row[key]) for row in rows if key in row) / len(rows) for key in "abc"}

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from sketchlab import config, run
-from sketchlab.engine import graph
-from sketchlab.pipelines import classify
+from sketchlab.engine import steps
+from sketchlab.pipelines.classify import task as classify
 from tests import every
 from tests.engine import test_waits
 from tests.test_exact import digest
@@ -41,7 +41,7 @@ def trained(root, model: str, *words: str):
 def test_two_hundred_steps_have_the_bits_of_steps_without(model, precision, tmp_path, monkeypatch):
     recorded = []
     monkeypatch.setattr(
-        graph.Steps, "_record", lambda self, *a, _r=graph.Steps._record: recorded.append(1) or _r(self, *a)
+        steps.Steps, "_record", lambda self, *a, _r=steps.Steps._record: recorded.append(1) or _r(self, *a)
     )
     words = [*CASES[model], f"runtime.precision={precision}"]
     replayed = trained(tmp_path / "graph", model, *words)

@@ -14,6 +14,7 @@ from torch import nn
 from sketchlab import config, run
 from sketchlab.engine import checkpoint, memory
 from sketchlab.engine.profile import SKIPPED_STEPS
+from sketchlab.engine.recompute import recomputed
 from sketchlab.errors import UserError
 from tests import every
 
@@ -30,7 +31,7 @@ def chain() -> nn.Sequential:
 def test_recomputed_activations_give_the_same_bits_and_fewer_are_kept():
     nets = [chain(), copy.deepcopy(chain())]
     x, kept, outputs = torch.randn(5, 3, 8, 8), [], []
-    for net, forward in zip(nets, (nets[0], memory.recomputed(nets[1])), strict=True):
+    for net, forward in zip(nets, (nets[0], recomputed(nets[1])), strict=True):
         n_bytes = 0
 
         def pack(t: torch.Tensor) -> torch.Tensor:
@@ -65,7 +66,7 @@ def test_a_run_that_recomputes_is_the_same_run(tmp_path):
 
 def test_a_network_that_is_no_chain_is_refused():
     with pytest.raises(UserError, match="runtime.recompute=true: Bilinear is not a chain of stages"):
-        memory.recomputed(nn.Bilinear(2, 2, 2))
+        recomputed(nn.Bilinear(2, 2, 2))
     with pytest.raises(UserError, match="runtime.compile=true and runtime.recompute=true"):
         config.from_overrides(["runtime.compile=true", "runtime.recompute=true"])
 
@@ -104,7 +105,7 @@ def test_a_short_run_leaves_no_trace_running(epochs, steps, tmp_path):
 
 @pytest.mark.parametrize(("fits", "said"), [(6, "4 fits (tried)"), (0, "and with 1 too")])
 def test_out_of_memory_says_what_fits(tmp_path, monkeypatch, fits, said):
-    from sketchlab.pipelines.classify import Classify
+    from sketchlab.pipelines.classify.task import Classify
 
     step = Classify.train_step
 

@@ -7,10 +7,10 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from sketchlab import config, rng
-from sketchlab.data import stroke_prepare
+from sketchlab.data.strokes import prepare as stroke_prepare
 from sketchlab.engine.loader import Order
 from sketchlab.engine.runtime import Runtime
-from sketchlab.models import frame_front
+from sketchlab.layers import frame_front
 from tests import every
 
 # What waits for the device: a number of it is read, or a size depends on its values.

@@ -11,7 +11,7 @@ from torch import nn
 from sketchlab import config
 from sketchlab.engine.runtime import Runtime
 from sketchlab.errors import UserError
-from sketchlab.models.stages import Mirrored
+from sketchlab.layers.stages import Mirrored
 from tests import every
 
 TINY = every.TWINS["siamese_vgg16"]

@@ -7,8 +7,8 @@ from torch import nn
 from sketchlab import config, inputs
 from sketchlab.errors import UserError
 from sketchlab.inputs import Input
+from sketchlab.layers.frame_front import FrameFront
 from sketchlab.models.cnn_bilstm2d import BiLSTM2D
-from sketchlab.models.frame_front import FrameFront
 
 BRIGHT = Input("frames", 16, 6, "bright", [0.0], [1.0])
 DARK = Input("frames", 16, 6, "dark", [0.2], [0.5])

@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from sketchlab import config, rng
-from sketchlab.data import store
+from sketchlab.data.images import store
+from sketchlab.engine import features
 from sketchlab.engine.loader import Order
 from sketchlab.engine.runtime import Runtime
 from sketchlab.errors import UserError
-from sketchlab.pipelines import features
-from sketchlab.stages import flatten
+from sketchlab.layers.chain import flatten
 from tests import every
 
 

@@ -16,7 +16,10 @@ from sketchlab import config
 from sketchlab.engine.runtime import Runtime
 from sketchlab.errors import UserError
 from sketchlab.models import dcgan
-from sketchlab.pipelines import gan, gan_data, gan_sheets, gan_state
+from sketchlab.pipelines.gan import data as gan_data
+from sketchlab.pipelines.gan import sheets as gan_sheets
+from sketchlab.pipelines.gan import state as gan_state
+from sketchlab.pipelines.gan import task as gan
 from tests import every
 
 SMALL = [
@@ -428,7 +431,7 @@ def test_nearest_real_finds_a_copy():
 
 
 def test_strokes_are_drawn_for_it(tmp_path):
-    from sketchlab.data.shapes import drawings
+    from sketchlab.data.sets.shapes import drawings
 
     for name in ("circle", "square"):
         drawn = enumerate(drawings(name, list(range(10))))

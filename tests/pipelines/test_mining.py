@@ -10,8 +10,8 @@ from torch import Tensor
 
 from sketchlab import rng
 from sketchlab.errors import UserError
-from sketchlab.pipelines import losses, mining
-from sketchlab.pipelines.mining import Rule
+from sketchlab.pipelines.retrieve import losses, mining
+from sketchlab.pipelines.retrieve.mining import Rule
 from tests import every
 from tests.pipelines.test_retrieve import PHOTO, SKETCH, maker, task
 

@@ -10,11 +10,12 @@ import pytest
 import torch
 
 from sketchlab import config, open_run
-from sketchlab.data import stroke_augment, stroke_batch
+from sketchlab.data.strokes import augment as stroke_augment
+from sketchlab.data.strokes import batch as stroke_batch
 from sketchlab.engine.loader import Order
 from sketchlab.engine.runtime import Runtime
 from sketchlab.errors import UserError
-from sketchlab.pipelines import pose
+from sketchlab.pipelines.classify import pose
 from tests import every
 from tests.test_exact import digest, start
 

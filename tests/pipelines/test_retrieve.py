@@ -17,10 +17,10 @@ from sketchlab.engine.rundir import RunDir
 from sketchlab.engine.runtime import Runtime
 from sketchlab.errors import UserError
 from sketchlab.metrics import retrieval as metrics
-from sketchlab.pipelines import losses
-from sketchlab.pipelines.pair_maker import PairMaker
-from sketchlab.pipelines.retrieval_sheet import RIGHT, THICK_PX, best_and_worst, sheet
-from sketchlab.pipelines.retrieve import Retrieve
+from sketchlab.pipelines.retrieve import losses
+from sketchlab.pipelines.retrieve.pair_maker import PairMaker
+from sketchlab.pipelines.retrieve.sheet import RIGHT, THICK_PX, best_and_worst, sheet
+from sketchlab.pipelines.retrieve.task import Retrieve
 from tests import every
 
 SMALL = [

@@ -8,7 +8,7 @@ from sketchlab import config, inputs
 from sketchlab.data.sheet import of_training
 from sketchlab.engine.runtime import Runtime
 from sketchlab.inputs import Input
-from sketchlab.pipelines import classify
+from sketchlab.pipelines.classify import task as classify
 from tests import every
 
 WORDS = [

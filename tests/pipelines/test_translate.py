@@ -14,8 +14,8 @@ from sketchlab import config
 from sketchlab.engine.runtime import Runtime
 from sketchlab.errors import UserError
 from sketchlab.models import cyclegan
-from sketchlab.pipelines.image_pool import Pool
-from sketchlab.pipelines.translate import Translate
+from sketchlab.pipelines.translate.image_pool import Pool
+from sketchlab.pipelines.translate.task import Translate
 from tests import every
 
 SMALL = [
