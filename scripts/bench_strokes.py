@@ -40,13 +40,18 @@ CLASSES = 8  # of quickdraw_10
 def compare(
     drawings: int = 1024, repeats: int = 7, batch: int = 128, epochs: int = 5, workers: int = 2
 ) -> Iterator[Row]:
-    """drawings to frames on one core, and cnn_lstm epochs (epochs=0: none); needs SKETCHLAB_DATA with quickdraw_10"""
+    """drawings to frames on one core (repeats=0: none), cnn_lstm epochs (epochs=0: none); needs SKETCHLAB_DATA with
+    quickdraw_10"""
     if importlib.util.find_spec("cv2") is None:
         sys.exit("error: the comparison with OpenCV needs it: pip install 'sketchlab[bench]'")
     words = ["model=cnn_lstm", "data=strokes", "data.folder=quickdraw_10/simplified"]
     words += [f"data.per_class={drawings // CLASSES}", "data.splits.train=1", "data.splits.val=0", "data.splits.test=0"]
     with tempfile.TemporaryDirectory() as folder:
-        yield from frame_rows(words, repeats, batch, Path(folder))
+        run = config.from_overrides(words)
+        train, document = run.data.build(run.model.config.input).splits["train"], run.data.config.raster
+        peers.write_json(np.concatenate(list(frames_of(train, document, batch))), train.labels, Path(folder))
+        if repeats:
+            yield from frame_rows(train, document, repeats, batch, Path(folder))
         if epochs:
             yield from epoch_rows(words, epochs, workers, Path(folder))
 
@@ -54,14 +59,11 @@ def compare(
 # --- frames
 
 
-def frame_rows(words: list[str], repeats: int, batch: int, folder: Path) -> Iterator[Row]:
+def frame_rows(train: Any, document: raster.Config, repeats: int, batch: int, folder: Path) -> Iterator[Row]:
     """A row per peer, all measured in the same turns on one core; the files of the JSON side stay in `folder`."""
-    run = config.from_overrides(words)
-    train, document = run.data.build(run.model.config.input).splits["train"], run.data.config.raster
     n = len(train)
     plain = stroke_batch.to_drawings(train.gather(torch.arange(n)))
     points = sum(len(stroke[0]) for drawing in plain for stroke in drawing)
-    peers.write_json(np.concatenate(list(frames_of(train, document, batch))), train.labels, folder)
     sides: dict[str, Callable[[], Iterator[np.ndarray]]] = {
         "sketchlab": lambda: frames_of(train, document, batch),
         "plain PIL": lambda: (peers.plain_pil(drawing)[None] for drawing in plain),
