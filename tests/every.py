@@ -120,6 +120,11 @@ def train(overrides: list[str], root: str, kill_at: int = -1, kill_in: str = "st
     run.execute(config.from_overrides([*overrides, f"run.root={root}"]), reported=False)
 
 
+def explained(task: Any, split: str) -> dict[str, Any]:
+    """All that explains the task's last answers to a split; what cannot be made raises."""
+    return {name: value for part in task.explain(split).values() for name, value in part().items()}
+
+
 def folder_in(root: Path) -> Path:
     """The one run folder under `root`."""
     (found,) = root.glob("*/*/config.yaml")

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sketchlab.engine import optim
+from sketchlab.engine.explain import Parts
 from sketchlab.engine.loop import Config as Loop
 from sketchlab.engine.runtime import Runtime
 from sketchlab.errors import UserError
@@ -226,10 +227,17 @@ class Gan:
         name = f"samples_{self.steps.done * self.loop.batch_size // self.n_train}" if split == "val" else "samples"
         return {**out, "quality": quality, f"{name}_sheet": shown}
 
-    def explain(self, split: str) -> dict[str, Any]:
+    def explain(self, split: str) -> Parts:
         """Ways between noises, and generated images each with the nearest training image beside it."""
-        beside, facts = self.sampler.beside_nearest(self.reals)
-        return {"interpolation_sheet": self.sampler.ways(), "nearest_sheet": beside, "nearest": facts}
+
+        def beside() -> dict[str, Any]:
+            found, facts = self.sampler.beside_nearest(self.reals)
+            return {"nearest_sheet": found, "nearest": facts}
+
+        return {
+            "ways between noises": lambda: {"interpolation_sheet": self.sampler.ways()},
+            "nearest training images": beside,
+        }
 
 
 def against(logits: Tensor, target: float) -> Tensor:

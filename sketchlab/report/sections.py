@@ -32,6 +32,7 @@ def sections(run: Run, drawn: list[Plot]) -> list[tuple[str, str]]:
         ("Worst mistakes", mistakes(run)),
         ("Where it looked", looking.looking(run) + mixing.mixing(run)),
         ("Pictures", samples(run)),
+        ("Not shown", not_shown(run)),
         ("Data", facts.data(run, drawn)),
         ("Network", facts.network(run)),
         ("Settings", facts.settings(run)),
@@ -192,6 +193,14 @@ def samples(run: Run) -> str:
                 f"{len(chosen)} of {len(paths)} sheets of {name.replace('_', ' ')}; all are in samples/.", "soft"
             )
     return out
+
+
+def not_shown(run: Run) -> str:
+    """What explains a result and could not be made, and why (engine/explain.py)."""
+    rows = [
+        (split, name, why) for split in scores.SPLITS for name, why in run.document("explain", split).items()
+    ]
+    return page.table(("split", "what", "why it is missing"), rows, numbers=()) if rows else ""
 
 
 def _title(stem: str) -> str:

@@ -17,6 +17,7 @@ from sketchlab.engine.runtime import Runtime
 from sketchlab.errors import UserError
 from sketchlab.models import dcgan
 from sketchlab.pipelines import gan, gan_data, gan_sheets, gan_state
+from tests import every
 
 SMALL = [
     *("model=small_dcgan", "model.width=4", "model.widest=8", "model.z=6"),
@@ -419,7 +420,7 @@ def test_nearest_real_finds_a_copy():
     real = torch.cat(list(a_task.reals.parts("train")))
     distance, at = gan_sheets.nearest(gan_sheets.small(real[[7, 2]]), gan_sheets.small(real))
     assert at.tolist() == [7, 2] and distance.max() == 0
-    shown = a_task.explain("val")
+    shown = every.explained(a_task, "val")
     assert shown["nearest_sheet"].shape == (2 + 8 * 66, 2 + 8 * 66) == shown["interpolation_sheet"].shape
     assert shown["nearest"]["searched"] == 12
 
