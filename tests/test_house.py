@@ -11,12 +11,13 @@ import pytest
 
 ROOT = Path(__file__).parent.parent / "sketchlab"
 FILES = sorted(ROOT.rglob("*.py"))
-LEAVES = {"errors", "rng", "stats", "inputs", "schema"}
+LEAVES = {"errors", "rng", "stats", "inputs", "schema", "semantics"}
 OURS = {  # package → what of sketchlab it may import, besides the leaves and itself
     "errors": set(),
     "rng": set(),
     "stats": set(),
     "inputs": set(),
+    "semantics": set(),
     "stages": set(),
     "engine": {"stages"},
     "data": set(),
@@ -33,6 +34,7 @@ THEIRS = {  # package → which of the heavy libraries it may import
     "rng": {"torch"},
     "stats": set(),
     "inputs": set(),
+    "semantics": set(),
     "engine": {"torch", "pandas", "PIL", "yaml"},
     "data": {"torch", "torchvision", "PIL", "pandas", "yaml", "matplotlib", "numba", "orjson"},
     "models": {"torch", "torchvision", "safetensors", "yaml"},
