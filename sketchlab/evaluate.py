@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from sketchlab.data.dataset import Dataset, Split, fingerprint
 from sketchlab.data.strokes.batch import Strokes
+from sketchlab.engine import explain
 from sketchlab.engine.files import read_json, write_json
 from sketchlab.engine.rundir import RunDir, identity, now
 from sketchlab.errors import UserError, said
@@ -165,11 +166,11 @@ def work(
         most, device = pipeline.get("explain", 0), classifier.runtime.device
         seed = run.config["seed"]
         prepare = classifier.strokes
-        seen = gradcam.explained(net, classifier.images, samples, logits, most, seed, device, prepare)
-        seen |= mixing.answers(net, classifier.images, samples, most, seed, prepare)
-        folder.keep("test", seen)
-        if isinstance(said := seen.get("cam"), dict):
-            folder.say(said["none"])
+        parts: explain.Parts = {
+            "Grad-CAM": lambda: gradcam.explained(net, classifier.images, samples, logits, most, seed, device, prepare),
+            "maps of the LSTMs": lambda: mixing.answers(net, classifier.images, samples, most, seed, prepare),
+        }
+        explain.keep(folder, "test", parts)
     if stress_images:
         if isinstance(samples.gather(torch.zeros(1, dtype=torch.int64)), Strokes):
             kinds = stress_strokes.of_strokes(classifier)

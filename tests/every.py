@@ -129,6 +129,11 @@ def step(task: Any, raw: Any, epoch: float = 0.0) -> dict[str, Any]:
     return {name: value.detach().clone() for name, value in values.items()}  # some are changed in place
 
 
+def explained(task: Any, split: str) -> dict[str, Any]:
+    """All that explains the task's last answers to a split; what cannot be made raises."""
+    return {name: value for part in task.explain(split).values() for name, value in part().items()}
+
+
 def folder_in(root: Path) -> Path:
     """The one run folder under `root`."""
     (found,) = root.glob("*/*/config.yaml")

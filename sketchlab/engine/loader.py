@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from sketchlab import rng
-from sketchlab.engine.memory import ran_out
 from sketchlab.engine.runtime import Runtime
+from sketchlab.engine.steps import ran_out
 
 _CPU = torch.device("cpu")
 _MOST_STEPS = 32  # whose samples are prepared at once

@@ -13,7 +13,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from sketchlab import rng
-from sketchlab.engine import checkpoint, profile
+from sketchlab.engine import checkpoint, explain, profile
 from sketchlab.engine.loader import Feed, Order
 from sketchlab.engine.rundir import RunDir
 from sketchlab.engine.runtime import Runtime
@@ -255,10 +255,13 @@ def finish(task: Task, rows: list[dict[str, Any]], step: int, runtime: Runtime, 
 
 def keep_last(task: Task, split: str, folder: RunDir) -> dict[str, float]:
     """The last scores of a split, and what explains them where the pipeline has an `explain` (one rank is enough)."""
-    scores = folder.keep(split, task.evaluate(split))
-    explain = getattr(task, "explain", None)
-    if explain and folder.writes:
-        folder.keep(split, explain(split))
+    found = task.evaluate(split)
+    scores = folder.keep(split, found)
+    for warning in found.get("warnings", {}).values():
+        folder.say(f"warning: {split}: {warning}")
+    parts = getattr(task, "explain", None)
+    if parts and folder.writes:
+        explain.keep(folder, split, parts(split))
     return scores
 
 

@@ -13,17 +13,18 @@ After LeanRL's and torchtitan's whole-step graphs; "CUDA semantics: CUDA graphs"
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from sketchlab.engine import memory
 from sketchlab.engine.rundir import RunDir
 from sketchlab.engine.runtime import Runtime
 from sketchlab.engine.settings import Config
 from sketchlab.engine.task import Task
+from sketchlab.errors import UserError
 
 WARM_UP = 3  # real steps before a step is recorded: the first ones allocate
 
@@ -111,7 +112,7 @@ class Steps:
         return before[0]
 
     def _really(self, batch: dict[str, Tensor]) -> None:
-        self.averages.add(memory.guarded(self.task, batch, self.loop, self.runtime))
+        self.averages.add(guarded(self.task, batch, self.loop, self.runtime))
 
     def _captured(self, batch: dict[str, Tensor], kind: Hashable) -> None:
         graph, seen = self.graphs.get(kind), self.seen.get(kind, 0)
@@ -138,7 +139,7 @@ class Steps:
             first: BaseException = error
             while first.__context__:  # ending the recording fails, too, for no reason of its own
                 first = first.__context__
-            reason = "memory does not hold it" if memory.ran_out(error) else str(first).strip().splitlines()[0][:200]
+            reason = "memory does not hold it" if ran_out(error) else str(first).strip().splitlines()[0][:200]
         self.why_not, self.pool = reason, None
         # a recording that failed leaves torch's generator as if it still went on
         torch.cuda.default_generators[torch.cuda.current_device()].graphsafe_set_state(fresh.graphsafe_get_state())
@@ -188,3 +189,44 @@ def obstacle(task: Task, runtime: Runtime) -> str:
     if not task.fixed_shapes:
         return "the shapes of batches differ"
     return ""
+
+
+# --- when memory ran out
+
+
+def ran_out(error: BaseException) -> bool:
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+def guarded(task: Task, batch: dict[str, Tensor], loop: Config, runtime: Runtime) -> dict[str, Tensor]:
+    """task.train_step. Raises UserError when memory ran out, saying what fits: halves of the batch are tried, on one
+    rank alone (several would wait for each other), and nothing that they changed is kept."""
+    values = attempt(task, batch)
+    if values is not None:
+        return values
+    size = loop.batch_size
+    while runtime.ranks == 1 and size >= 2 * loop.accumulate:
+        size //= 2
+        torch.cuda.empty_cache()
+        if attempt(task, {key: value[:size] for key, value in batch.items()}) is not None:
+            raise UserError(
+                f"out of memory on {runtime.device.type} with loop.batch_size={loop.batch_size}; {size} fits (tried). "
+                f"Set loop.batch_size={size}, or loop.accumulate={loop.accumulate * math.ceil(loop.batch_size / size)} "
+                "for the same batch in parts, or runtime.recompute=true where the network is a chain; the last "
+                "checkpoint is kept"
+            )
+    tried = "" if runtime.ranks > 1 else f", and with {size} too"
+    raise UserError(
+        f"out of memory on {runtime.device.type} with loop.batch_size={loop.batch_size}{tried}. Make the network or "
+        "model.input.size_px smaller, raise loop.accumulate, or set runtime.recompute=true; the last checkpoint is kept"
+    )
+
+
+def attempt(task: Task, batch: dict[str, Tensor]) -> dict[str, Tensor] | None:
+    """A step, None when memory ran out: the error is dropped here, as its traceback holds what filled the memory."""
+    try:
+        return task.train_step(batch)
+    except RuntimeError as error:
+        if not ran_out(error):
+            raise
+        return None

@@ -65,12 +65,13 @@ class Task(Protocol):
         """Scores of a split, exact and unpadded over all ranks.
 
         float → metrics.jsonl as <split>/<name>; Tensor → arrays/<split>_<name>.npy; DataFrame → <name>_<split>.csv;
-        dict → <name>_<split>.json (`chance`: score → what guessing gives, found there by the report);
+        dict → <name>_<split>.json (`chance`: score → what guessing gives, found there by the report; `warnings`:
+        kind → what a reader must know before believing the scores, in words, for the log and the page);
         uint8 Tensor named `*_sheet`, (H, W) or (H, W, 3) → samples/<split>_<name>.png.
         """
         ...
 
-    # explain(split) -> dict, optional: what shows why the last answers were given, asked for once at the end
+    # explain(split) -> explain.Parts, optional: what shows why the last answers were given, asked for once at the end
 
 
 class FitOnce(Protocol):

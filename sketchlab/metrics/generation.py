@@ -80,16 +80,23 @@ def kid(real: Tensor, fake: Tensor, subsets: int, subset_size: int, seed: int) -
 def fid(real: Tensor, fake: Tensor) -> Fid:
     """Fréchet distance of two Gaussians fitted to real (N, D) and fake (M, D) (Heusel et al. 2017, equation 6).
 
-    |μ - m|² + tr(S + T - 2(ST)^½), the last trace as the sum of the roots of the eigenvalues of S^½ T S^½, which is
-    real by construction. Biased upwards, the more the fewer the images; below D of them little can be read from it.
+    |μ - m|² + tr(S + T - 2(ST)^½). With centred features X and Y, S = XᵀX/(N - 1) and T = YᵀY/(M - 1), the eigenvalues
+    of ST are the squared singular values of XYᵀ, scaled; of many images S and T take the place of X and Y by their
+    roots. Biased upwards by about 1/n (Chong and Forsyth 2020); below D images little can be read from it.
     """
     real, fake = _check(real, fake, 2)
-    centres, covariances = zip(*((f.mean(0), f.T.cov().reshape(f.shape[1], -1)) for f in (real, fake)), strict=True)
-    values, vectors = torch.linalg.eigh(covariances[0])
-    root = vectors * values.clamp(min=0).sqrt() @ vectors.T
-    cross = torch.linalg.eigvalsh(root @ covariances[1] @ root).clamp(min=0).sqrt().sum()
-    value = (centres[0] - centres[1]).square().sum() + sum(c.trace() for c in covariances) - 2 * cross
+    centres = [f.mean(0) for f in (real, fake)]
+    halves = [_half((f - m) / (len(f) - 1) ** 0.5) for f, m in zip((real, fake), centres, strict=True)]
+    cross = torch.linalg.svdvals(halves[0] @ halves[1].T).sum()
+    value = (centres[0] - centres[1]).square().sum() + sum(h.square().sum() for h in halves) - 2 * cross
     return Fid(value.item(), len(real), len(fake))
+
+
+def _half(rows: Tensor) -> Tensor:
+    """X (N, D) → (≤ D, D) with the same XᵀX."""
+    if len(rows) <= rows.shape[1]:
+        return rows
+    return torch.linalg.qr(rows, mode="r").R
 
 
 def _distances(a: Tensor, b: Tensor) -> Tensor:

@@ -1,7 +1,14 @@
 """Search by distance, and how good it is: recall by instance, precision and mAP by class, pairs by a threshold.
 
 Distances are Euclidean, float32, computed pair by pair (never by expanding the square), so equal vectors are exactly
-equally far on every block size; equals rank by their place in the gallery.
+equally far on every block size.
+
+Ties. A score of a ranking is its expectation when photos at the same distance stand in random order, in closed form
+(McSherry and Najork 2008, "Computing information retrieval performance measures efficiently in the presence of tied
+scores"): it depends on no order of the gallery, and an embedding that tells nothing scores exactly the chance value.
+Distances from one query q are the same when they agree to TIE, 2⁻²⁰ of |q| + d or a little more: eight roundings of
+float32, which is what the arithmetic of an embedding and of a distance leaves undecided. A list of matches has to put
+ties in some order: a keyed one, unrelated to the order of the gallery and so to its classes.
 """
 
 from __future__ import annotations
@@ -14,6 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sketchlab import rng
 from sketchlab.errors import UserError
 
 NAMES = (
@@ -26,6 +34,10 @@ NAMES = (
     "class_mAP@200",
 )
 GALLERY_BLOCK = 65_536  # rows of the gallery that a search for the nearest looks at at once
+_TIE_BITS = 3  # last bits of a float32 distance that decide nothing
+TIE = 2.0 ** (_TIE_BITS - 23)
+MANY = 0.5  # share of tied neighbours from which on `tied` is worth a warning
+_ORDER = tuple(rng.fold("ties", i) for i in range(4))  # keys of the order that ties are listed in
 _NAME = re.compile(r"(recall|class_precision|class_recall)@(\d+)|(class_mAP)(?:@(\d+))?")
 
 
@@ -33,6 +45,7 @@ class Score(NamedTuple):
     value: float  # mean over queries
     chance: float  # what a gallery in random order gives on average
     per_query: Tensor  # (Q,) float64, on the CPU
+    tied: float = 0.0  # share of neighbours in the rankings that are equally far, mean over queries
 
 
 class Threshold(NamedTuple):
@@ -55,40 +68,76 @@ def _check_features(queries: Tensor, gallery: Tensor, block: int) -> None:
         raise UserError(f"block={block}: expected at least 1 query at a time")
 
 
-def _keys(queries: Tensor, gallery: Tensor, start: int) -> Tensor:
-    """(B, D), (G, D) float32 → (B, G) int64 that sort as (distance, place); start: the place of the first row.
+def _distances(queries: Tensor, gallery: Tensor) -> Tensor:
+    return torch.cdist(queries.contiguous(), gallery.contiguous(), compute_mode="donot_use_mm_for_euclid_dist")
+
+
+def shuffled(places: Tensor) -> Tensor:
+    """(n,) int64 below 2³² → as many different ones: the order in which ties are listed (a Feistel network)."""
+    left, right = places >> 16, places & 0xFFFF
+    for key in _ORDER:
+        left, right = right, left ^ (rng.mix(right + key) & 0xFFFF)
+    return left << 16 | right
+
+
+def _unshuffled(order: Tensor) -> Tensor:
+    left, right = order >> 16, order & 0xFFFF
+    for key in reversed(_ORDER):
+        left, right = right ^ (rng.mix(left + key) & 0xFFFF), left
+    return left << 16 | right
+
+
+def _keys(queries: Tensor, gallery: Tensor, places: Tensor) -> Tensor:
+    """(B, D), (G, D) float32, (G,) places → (B, G) int64 that sort as (distance, shuffled place).
 
     The bits of floats ≥ 0 are in their order: with the place below them keys are unique, and any sort will do.
     """
-    distances = torch.cdist(queries.contiguous(), gallery.contiguous(), compute_mode="donot_use_mm_for_euclid_dist")
-    places = torch.arange(start, start + len(gallery), device=gallery.device)
-    return (distances.view(torch.int32).long() << 32) | places
+    return (_distances(queries, gallery).view(torch.int32).long() << 32) | shuffled(places)
 
 
 def _split(keys: Tensor) -> tuple[Tensor, Tensor]:
     """Keys → distances float32, places int64."""
-    return (keys >> 32).int().view(torch.float32), keys & 0xFFFFFFFF
+    return (keys >> 32).int().view(torch.float32), _unshuffled(keys & 0xFFFFFFFF)
+
+
+def _levels(queries: Tensor, gallery: Tensor) -> Tensor:
+    """(B, D), (G, D) float32 → (B, G) int32 in the order of the distances, equal where they are as good as equal.
+
+    A power of two above |q| is added before the last bits are cut, so that distances far below the rounding of the
+    embeddings are all level 0.
+    """
+    size = queries.norm(dim=1, keepdim=True)
+    above = torch.where(size > 0, torch.ldexp(torch.ones_like(size), size.frexp().exponent), size)
+    return _distances(queries, gallery).add_(above).view(torch.int32).bitwise_right_shift_(_TIE_BITS)
 
 
 @torch.no_grad()
 def nearest(
-    queries: Tensor, gallery: Tensor, k: int, block: int = 256, gallery_block: int = GALLERY_BLOCK
+    queries: Tensor,
+    gallery: Tensor,
+    k: int,
+    block: int = 256,
+    gallery_block: int = GALLERY_BLOCK,
+    places: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """The k nearest of the gallery: distances (Q, k) float32 ascending, and their places (Q, k) int64.
 
     queries (Q, D), gallery (G, D), which may lie on disk (memory-mapped) and goes to the queries' device by
     `gallery_block` rows; block: queries at a time. Memory grows with block · gallery_block, and no block changes the
-    answer. Raises UserError when k is not in 1 to G, on empty or mismatched input, nan and infinity.
+    answer. Exactly equal distances are listed by `shuffled` place. places: (G,) of these rows in a larger gallery, by
+    default 0, 1, … Raises UserError when k is not in 1 to G, on empty or mismatched input, nan and infinity.
     """
     _check_features(queries, gallery, min(block, gallery_block))
     if not 1 <= k <= len(gallery):
         raise UserError(f"k={k}: expected 1 to {len(gallery)}, the size of the gallery")
     found = []
+    places = torch.arange(len(gallery)) if places is None else places
     for part in queries.float().split(block):
         best = torch.empty(len(part), 0, dtype=torch.int64, device=part.device)
         for start in range(0, len(gallery), gallery_block):
             rows = gallery[start : start + gallery_block].to(part.device, torch.float32)
-            keys = torch.cat([best, _keys(part, rows, start)], dim=1)
+            at = places[start : start + gallery_block].to(part.device)
+            keys = torch.cat([best, _keys(part, rows, at)], dim=1)
             best = keys.topk(min(k, keys.shape[1]), largest=False).values
         found.append(best)
     return _split(torch.cat(found))
@@ -106,17 +155,6 @@ def _parse(name: str, n_gallery: int) -> tuple[str, int]:
             f"metric {name!r}: needs a gallery of at least {max(k, 1)}, this one has {n_gallery}; leave it out"
         )
     return kind, k
-
-
-def _score(kind: str, hits: Tensor, n_relevant: Tensor) -> Tensor:
-    """hits (B, k) bool in ranked order, n_relevant (B,) → (B,) float64."""
-    if kind in ("recall", "class_recall"):
-        return hits.any(1).double()
-    if kind == "class_precision":
-        return hits.double().mean(1)
-    ranks = torch.arange(1, hits.shape[1] + 1, device=hits.device)
-    precision = hits.cumsum(1) / ranks.double()
-    return (precision * hits).sum(1) / n_relevant.clamp(max=hits.shape[1])
 
 
 def chance(name: str, n_relevant: Tensor, n_gallery: int) -> Tensor:
@@ -140,51 +178,77 @@ def chance(name: str, n_relevant: Tensor, n_gallery: int) -> Tensor:
 
 def _relevant(
     truth: tuple[Tensor, Tensor] | None, what: str, sizes: tuple[int, int], device: torch.device
-) -> tuple[Tensor, Tensor, Tensor]:
-    """(queries' labels, gallery's labels, how many of the gallery are right for each query)."""
+) -> tuple[Tensor, Tensor]:
+    """(places in the gallery of what is right (C, R) for each label, padded with −1; each query's row there (Q,))."""
     if truth is None:
         raise UserError(f"{what} of queries and gallery are needed for the metrics asked for")
     ours, theirs = (labels.to(device) for labels in truth)
     if (tuple(ours.shape), tuple(theirs.shape)) != ((sizes[0],), (sizes[1],)):
         raise UserError(f"{what} have shapes {tuple(ours.shape)} and {tuple(theirs.shape)}: expected {sizes} labels")
-    names, counts = theirs.unique(return_counts=True)
-    place = torch.searchsorted(names, ours).clamp(max=len(names) - 1)
-    known = names[place] == ours
+    names, number, counts = theirs.unique(return_inverse=True, return_counts=True)
+    row = torch.searchsorted(names, ours).clamp(max=len(names) - 1)
+    known = names[row] == ours
     if not known.all():
         missing = ours[~known].unique().tolist()
         raise UserError(
             f"{what}: {len(missing)} of the queries' are not in the gallery, first {missing[0]}; take them out"
         )
-    return ours, theirs, counts[place]
-
-
-def _members(ours: Tensor, theirs: Tensor) -> tuple[Tensor, Tensor]:
-    """Labels (Q,), (G,) → places in the gallery of each class (C, R), padded with −1, and each query's row there."""
-    names, number, counts = theirs.unique(return_inverse=True, return_counts=True)
     order = number.argsort(stable=True)
     starts = counts.cumsum(0) - counts
-    within = torch.arange(len(theirs), device=theirs.device) - starts[number[order]]
-    table = torch.full((len(names), int(counts.max())), -1, device=theirs.device)
+    within = torch.arange(len(theirs), device=device) - starts[number[order]]
+    table = torch.full((len(names), int(counts.max())), -1, device=device)
     table[number[order], within] = order
-    return table, torch.searchsorted(names, ours)
+    return table, row
 
 
-def _average_precision(keys: Tensor, ranked: Tensor, relevant: Tensor) -> Tensor:
-    """Keys (B, G), the same in order, places of what is right (B, R) padded with −1 → (B,) float64, the whole ranking.
-
-    By the ranks of what is right alone: the precision at the r-th of them is r by its rank.
-    """
-    none = relevant < 0
-    right = keys.gather(1, relevant.clamp(min=0)).masked_fill(none, torch.iinfo(torch.int64).max).sort(1).values
-    ranks = torch.searchsorted(ranked, right) + 1
-    n = torch.arange(1, right.shape[1] + 1, dtype=torch.float64, device=keys.device)
-    there = n <= (~none).sum(1, keepdim=True)
-    return (n / ranks * there).sum(1) / there.sum(1)
-
-
-def _ordered(keys: Tensor) -> Tensor:
+def _ordered(levels: Tensor) -> Tensor:
     """Each row ascending. On a CPU by numpy, whose vector instructions sort whole numbers ten times as fast."""
-    return torch.from_numpy(np.sort(keys.numpy(), axis=1)) if keys.device.type == "cpu" else keys.sort(1).values
+    if levels.device.type == "cpu":
+        return torch.from_numpy(np.sort(levels.numpy(), axis=1))
+    return levels.sort(1).values
+
+
+def _right(levels: Tensor, places: Tensor) -> Tensor:
+    """Levels (B, G), places of what is right (B, R) padded with −1 → its levels (B, R) ascending, padded at the end."""
+    found = levels.gather(1, places.clamp(min=0))
+    return _ordered(found.masked_fill_(places < 0, torch.iinfo(torch.int32).max))
+
+
+def _around(rows: Tensor, levels: Tensor) -> tuple[Tensor, Tensor]:
+    """Ascending rows (B, G), levels (B, L) → how many of a row are below each level, and how many are on it."""
+    below, up_to = (torch.searchsorted(rows, levels, right=right) for right in (False, True))
+    return below, up_to - below
+
+
+def _average_precision(ties: tuple[Tensor, ...], k: int, harmonic: Tensor) -> Tensor:
+    """(B,) float64, expected over ties. ties: (B, R) each, for what is right: how many of the gallery are nearer, how
+    many are as far, and the same two counts of what is right alone; as far is 0 for padding.
+
+    Within a tie of n of which r are right, behind N of which M are right, place j is right with probability r/n, and
+    then M + 1 + (j - 1)(r - 1)/(n - 1) of the N + j up to it are. Summed over its places up to k, by harmonic numbers
+    (G + 1,); each of the r has an equal share of the sum.
+    """
+    before, size, ours_before, ours = ties
+    inside = (k - before).clamp(min=0).minimum(size)  # places of the tie that count
+    slope = (ours - 1) / (size - 1).clamp(min=1).double()
+    reciprocals = torch.where(inside == 1, 1 / (before + 1.0).double(), harmonic[before + inside] - harmonic[before])
+    precision = slope * inside + (ours_before + 1 - slope * (before + 1)) * reciprocals
+    there = size > 0
+    return (precision / size.clamp(min=1) * there).sum(1) / there.sum(1).clamp(max=k)
+
+
+def _first(ranked: Tensor, right: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Levels of the gallery (B, G) and of what is right (B, R), ascending → (B,) float64 each, expected over ties: the
+    share of the first k that is right, and the chance that any of them is."""
+    at = ranked[:, k - 1 : k].contiguous()
+    (before, size), (ours_before, ours) = ((n[:, 0].double() for n in _around(rows, at)) for rows in (ranked, right))
+    drawn = k - before  # of the tie that place k is in
+    none = torch.where(size - ours >= drawn, _log_choose(size - ours, drawn) - _log_choose(size, drawn), -torch.inf)
+    return (ours_before + ours * drawn / size) / k, torch.where(ours_before > 0, 1.0, -torch.expm1(none))
+
+
+def _log_choose(n: Tensor, k: Tensor) -> Tensor:
+    return torch.lgamma(n + 1) - torch.lgamma(k + 1) - torch.lgamma(n - k + 1)
 
 
 @torch.no_grad()
@@ -197,7 +261,7 @@ def evaluate(
     names: Sequence[str] = NAMES,
     block: int = 256,
 ) -> dict[str, Score]:
-    """Scores by name of an exact search of the gallery (G, D) by the queries (Q, D).
+    """Scores by name of an exact search of the gallery (G, D) by the queries (Q, D), each expected over ties.
 
     classes, instances: labels of queries (Q,) and gallery (G,), whole numbers. recall@k: is the query's instance among
     the k nearest? class_precision@k: share of the k that are of its class; class_recall@k: is any of them?
@@ -206,33 +270,36 @@ def evaluate(
     block · G. Raises UserError on unknown names, a gallery smaller than k, and queries without a match.
     """
     _check_features(queries, gallery, block)
-    gallery = gallery.to(queries.device, torch.float32)
+    queries, gallery = queries.float(), gallery.to(queries.device, torch.float32)
     wanted = {name: _parse(name, len(gallery)) for name in names}
     sizes = (len(queries), len(gallery))
-    truth = {}
-    for what, labels in (("classes", classes), ("instances", instances)):
-        if any(kind.startswith("class") == (what == "classes") for kind, _ in wanted.values()):
-            truth[what] = _relevant(labels, what, sizes, queries.device)
+    of = {name: "classes" if kind.startswith("class") else "instances" for name, (kind, _) in wanted.items()}
+    given = {"classes": classes, "instances": instances}
+    truth = {what: _relevant(given[what], what, sizes, queries.device) for what in dict.fromkeys(of.values())}
+    averaged = {of[name] for name, (kind, _) in wanted.items() if kind == "class_mAP"}
     scores = {name: torch.empty(len(queries), dtype=torch.float64) for name in names}
-    depth = max((k for name, (_, k) in wanted.items() if name != "class_mAP"), default=1)
-    members = _members(*truth["classes"][:2]) if "class_mAP" in wanted else None
+    tied = torch.zeros((), dtype=torch.float64, device=queries.device)
+    ranks = torch.arange(1, len(gallery) + 1, dtype=torch.float64, device=queries.device)
+    harmonic = torch.cat([ranks.new_zeros(1), (1 / ranks).cumsum(0)])
     for start in range(0, len(queries), block):
         rows = slice(start, start + block)
-        keys = _keys(queries[rows].float(), gallery, 0)
-        ranked = keys.topk(depth, largest=False).values if members is None else _ordered(keys)
-        places = _split(ranked[:, :depth])[1]
-        hits = {what: theirs[places] == ours[rows, None] for what, (ours, theirs, _) in truth.items()}
+        levels = _levels(queries[rows], gallery)
+        right = {what: _right(levels, table[row[rows]]) for what, (table, row) in truth.items()}
+        ranked = _ordered(levels)
+        ties = {what: (*_around(ranked, own), *_around(own, own)) for what, own in right.items() if what in averaged}
+        tied += (ranked[:, 1:] == ranked[:, :-1]).count_nonzero()
         for name, (kind, k) in wanted.items():
-            what = "classes" if kind.startswith("class") else "instances"
-            if name == "class_mAP" and members is not None:
-                scores[name][rows] = _average_precision(keys, ranked, members[0][members[1][rows]]).cpu()
+            if kind == "class_mAP":
+                found = _average_precision(ties[of[name]], k, harmonic)
             else:
-                scores[name][rows] = _score(kind, hits[what][:, :k], truth[what][2][rows]).cpu()
+                found = _first(ranked, right[of[name]], k)[kind != "class_precision"]
+            scores[name][rows] = found.cpu()
+    share = tied.item() / max(len(queries) * (len(gallery) - 1), 1)
     out = {}
-    for name, (kind, _) in wanted.items():
-        n_relevant = truth["classes" if kind.startswith("class") else "instances"][2]
-        expected = chance(name, n_relevant, len(gallery)).mean().item()
-        out[name] = Score(scores[name].mean().item(), expected, scores[name])
+    for name in names:
+        table, row = truth[of[name]]
+        expected = chance(name, (table >= 0).sum(1)[row], len(gallery)).mean().item()
+        out[name] = Score(scores[name].mean().item(), expected, scores[name], share)
     return out
 
 

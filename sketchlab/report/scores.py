@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -72,6 +73,25 @@ def chance(run: Run, split: str, metric: str) -> float | None:
     if n_classes > 1 and metric in ("accuracy", "class_accuracy", "top5"):
         return min(1.0, (5 if metric == "top5" else 1) / n_classes)
     return None
+
+
+BLIND = "not informative here"
+
+
+def calibration(run: Run, split: str, metric: str) -> dict[str, Any]:
+    """What real images, noise and one grey image score, of a generator's score; {} where the run has not asked."""
+    found = run.document("calibration", split).get(metric)
+    return found if isinstance(found, dict) else {}
+
+
+def calibration_text(run: Run, split: str, metric: str) -> str:
+    """real 0.0012 ± 0.0003, noise 0.31, grey 0.004: in a few words; "" where it is not known."""
+    known = calibration(run, split, metric)
+    if not known:
+        return ""
+    spread = f" ± {known['real_sd']:.2g}" if known["real_sd"] else ""
+    line = f"real {known['real']:.3g}{spread}, noise {known['noise']:.3g}, grey {known['grey']:.3g}"
+    return line if known["informative"] else f"{line}: {BLIND}"
 
 
 def count(run: Run, split: str) -> int | None:
@@ -147,6 +167,8 @@ def headline(run: Run) -> str:
         line += f"; chance {text(result.metric, result.chance)}"
     elif any(word in result.metric for word in LESS_IS_BETTER):
         line += "; lower is better"
+    if known := calibration_text(run, result.split, result.metric):
+        line += f"; {known}"
     chosen = best(run)
     if result.split == "test" and chosen is not None and monitor(run):
         line += f"; weights of epoch {chosen[1]:g}"

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from sketchlab import semantics
 from sketchlab.config import RunConfig
 
 # what changes no bit of a result
@@ -28,8 +29,10 @@ def deciding(run: RunConfig, data: Any) -> dict[str, Any]:
     for model, values in ((run.model, plain["model"]), (run.model.backbone, plain["model"].get("backbone"))):
         if model and hasattr(sys.modules[model.module], "fingerprint"):
             values["weights"] = model.constant("fingerprint")(model.config)
+    numbers = semantics.numbers(plain)
     return {k: plain[k] for k in ("seed", "data", "model", "pipeline", "loop", "runtime")} | {
-        "samples": data.fingerprint
+        "samples": data.fingerprint,
+        **({"semantics": numbers} if numbers else {}),
     }
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from sketchlab import config, run
-from sketchlab.engine import checkpoint, memory
+from sketchlab.engine import checkpoint, steps
 from sketchlab.engine.profile import SKIPPED_STEPS
 from sketchlab.engine.recompute import recomputed
 from sketchlab.errors import UserError
@@ -82,7 +82,7 @@ def test_what_filled_the_memory_is_let_go_before_less_is_tried():
         pass
 
     held: list[weakref.ref[Held]] = []
-    assert memory.attempt(Task(), {}) is None
+    assert steps.attempt(Task(), {}) is None
     assert held[0]() is None
 
 

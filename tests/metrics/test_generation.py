@@ -56,9 +56,10 @@ def test_kid_is_unbiased():
     assert abs(found.mean) < 4 * found.std / 10
 
 
-@pytest.mark.parametrize("n", [50, 6])  # 6 images in 10 dimensions: singular covariances
+@pytest.mark.parametrize("n", [50, 9, 6])  # 6 images in 10 dimensions: singular covariances
 def test_fid_against_scipy(n):
     real, fake = _features(n, 10) @ _features(10, 10, seed=2), _features(n + 3, 10, seed=1) + 0.3
+    assert generation.fid(fake, real).value == pytest.approx(generation.fid(real, fake).value)
     covariances = [np.cov(f.numpy(), rowvar=False) for f in (real, fake)]
     root = linalg.sqrtm(covariances[0] @ covariances[1])
     mean_gap = ((real.mean(0) - fake.mean(0)) ** 2).sum().item()

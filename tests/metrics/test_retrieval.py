@@ -1,10 +1,13 @@
+import itertools
 import math
+import os
 
 import numpy as np
 import pytest
 import torch
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+from sketchlab import config
 from sketchlab.errors import UserError
 from sketchlab.metrics import retrieval
 
@@ -14,9 +17,10 @@ def _random(*shape, high=3, seed=0):
 
 
 def _ranking(query, gallery):
-    """Places of the gallery, nearest first, by a double loop; equals in their order."""
+    """Places of the gallery, nearest first, by a double loop; equals in the keyed order."""
     squares = [sum((a - b) ** 2 for a, b in zip(query, row, strict=True)) for row in gallery]
-    return sorted(range(len(gallery)), key=lambda i: (squares[i], i))
+    order = retrieval.shuffled(torch.arange(len(gallery))).tolist()
+    return sorted(range(len(gallery)), key=lambda i: (squares[i], order[i]))
 
 
 def _average_precision(hits, n_relevant):
@@ -26,6 +30,22 @@ def _average_precision(hits, n_relevant):
             found += 1
             total += found / rank
     return total / min(n_relevant, len(hits))
+
+
+def _of_order(name, hits):
+    """A score of one query from the whole ranking: which of the gallery are right, the nearest first."""
+    kind, k = retrieval._parse(name, len(hits))
+    if kind == "class_mAP":
+        return _average_precision(hits[:k], sum(hits))
+    return sum(hits[:k]) / k if kind == "class_precision" else float(any(hits[:k]))
+
+
+def _over_orders(name, far, right, draws=0):
+    """The mean of a score over all orders of a gallery at these distances, or over `draws` random ones; its error."""
+    generator, orders = torch.Generator().manual_seed(0), itertools.permutations(range(len(far)))
+    orders = (torch.randperm(len(far), generator=generator).tolist() for _ in range(draws)) if draws else orders
+    values = [_of_order(name, [right[i] for i in sorted(order, key=far.__getitem__)]) for order in orders]
+    return np.mean(values), np.std(values) / len(values) ** 0.5
 
 
 @pytest.mark.parametrize("block", [1, 7, 256])
@@ -44,39 +64,80 @@ def test_equal_vectors_tie_exactly_and_blocks_do_not_matter():
     base = torch.randn(50, 67, generator=generator) * 100
     gallery, queries = base.repeat(3, 1), torch.randn(30, 67, generator=generator)
     distances, places = retrieval.nearest(queries, gallery, 150, block=8)
-    assert (places[:, 1::3] - places[:, ::3] == 50).all() and (places[:, 2::3] - places[:, ::3] == 100).all()
+    assert (places[:, 1::3] % 50 == places[:, ::3] % 50).all() and (places[:, 2::3] % 50 == places[:, ::3] % 50).all()
     other = retrieval.nearest(queries, gallery, 150, block=30)
     assert torch.equal(distances, other[0]) and torch.equal(places, other[1])
     assert (retrieval.nearest(base, gallery, 1)[0] == 0).all()
 
 
+def test_ties_are_listed_in_an_order_that_knows_no_place():
+    n = 2**16
+    order = retrieval.shuffled(torch.cat([torch.arange(n), torch.arange(n) + 2**32 - n]))
+    assert len(order.unique()) == 2 * n and order.min() >= 0 and order.max() < 2**32
+    assert torch.equal(retrieval._unshuffled(order)[:n], torch.arange(n))
+    ranks = order[:n].argsort().double()
+    assert abs(np.corrcoef(ranks, np.arange(n))[0, 1]) < 4 / n**0.5
+    places = retrieval.nearest(torch.ones(1, 3), torch.ones(1000, 3), 100)[1][0]
+    counts = torch.bincount(places // 100, minlength=10)  # of a gallery in ten classes, one after another
+    assert counts.min() > 0 and ((counts - 10.0) ** 2 / 10).sum() < 28  # chi square, 9 degrees: 28 at .001
+    part = torch.arange(7, 1000, 3)  # of a part of it the same are listed first
+    found = retrieval.nearest(torch.ones(1, 3), torch.ones(len(part), 3), 9, places=part)[1][0]
+    whole = retrieval.nearest(torch.ones(1, 3), torch.ones(1000, 3), 1000)[1][0]
+    assert found.tolist() == [i for i in whole.tolist() if i % 3 == 1 and i >= 7][:9]
+
+
+EVERY = [f"{kind}@{k}" for kind in ("recall", "class_precision", "class_recall", "class_mAP") for k in range(1, 8)]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_ties_against_every_order(seed):
+    """The closed form against the mean over all 5040 orders of a gallery of seven, at every depth."""
+    far = _random(7, high=(1, 2, 2, 3, 4, 7)[seed], seed=seed)
+    classes = torch.zeros(1).long(), _random(7, high=2, seed=seed + 10).index_fill(0, torch.tensor([seed]), 0)
+    instances = torch.ones(1).long(), torch.arange(7) // (1 + seed % 2)
+    found = retrieval.evaluate(
+        torch.zeros(1, 1), far[:, None].float(), classes=classes, instances=instances, names=[*EVERY, "class_mAP"]
+    )
+    for name in EVERY:
+        ours, theirs = classes if name.startswith("class") else instances
+        expected, _ = _over_orders(name, far.tolist(), (theirs == ours).tolist())
+        assert found[name].value == pytest.approx(expected, abs=1e-9), name
+    assert found["class_mAP"].value == pytest.approx(found["class_mAP@7"].value)
+    ranked = far.sort().values
+    assert found["recall@1"].tied == pytest.approx((ranked[1:] == ranked[:-1]).double().mean().item())
+
+
 @pytest.mark.parametrize("block", [5, 256])
-def test_scores_with_ties_against_a_double_loop(block):
-    queries, gallery = _random(23, 3).float(), _random(60, 3, seed=1).float()
-    classes = _random(23, high=4, seed=2), torch.arange(60) % 4
-    instances = _random(23, high=30, seed=3), torch.arange(60) // 2
+def test_scores_with_ties_against_random_orders(block):
+    queries, gallery = _random(5, 3).float(), _random(60, 3, seed=1).float()
+    classes = _random(5, high=4, seed=2), torch.arange(60) % 4
+    instances = _random(5, high=30, seed=3), torch.arange(60) // 2
     names = (*retrieval.NAMES[:-1], "class_mAP@15", "recall@60", "class_recall@1")
     found = retrieval.evaluate(queries, gallery, classes=classes, instances=instances, names=names, block=block)
     assert list(found) == list(names)
-    for row, query in enumerate(queries.tolist()):
-        order = _ranking(query, gallery.tolist())
-        by_class = [bool(classes[1][i] == classes[0][row]) for i in order]
-        by_instance = [bool(instances[1][i] == instances[0][row]) for i in order]
-        expected = {
-            "recall@1": any(by_instance[:1]),
-            "recall@5": any(by_instance[:5]),
-            "recall@10": any(by_instance[:10]),
-            "recall@60": True,
-            "class_precision@10": sum(by_class[:10]) / 10,
-            "class_recall@10": any(by_class[:10]),
-            "class_recall@1": by_class[0],
-            "class_mAP": _average_precision(by_class, 15),
-            "class_mAP@15": _average_precision(by_class[:15], 15),
-        }
-        for name, value in expected.items():
-            assert found[name].per_query[row].item() == pytest.approx(float(value)), name
+    for row, far in enumerate((queries[:, None] - gallery).square().sum(2).tolist()):
+        for name in names:
+            ours, theirs = classes if name.startswith("class") else instances
+            expected, error = _over_orders(name, far, (theirs == ours[row]).tolist(), draws=500)
+            assert found[name].per_query[row].item() == pytest.approx(expected, abs=4.5 * error + 1e-9), name
     for score in found.values():
         assert score.value == pytest.approx(score.per_query.mean().item())
+
+
+def test_without_ties_scores_are_those_of_the_ranking():
+    queries, gallery = torch.randn(23, 3, generator=torch.Generator().manual_seed(0)), torch.eye(3).repeat(30, 1)
+    gallery = gallery + torch.randn(90, 3, generator=torch.Generator().manual_seed(1))
+    classes = _random(23, high=4, seed=2), torch.arange(90) % 4
+    instances = _random(23, high=30, seed=3), torch.arange(90) // 3
+    names = ("recall@1", "recall@5", "class_precision@10", "class_recall@2", "class_mAP", "class_mAP@15")
+    found = retrieval.evaluate(queries, gallery, classes=classes, instances=instances, names=names, block=7)
+    for row, query in enumerate(queries.tolist()):
+        order = _ranking(query, gallery.tolist())
+        for name in names:
+            ours, theirs = classes if name.startswith("class") else instances
+            value = _of_order(name, [bool(theirs[i] == ours[row]) for i in order])
+            assert found[name].per_query[row].item() == pytest.approx(value, abs=1e-12), name
+    assert found["class_mAP"].tied == 0
 
 
 def test_full_map_against_scikit_learn():
@@ -98,11 +159,10 @@ def test_full_map_against_scikit_learn():
 def test_chance_by_simulation(name, n_relevant):
     n_gallery, draws = 24, 8000
     orders = torch.rand(draws, n_gallery, generator=torch.Generator().manual_seed(0)).argsort(1)
-    kind, k = retrieval._parse(name, n_gallery)
-    counts = torch.full((draws,), n_relevant)
-    scores = retrieval._score(kind, (orders < n_relevant)[:, :k], counts)
-    slack = 4 * scores.std().item() / draws**0.5 + 1e-12
-    assert retrieval.chance(name, counts[:1], n_gallery).item() == pytest.approx(scores.mean().item(), abs=slack)
+    scores = np.array([_of_order(name, hits) for hits in (orders < n_relevant).tolist()])
+    slack = 4 * scores.std() / draws**0.5 + 1e-12
+    counts = torch.tensor([n_relevant])
+    assert retrieval.chance(name, counts, n_gallery).item() == pytest.approx(scores.mean(), abs=slack)
 
 
 def test_chance_of_the_whole_evaluation():
@@ -196,15 +256,81 @@ def test_a_gallery_on_disk_is_searched(tmp_path):
 
 
 def test_full_map_of_classes_of_unequal_size_and_ties():
-    """By the ranks of what is right: against the whole ranking, with one class of a single photo."""
-    queries, gallery = _random(31, 2).float(), _random(70, 2, seed=1).float()
+    """By the ranks of what is right, with one class of a single photo."""
+    queries, gallery = _random(9, 2).float(), _random(70, 2, seed=1).float()
     theirs = torch.cat([torch.zeros(60), torch.ones(9), torch.full((1,), 7)]).long()[_random(70, high=10**6).argsort()]
-    ours = torch.tensor([0, 1, 7] * 10 + [0])
-    found = retrieval.evaluate(queries, gallery, classes=(ours, theirs), names=["class_mAP", "class_mAP@70"], block=8)
+    ours = torch.tensor([0, 1, 7] * 3)
+    found = retrieval.evaluate(queries, gallery, classes=(ours, theirs), names=["class_mAP", "class_mAP@70"], block=4)
     torch.testing.assert_close(found["class_mAP"].per_query, found["class_mAP@70"].per_query)
-    for row in range(31):
-        hits = [bool(theirs[i] == ours[row]) for i in _ranking(queries[row].tolist(), gallery.tolist())]
-        assert found["class_mAP"].per_query[row].item() == pytest.approx(_average_precision(hits, sum(hits)))
+    for row, far in enumerate((queries[:, None] - gallery).square().sum(2).tolist()):
+        expected, error = _over_orders("class_mAP", far, (theirs == ours[row]).tolist(), draws=500)
+        assert found["class_mAP"].per_query[row].item() == pytest.approx(expected, abs=4.5 * error + 1e-9)
+
+
+# --- what has learnt nothing scores chance
+
+
+SIZES = (40, 20, 12, 9, 5, 1)  # photos of a class: few have many, and they stand in the gallery one after another
+
+
+def _nothing(kind, classes, numbers, seed=0):
+    """(n, D) embeddings that know nothing of their classes."""
+    generator, n = torch.Generator().manual_seed(seed), len(classes)
+    noise = torch.randn(n, numbers, generator=generator)
+    one = torch.randn(numbers, generator=torch.Generator().manual_seed(99)).expand(n, -1)
+    if kind == "rounding":  # each class by one rounding further: as when batches are multiplied in another order
+        steps = one.abs() * 2.0**-23
+        return one + steps * (classes[:, None] % 3)
+    if kind == "collapsed":
+        return 0 * torch.eye(int(classes.max()) + 1, numbers)[classes]
+    return {"zero": 0 * one, "constant": one, "nearly": one + 1e-6 * noise, "random": noise}[kind]
+
+
+def _searched(kind, classes, objects, order, numbers=16, seed=0):
+    """Scores of such embeddings, with the gallery in some order."""
+    photos = _nothing(kind, classes[1], numbers, seed)[order]
+    sketches = _nothing(kind, classes[0], numbers, seed + 1000)
+    truth = {"classes": (classes[0], classes[1][order]), "instances": (objects[0], objects[1][order])}
+    names = [name for name in retrieval.NAMES if not name.endswith("200")] + ["class_mAP@20"]
+    return retrieval.evaluate(sketches, photos, names=names, **truth)
+
+
+def _check_nothing(kind, classes, objects, seeds):
+    n = len(classes[1])
+    orders = torch.arange(n), torch.randperm(n, generator=torch.Generator().manual_seed(5)), torch.arange(n).flip(0)
+    first, *others = (_searched(kind, classes, objects, order) for order in orders)
+    for other in others:
+        for name, score in first.items():
+            torch.testing.assert_close(other[name].per_query, score.per_query, atol=1e-12, rtol=0)
+    if kind in ("nearly", "random"):
+        runs = [_searched(kind, classes, objects, orders[0], seed=seed) for seed in range(seeds)]
+        for name, score in first.items():
+            values = np.array([run[name].value for run in runs])
+            error = values.std(ddof=1) / len(values) ** 0.5
+            assert values.mean() == pytest.approx(score.chance, abs=4 * error), name
+        assert (first["class_mAP"].tied > retrieval.MANY) == (kind == "nearly")  # noise below the tolerance
+        return
+    for name, score in first.items():
+        assert score.value == pytest.approx(score.chance, abs=1e-9), name
+        assert score.tied == 1
+
+
+@pytest.mark.parametrize("kind", ["zero", "constant", "rounding", "nearly", "collapsed", "random"])
+def test_an_embedding_that_tells_nothing_scores_chance(kind):
+    photos = torch.repeat_interleave(torch.arange(len(SIZES)), torch.tensor(SIZES))
+    objects = torch.arange(len(photos)).repeat_interleave(3)
+    _check_nothing(kind, (photos[objects], photos), (objects, torch.arange(len(photos))), seeds=60)
+
+
+@pytest.mark.realdata
+@pytest.mark.skipif("SKETCHLAB_DATA" not in os.environ, reason="SKETCHLAB_DATA is not set")
+@pytest.mark.parametrize("kind", ["constant", "rounding", "nearly", "collapsed", "random"])
+def test_nothing_scores_chance_on_sketchy(kind):
+    run = config.from_overrides(["model=small_siamese", "data=sketchy"])
+    test = run.data.build(run.model.config.input).splits["test"]
+    classes, objects = ((getattr(test.sketch, key), getattr(test.photo, key)) for key in ("labels", "groups"))
+    assert (classes[1].diff() >= 0).all()  # sorted by class, as it is stored
+    _check_nothing(kind, classes, objects, seeds=40)
 
 
 @pytest.mark.parametrize("high", [4, 10_000])

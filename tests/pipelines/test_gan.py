@@ -394,7 +394,8 @@ def test_judge_says_whether_images_are_what_was_asked_for():
     assert torch.equal(a_task.reals.of("val"), a_task.reals.some("val", a_task.reals._places("val")))
 
     def right(images):
-        return torch.eye(2, dtype=torch.float64)[classes if len(images) == 20 else real]
+        said = {20: classes, len(real): real, 1: torch.zeros(1, dtype=torch.int64)}[len(images)]  # 1: grey
+        return torch.eye(2, dtype=torch.float64)[said]
 
     a_task.judge = right
     out = a_task.evaluate("val")
@@ -402,6 +403,10 @@ def test_judge_says_whether_images_are_what_was_asked_for():
     assert out["class_accuracy"] == 1 == out["class_accuracy_real"] and out["inception_score_real"] == pytest.approx(2)
     assert out["inception_score"] == pytest.approx(torch.special.entr(shares).sum().exp().item())  # sure of each image
     assert out["asked_confusion"].diagonal().sum() == 20
+    known = out["calibration"]["class_accuracy"]  # it says of noise what it says of generated images
+    assert (known["real"], known["noise"], known["grey"]) == (1, 1, pytest.approx(shares[0].item()))
+    assert not known["informative"] and "class_accuracy of noise 1," in out["warnings"]["not informative"]
+    assert out["calibration"]["inception_score"]["noise"] == out["inception_score"]
     a_task.judge = lambda images: right(images).flip(1)
     out = a_task.evaluate("val")
     assert out["class_accuracy"] == 0 == out["class_accuracy_real"]
@@ -425,7 +430,7 @@ def test_nearest_real_finds_a_copy():
     real = torch.cat(list(a_task.reals.parts("train")))
     distance, at = gan_sheets.nearest(gan_sheets.small(real[[7, 2]]), gan_sheets.small(real))
     assert at.tolist() == [7, 2] and distance.max() == 0
-    shown = a_task.explain("val")
+    shown = every.explained(a_task, "val")
     assert shown["nearest_sheet"].shape == (2 + 8 * 66, 2 + 8 * 66) == shown["interpolation_sheet"].shape
     assert shown["nearest"]["searched"] == 12
 
@@ -478,3 +483,24 @@ def test_a_pretrained_discriminator_starts_from_its_weights():
     assert not torch.equal(first, other)
     before = parameters(a_task.D)
     assert step(a_task)["loss_d"].isfinite() and moved(before, a_task.D)
+
+
+def test_a_generator_that_gives_grey_is_called_no_better_than_grey():
+    a_task = task("data.per_class=60", "pipeline.eval_images=24")
+    with torch.no_grad():
+        for parameter in a_task.G.parameters():
+            parameter.zero_()  # tanh(0): the middle of the scale
+    out = a_task.evaluate("val")
+    known = out["calibration"]
+    assert set(known) == {*(f"{name}@random" for name in ("kid", "fid", "precision", "recall")), "ms_ssim_fake"}
+    for name in ("kid@random", "fid@random"):
+        assert known[name]["informative"] and out[name] > known[name]["grey"], "the grey of the data is nearer"
+        assert f"{name} {out[name]:.3g}, of noise" in out["warnings"]["no better than grey"]
+    assert out["ms_ssim_fake"] == pytest.approx(1) and known["ms_ssim_fake"]["grey"] == 1
+    asked, of = [], a_task.features.of
+    counted = gan.feature_nets.Features("random", "random", lambda images: asked.append(len(images)) or of(images))
+    a_task.features = a_task.calibration.features = counted
+    again = a_task.evaluate("val")
+    assert asked == [24] and again["calibration"] == known, "only what is generated is measured again"
+    a_task.evaluate("test")
+    assert asked == [24, 12, 24], "what is known of training images and noise serves every split"

@@ -6,6 +6,7 @@ from torch import nn
 
 from sketchlab import config
 from sketchlab.engine.runtime import Runtime
+from sketchlab.errors import UserError
 from sketchlab.layers.chain import flatten
 from sketchlab.models.cnn_bilstm2d import DIRECTIONS, BiLSTM2D
 from sketchlab.pipelines.classify import gradcam, mixing
@@ -51,7 +52,7 @@ def test_the_field_is_the_gradient_by_differences():
 def test_of_a_network_that_mixes_in_space():
     made = task("cnn_bilstm2d")
     made.evaluate("val")
-    found = made.explain("val")
+    found = every.explained(made, "val")
     assert found["erf"].shape == (2, 16, 16) and found["erf"].amax((1, 2)).tolist() == [1, 1]
     seen = [(field > 0).sum().item() for field in found["erf"]]
     assert seen[0] < seen[1] <= 256  # the LSTMs see further than the convolutions
@@ -63,7 +64,7 @@ def test_of_a_network_that_mixes_in_space():
 def test_no_other_network_has_these():
     made = task("cnn_strokes")
     made.evaluate("val")
-    assert not {"erf", "hidden"} & set(made.explain("val"))
+    assert not {"erf", "hidden"} & set(every.explained(made, "val"))
 
 
 @pytest.mark.parametrize("model", ["cnn_strokes", "cnn_lstm", "cnn_bilstm2d"])
@@ -86,9 +87,10 @@ def test_gradcam_of_frames_is_that_of_all_their_maps(model):
 def test_the_picture_shows_every_stroke_and_points_have_none():
     made = task("cnn_strokes")
     made.evaluate("val")
-    found = made.explain("val")
+    found = every.explained(made, "val")
     raw = made.splits and made.data.splits["val"].gather(found["cam_places"])
     assert torch.equal(found["cam_pixels"], made.data.prepare.drawn(raw).amax(1))
     points = task("stroke_lstm")
     points.evaluate("val")
-    assert "takes points" in points.explain("val")["cam"]["none"]
+    with pytest.raises(UserError, match="takes points"):
+        points.explain("val")["Grad-CAM"]()

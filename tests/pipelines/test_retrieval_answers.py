@@ -95,7 +95,18 @@ def test_the_map_takes_as_many_of_each_class_as_can_be():
     assert table[table["domain"] == "sketch"]["label"].value_counts().to_dict() == {"a": MOST - 9, "b": 5, "c": 4}
 
 
-@pytest.mark.parametrize("shape", [(1, 4), (3, 4), (40, 1)])
+@pytest.mark.parametrize("shape", [(2, 4), (4, 4), (40, 1)])
 def test_a_plane_of_little(shape):
-    assert plane(np.random.default_rng(0).normal(size=shape)).shape == (shape[0], 2)
-    assert np.isfinite(plane(np.ones(shape))).all()
+    found = plane(np.random.default_rng(0).normal(size=shape))
+    assert found.shape == (shape[0], 2) and np.isfinite(found).all()
+
+
+@pytest.mark.parametrize("noise", [0, 1e-8, 1e-6, 1e-3])
+def test_embeddings_that_are_all_the_same_have_no_map(noise):
+    draw = np.random.default_rng(0)
+    embedded = (draw.normal(size=(1, 8)) + noise * draw.normal(size=(60, 8))).astype(np.float32)
+    if noise > 1e-7:
+        assert np.isfinite(plane(embedded)).all()
+        return
+    with pytest.raises(UserError, match="all embeddings are the same"):
+        plane(embedded)

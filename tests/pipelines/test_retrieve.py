@@ -213,11 +213,18 @@ def test_what_is_kept_where(trained, tmp_path):
     folder = RunDir(tmp_path)
     folder.open()
     scores = folder.keep("test", trained.evaluate("test"))
+    folder.keep("test", every.explained(trained, "test"))
     folder.lock.release()
     assert scores["test/class_recall@10"] <= 1 and "test/chance" not in scores
     chance = json.loads((tmp_path / "chance_test.json").read_text())
     assert chance["recall@10"] == pytest.approx(10 / 12)
-    for name in ("predictions_test.csv", "samples/test_retrieval.png", "arrays/test_per_query_recall@1.npy"):
+    assert json.loads((tmp_path / "warnings_test.json").read_text()) == {}
+    for name in (
+        "predictions_test.csv",
+        "samples/test_retrieval.png",
+        "map_test.csv",
+        "arrays/test_per_query_recall@1.npy",
+    ):
         assert (tmp_path / name).exists()
 
 
@@ -242,7 +249,7 @@ def test_right_matches_are_framed_thick_and_green():
     own = torch.tensor([pair.photo.groups.tolist().index(int(g)) for g in pair.sketch.groups[queries]])
     wrong = (pair.photo.labels[None] != pair.sketch.labels[queries, None]).long().argmax(1)
     picture = sheet(pair, queries, torch.stack([own, wrong], dim=1), 1)
-    assert picture is not None and picture.dtype == torch.uint8 and picture.shape[2] == 3
+    assert picture.dtype == torch.uint8 and picture.shape[2] == 3
     green = (picture == torch.tensor(RIGHT, dtype=torch.uint8)).all(2)
     cell = picture.shape[1] // 3
     assert not green[:, :cell].any() and not green[:, 2 * cell :].any()  # the sketch; a wrong photo

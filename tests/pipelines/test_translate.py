@@ -183,6 +183,13 @@ def test_each_direction_is_made_by_its_own_generator():
     assert {"cycle_photo", "cycle_sketch", "kid@random", "kid_photo@random", "kid_photo_std@random"} < set(out)
     assert {"fid_sketch", "recall_photo"} < set(out["quality"]) and "fid_sketch@random" in out
     assert out["kid@random"] == pytest.approx((out["kid_photo@random"] + out["kid_sketch@random"]) / 2)
+    known = out["calibration"]
+    assert {"cycle_photo", "kid@random", "kid_photo@random", "fid_sketch@random", "recall_photo@random"} <= set(known)
+    for name in ("real", "noise", "grey"):
+        assert known["kid@random"][name] == sum(known[f"kid_{d}@random"][name] for d in ("photo", "sketch")) / 2
+    photos = a_task.reals["photo"]
+    grey = (photos.of("val") - photos.of("train").mean((0, 2, 3), keepdim=True)).abs().mean().item()
+    assert known["cycle_photo"]["grey"] == pytest.approx(grey) and known["cycle_photo"]["real"] == 0
     real = a_task.reals["photo"].of("val")
     assert out["cycle_photo"] == pytest.approx((real - 0.25).abs().mean().item(), abs=1e-5)
 

@@ -10,6 +10,7 @@ import yaml
 from PIL import Image
 
 from sketchlab import report
+from sketchlab.report.comparison.compare import compare
 from sketchlab.report.read import read
 from sketchlab.report.run import curves, warnings
 from sketchlab.report.run import gan as generator
@@ -149,3 +150,29 @@ def test_the_eye_tests_share_fooled_has_its_interval_and_n(gan):
     assert "Generated pictures called real: 9 of 20 = 45% (95% Wilson interval 26% to 66%)." in text
     assert "Real pictures called generated: 5 of 20 = 25% (95% Wilson interval 11% to 47%)." in text
     assert "eye_test.jsonl is cut in line 41" in text
+
+
+KNOWN = {"real": -0.0001, "real_sd": 0.0002, "noise": 0.031, "grey": 0.0009, "better": "lower", "informative": True}
+SEEN = {"real": 0.89, "real_sd": 0.04, "noise": 0.0, "grey": 1.0, "better": "higher", "informative": False}
+FID = {"real": 0.26, "real_sd": 0.01, "noise": 9.0, "grey": 4.6, "informative": True, "n_real": 400, "n_other": 512}
+
+
+def test_what_is_known_stands_beside_every_score(gan, tmp_path):
+    columns = {"val/kid@random": 0.00095, "val/precision@random": 1.0, "val/fid@random": 4.66}
+    folder = gan(**columns)
+    before = report.write(folder).read_text()
+    assert "one grey image" not in before and "not informative" not in before, "a folder of before says nothing"
+    known = {"kid@random": KNOWN, "precision@random": SEEN, "fid@random": FID}
+    (folder / "calibration_val.json").write_text(json.dumps(known))
+    (folder / "warnings_val.json").write_text(
+        json.dumps({"not informative": "Not informative here: precision@random."})
+    )
+    text = report.write(folder).read_text()
+    assert text.count("real -0.0001 ± 0.0002, noise 0.031, grey 0.0009") == 2  # the headline and the table
+    assert "real 0.89 ± 0.04, noise 0, grey 1: not informative here" in text
+    assert "Validation: Not informative here: precision@random." in warnings.find(read(folder))
+    assert "fid@random on val is 4.66. Of real images against real ones it is 0.26 with 400 and 512 of them" in text
+    page = compare([folder], out=tmp_path / "out", metric="val/precision@random").read_text()
+    assert "val/precision@random is not informative here, in" in page
+    page = compare([folder], out=tmp_path / "out", metric="val/kid@random").read_text()
+    assert "not informative here" not in page

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sketchlab import rng
+from sketchlab.errors import UserError
 from sketchlab.layers.chain import flatten
 
 BATCH = 16  # images whose gradients are held at once
@@ -48,6 +49,7 @@ def heat(net: nn.Module, layer: nn.Module, images: Tensor, classes: Tensor) -> T
 
     Weights of the channels are the means of the logit's gradient; negative sums are cut; each image's largest value
     is 1, unless nothing spoke for the class, which is all 0. Parameters and their gradients are left as they were.
+    Raises UserError where the answers do not depend on the map.
     """
     kept: list[Tensor] = []
 
@@ -60,9 +62,12 @@ def heat(net: nn.Module, layer: nn.Module, images: Tensor, classes: Tensor) -> T
         with torch.enable_grad(), any_kernel(net):
             logits = net(images)
             score = logits.gather(1, classes[:, None].to(logits.device)).sum()
-            (gradient,) = torch.autograd.grad(score, kept[-1])
+            used = score.requires_grad
+            (gradient,) = torch.autograd.grad(score, kept[-1], allow_unused=True) if used else (None,)
     finally:
         handle.remove()
+    if gradient is None:
+        raise UserError("the answers of this network do not depend on its last map, so no place spoke for them")
     gradient, maps = (t.flatten(1, -3) for t in (gradient, kept[-1].detach()))  # (B, C, h, w), or (B, T·C, h, w)
     found = (gradient.mean((2, 3), keepdim=True) * maps).sum(1)  # (B, h, w), or of every crop
     crops = next((stage for stage in flatten(net) if hasattr(stage, "windows")), None)
@@ -106,17 +111,17 @@ def explained(
     images: raw batch → what the network takes, on its device. logits: (n, n_classes), of all samples in order.
     prepare: of the data set; of drawings kept as strokes it says what they become, and draws them.
     Returns cam (K, h, w) uint8, cam_places (K,) in the split, cam_pixels (K, S, S[, 3]) uint8, the image itself; {}
-    when most is 0; where there is nothing to show, cam = {"none": why} alone.
+    when most is 0. Raises UserError where there is nothing to show.
     """
     if not most or not len(samples):
         return {}
     raw = samples.gather(torch.zeros(1, dtype=torch.int64))
     if why := _none(raw, prepare):
-        return {"cam": {"none": why}}
+        raise UserError(why)
     net.eval()
     layer = last_map(net, images(raw))
     if layer is None:
-        return {"cam": {"none": "Grad-CAM shows places in a map; this network has none, so there is no picture."}}
+        raise UserError("Grad-CAM shows places in a map; this network has none, so there is no picture.")
     said = logits.argmax(1)
     places = _chosen(logits, said != samples.labels.cpu(), most, seed)
     found = []

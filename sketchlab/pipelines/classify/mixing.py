@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sketchlab import rng
+from sketchlab.errors import UserError
 from sketchlab.layers.chain import flatten
 from sketchlab.pipelines.classify.gradcam import any_kernel
 
@@ -60,7 +61,9 @@ def field(chain: nn.Module, images: Any, samples: Any, places: Tensor) -> Tensor
         with torch.enable_grad(), any_kernel(chain):
             maps = chain(inputs)
             centre = maps[:, maps.shape[1] // 2, maps.shape[2] // 2].sum()
-            (gradient,) = torch.autograd.grad(centre, inputs)
+            (gradient,) = torch.autograd.grad(centre, inputs, allow_unused=True)
+        if gradient is None:
+            raise UserError("the map of this network does not depend on its input, so there is no receptive field")
         total = total + F.relu(gradient).double().sum((0, 1)).cpu()
     return (total / len(places)).float()
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from sketchlab import rng
 from sketchlab.engine import optim
+from sketchlab.engine.explain import Parts
 from sketchlab.engine.features import Features
 from sketchlab.engine.runtime import Runtime
 from sketchlab.engine.settings import Config as Loop
@@ -209,7 +210,7 @@ class Classify:
         whole = self.runtime.gather({"said": torch.cat(said), "known": torch.cat(known)}, len(samples))
         return pose.answers(whole["said"], whole["known"], samples.labels.cpu(), self.data.classes)
 
-    def explain(self, split: str) -> dict[str, Any]:
+    def explain(self, split: str) -> Parts:
         """Of its last answers to a split: where it looked (gradcam.py, mixing.py), how early it knew (early.py)."""
         logits, samples = self.answered[split], self.data.splits[split]
 
@@ -221,9 +222,12 @@ class Classify:
                 return self.net(images(raw)).float().cpu()
 
         most, device = self.config.explain, self.runtime.device
-        seen = gradcam.explained(self.net, images, samples, logits, most, self.seed, device, self.data.prepare)
-        seen |= mixing.answers(self.net, images, samples, most, self.seed, self.data.prepare)
-        return {**seen, **early.answers(ask, samples, logits, self.eval_batch)}
+        seed, prepare = self.seed, self.data.prepare
+        return {
+            "Grad-CAM": lambda: gradcam.explained(self.net, images, samples, logits, most, seed, device, prepare),
+            "maps of the LSTMs": lambda: mixing.answers(self.net, images, samples, most, seed, prepare),
+            "answers after each stroke": lambda: early.answers(ask, samples, logits, self.eval_batch),
+        }
 
 
 def build(config: Config, net: nn.Module, data: Any, loop: Loop, runtime: Runtime, seed: int) -> Classify:

@@ -92,12 +92,23 @@ def similarity(sides: dict[str, Tensor]) -> tuple[Scores, dict[str, Any]]:
     """Side → (n, C, S, S) in [0, 1]: mean MS-SSIM of n/2 disjoint pairs of each, and what it is over."""
     scores, on = Scores(), {}
     for side, images in sides.items():
-        scales, pairs = metrics.ms_ssim_scales(*images.shape[2:]), len(images) // 2
-        on |= {"scales": scales, f"pairs_{side}": pairs}
-        if pairs and scales:
-            values = metrics.ms_ssim(images[:pairs], images[pairs : 2 * pairs], data_range=1.0, scales=scales)
+        on |= {"scales": metrics.ms_ssim_scales(*images.shape[2:]), f"pairs_{side}": len(images) // 2}
+        if (values := alike(images)) is not None:
             scores[f"ms_ssim_{side}"] = values.mean().item()
     return scores, on
+
+
+def alike(images: Tensor) -> Tensor | None:
+    """(n, C, S, S) in [0, 1] → (n // 2,) MS-SSIM of disjoint pairs; None of too few or too small images."""
+    scales, pairs = metrics.ms_ssim_scales(*images.shape[2:]), len(images) // 2
+    if not (pairs and scales):
+        return None
+    return metrics.ms_ssim(images[:pairs], images[pairs : 2 * pairs], data_range=1.0, scales=scales)
+
+
+def splits(n: int) -> int:
+    """How many parts of n images an inception score is the mean of."""
+    return IS_SPLITS if n >= 10 * IS_SPLITS else 1
 
 
 def judged(
@@ -114,10 +125,10 @@ def judged(
     out: dict[str, Any] = {}
     measured: Measured = {"inception_score": {"classes": fake.shape[1], "n_fake": len(fake), "n_real": len(real)}}
     for name, probabilities in (("inception_score", fake), ("inception_score_real", real)):
-        splits = IS_SPLITS if len(probabilities) >= 10 * IS_SPLITS else 1
-        found = metrics.inception_score(probabilities, splits)
+        parts = splits(len(probabilities))
+        found = metrics.inception_score(probabilities, parts)
         out |= {name: found.mean, f"{name}_std": found.std}
-        measured["inception_score"][f"splits_{name}"] = splits
+        measured["inception_score"][f"splits_{name}"] = parts
     out["class_accuracy_real"] = (real.argmax(1) == labels).double().mean().item()
     measured["class_accuracy"] = {"n_fake": len(fake), "n_real": len(real)}
     if asked is not None:

@@ -14,9 +14,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sketchlab.engine import optim
+from sketchlab.engine.explain import Parts
 from sketchlab.engine.runtime import Runtime
 from sketchlab.engine.settings import Config as Loop
 from sketchlab.errors import UserError
+from sketchlab.pipelines.gan import calibration as gan_calibration
 from sketchlab.pipelines.gan import feature_nets
 from sketchlab.pipelines.gan import scores as gan_scores
 from sketchlab.pipelines.gan.data import Packs, Reals
@@ -119,6 +121,8 @@ class Gan:
         self.weights = ("G", "D", "G_ema") if self.G_ema is not None else ("G", "D")
         self.monitor = f"-val/kid@{self.features.name}" if "val" in self.splits else ""
         self.real_features: dict[str, Tensor] = {}
+        self.calibration = gan_calibration.Calibration(self.reals, self.features, config)
+        self.known: dict[str, gan_calibration.Known] = {}  # of each split, once it is asked for
         classes = torch.zeros(self.pack, dtype=torch.int64, device=runtime.device)
         example = self.reals.images(self.train.gather(torch.zeros(self.pack, dtype=torch.int64)), None)
         no_noise = torch.zeros(1, self.z, device=runtime.device)
@@ -218,8 +222,8 @@ class Gan:
         each @features; ms_ssim_fake and ms_ssim_real (between pairs of each); with a judge inception_score, and
         class_accuracy where classes are told; a sheet of samples.
 
-        What they were measured in and on stands beside them, in quality_<split>.json. A score that cannot be had is
-        left out, with its reason there.
+        What they were measured in and on stands beside them, in quality_<split>.json, and what real images, noise and
+        grey score in calibration_<split>.json. A score that cannot be had is left out, with its reason there.
         """
         fake, classes = self.sampler.sample(max(self.config.eval_images, self.config.sheet))
         shown = self.sampler.by_class() if self.n_classes else sheet(fake[: self.config.sheet])
@@ -229,20 +233,38 @@ class Gan:
             quality["kid"]["before_training"] = self.steps.kid_at_start
         similar, quality["ms_ssim"] = gan_scores.similarity({"fake": fake, "real": self.reals.of(split)})
         out: dict[str, Any] = {**scores, **similar}
+        asked = classes if self.n_classes else None
         if self.judge is not None:
             said = self.judge(fake), self.judge(self.reals.of(split))
-            asked = classes if self.n_classes else None
             judged, on = gan_scores.judged(said, asked, self.reals.labels(split), len(self.data.classes))
             out, quality = {**out, **judged}, {**quality, **on}
+        known = self._known(split, asked, out)
+        out |= {"calibration": known, "warnings": gan_calibration.warnings(out, known)}
         if self.config.gate_window:
             out["gate"] = {"fired": [{"step": step, "lr_factor": rate} for step, rate in self.gate.fired]}
         name = f"samples_{self.steps.done * self.loop.batch_size // self.n_train}" if split == "val" else "samples"
         return {**out, "quality": quality, f"{name}_sheet": shown}
 
-    def explain(self, split: str) -> dict[str, Any]:
+    def _known(self, split: str, asked: Tensor | None, scores: dict[str, Any]) -> gan_calibration.Known:
+        if split not in self.known:
+            calibration = self.calibration
+            found = calibration.against_real(split, self.real_features[split]) | calibration.similarity(split)
+            if self.judge is not None:
+                found |= calibration.judged(self.judge, asked, scores, len(self.real_features[split]))
+            self.known[split] = found
+        return self.known[split]
+
+    def explain(self, split: str) -> Parts:
         """Ways between noises, and generated images each with the nearest training image beside it."""
-        beside, facts = self.sampler.beside_nearest(self.reals)
-        return {"interpolation_sheet": self.sampler.ways(), "nearest_sheet": beside, "nearest": facts}
+
+        def beside() -> dict[str, Any]:
+            found, facts = self.sampler.beside_nearest(self.reals)
+            return {"nearest_sheet": found, "nearest": facts}
+
+        return {
+            "ways between noises": lambda: {"interpolation_sheet": self.sampler.ways()},
+            "nearest training images": beside,
+        }
 
 
 def against(logits: Tensor, target: float) -> Tensor:

@@ -121,6 +121,17 @@ def match_table(split: Any, classes: list[str], distances: Tensor, matches: Tens
     return pd.DataFrame(columns)
 
 
+def warnings(scores: dict[str, Score]) -> dict[str, str]:
+    """What a reader must know before believing the scores: kind → words."""
+    tied = max(score.tied for score in scores.values())
+    if tied <= metrics.MANY:
+        return {}
+    return {
+        "ties": f"Most distances are tied: {tied:.0%} of neighbours in the rankings are equally far. The scores are "
+        "what they are on average over the orders of these ties; the embedding tells few photos apart."
+    }
+
+
 def answers(scores: dict[str, Score]) -> dict[str, Any]:
     """Scores as Task.evaluate gives them: values, chance, and per_query_<name> arrays."""
     each = {f"per_query_{name}": score.per_query for name, score in scores.items() if len(score.per_query)}

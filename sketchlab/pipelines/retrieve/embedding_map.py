@@ -13,6 +13,8 @@ from sklearn.manifold import TSNE
 from torch import Tensor
 
 from sketchlab import rng
+from sketchlab.errors import UserError
+from sketchlab.metrics.retrieval import TIE
 from sketchlab.pipelines.retrieve.sheet import in_turn
 
 MOST = 200  # samples of each domain on the map: its time grows with their square
@@ -24,11 +26,14 @@ NEIGHBOURS = 30.0  # perplexity
 def plane(embedded: np.ndarray) -> np.ndarray:
     """(n, D) → (n, 2) float32 by exact t-SNE (van der Maaten and Hinton 2008), begun from the first principal axes.
 
-    The same embeddings give the same places on one machine.
+    The same embeddings give the same places on one machine. Raises UserError where all are the same.
     """
     n, numbers = embedded.shape
-    centred = embedded.astype(np.float64) - embedded.mean(axis=0)
-    if n < 5 or numbers < 2 or not centred.any():  # too little for neighbourhoods
+    whole = embedded.astype(np.float64)
+    centred = whole - whole.mean(axis=0)
+    if np.abs(centred).max() <= TIE * np.abs(whole).max():
+        raise UserError("all embeddings are the same, or differ by rounding alone, so there is nothing to lay out")
+    if n < 5 or numbers < 2:  # too little for neighbourhoods
         return np.pad(centred[:, :2], ((0, 0), (0, max(0, 2 - numbers)))).astype(np.float32)
     reduced = PCA(min(AXES, n, numbers), svd_solver="full").fit_transform(centred)
     begin = reduced[:, :2] / reduced[:, 0].std() * 1e-4

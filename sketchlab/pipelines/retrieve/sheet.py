@@ -8,21 +8,23 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sketchlab.errors import UserError
+
 RIGHT, WRONG = (0, 158, 115), (150, 150, 150)  # Okabe and Ito's green; the thickness says it without colour
 THICK_PX, THIN_PX, GAP_PX = 5, 1, 3
 LEAST_PX, MOST_PX = 64, 96  # side of a photo on the sheet; smaller and larger ones are resized for it
 
 
-def sheet(split: Any, queries: Tensor, matches: Tensor, n_best: int) -> Tensor | None:
+def sheet(split: Any, queries: Tensor, matches: Tensor, n_best: int) -> Tensor:
     """(H, W, 3) uint8, a row a query: the sketch, then its nearest photos, the nearest first.
 
     queries (R,) places of sketches, the best `n_best` above a dark bar, the worst below it; matches (R, K) places of
-    photos. Thick green frame: of the query's class; with a dot: the very object that was drawn. None when the data is
-    not stored as pixels.
+    photos. Thick green frame: of the query's class; with a dot: the very object that was drawn. Raises UserError where
+    the data are not stored as pixels.
     """
     sketches, photos = split.sketch.gather(queries).cpu(), split.photo.gather(matches.reshape(-1)).cpu()
-    if any(raw.ndim != 4 or raw.dtype != torch.uint8 or raw.shape[1] not in (1, 3) for raw in (sketches, photos)):
-        return None
+    if not all(_pixels(raw) for raw in (sketches, photos)):
+        raise UserError("these data are not stored as pixels, so matches cannot be shown")
     side = min(max(photos.shape[-1], LEAST_PX), MOST_PX)
     sketches, photos = _framed(_resized(sketches, side), THIN_PX, (0, 0, 0)), _resized(photos, side)
     right = (split.photo.labels[matches] == split.sketch.labels[queries, None]).reshape(-1, 1, 1, 1)
@@ -35,6 +37,10 @@ def sheet(split: Any, queries: Tensor, matches: Tensor, n_best: int) -> Tensor |
     rows = cells.permute(0, 3, 1, 4, 2).flatten(2, 3)  # (R, S', W, 3)
     bar = torch.full((4, rows.shape[2], 3), 60, dtype=torch.uint8)
     return torch.cat([rows[:n_best].flatten(0, 1), bar, rows[n_best:].flatten(0, 1)])
+
+
+def _pixels(raw: Any) -> bool:
+    return isinstance(raw, Tensor) and raw.ndim == 4 and raw.dtype == torch.uint8 and raw.shape[1] in (1, 3)
 
 
 def best_and_worst(scores: Tensor, labels: Tensor, n: int) -> Tensor:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from sketchlab import rng
 from sketchlab.engine import optim
+from sketchlab.engine.explain import Parts
 from sketchlab.engine.features import Features
 from sketchlab.engine.runtime import Runtime
 from sketchlab.engine.settings import Config as Loop
@@ -240,27 +241,34 @@ class Retrieve:
         scores |= found.pairs(match, other, threshold)
         loss = mining.of_drawn(self.config.rule, match, other)
         distances, matches = (t.cpu() for t in metrics.nearest(sketches.to(device), photos.to(device), found.SHOWN))
-        self.last = split, sketches, photos
+        rank_by = torch.stack([scores[name].per_query for name in RANK_BY[self.config.match]]).sum(0)
+        self.last = split, sketches, photos, matches, rank_by
         chosen_on = "val" if "val" in self.splits else "none"
-        out = found.answers(scores) | {
+        return found.answers(scores) | {
             "loss": loss.item(),
             "distance_match": match.mean().item(),
             "distance_other": other.mean().item(),
             "predictions": found.match_table(pair, self.data.classes, distances, matches),
             "pair_distances": torch.stack([match, other]),
             "pairs": {"match": self.config.match, "threshold": threshold, "chosen_on": chosen_on},
+            "warnings": found.warnings(scores),
             "protocol": found.protocol(list(scores), pair, self.config.match, chosen_on, split == chosen_on),
         }
-        rank_by = torch.stack([scores[name].per_query for name in RANK_BY[self.config.match]]).sum(0)
-        places = best_and_worst(rank_by, pair.sketch.labels, self.config.sheet_rows)
-        picture = sheet(pair, places, matches[places], len(places) // 2) if len(places) else None
-        return out if picture is None else {**out, "retrieval_sheet": picture}
 
-    def explain(self, split: str) -> dict[str, Any]:
-        """The map of the embeddings that `evaluate` has just made (embedding_map.py)."""
-        evaluated, sketches, photos = self.last
+    def explain(self, split: str) -> Parts:
+        """Of what `evaluate` has just found: the best and worst queries, the map of the embeddings."""
+        evaluated, sketches, photos, matches, rank_by = self.last
         assert evaluated == split
-        return embedding_map(self.data.splits[split], self.data.classes, sketches, photos, self.seed)
+        pair, rows = self.data.splits[split], self.config.sheet_rows
+
+        def shown() -> dict[str, Any]:
+            places = best_and_worst(rank_by, pair.sketch.labels, rows)
+            return {"retrieval_sheet": sheet(pair, places, matches[places], len(places) // 2)} if len(places) else {}
+
+        return {
+            "sheet of matches": shown,
+            "map of the embeddings": lambda: embedding_map(pair, self.data.classes, sketches, photos, self.seed),
+        }
 
 
 def build(config: Config, net: nn.Module, data: Any, loop: Loop, runtime: Runtime, seed: int) -> Retrieve:

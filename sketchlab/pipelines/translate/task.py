@@ -15,6 +15,7 @@ from sketchlab.engine import optim
 from sketchlab.engine.runtime import Runtime
 from sketchlab.engine.settings import Config as Loop
 from sketchlab.errors import UserError
+from sketchlab.pipelines.gan import calibration as gan_calibration
 from sketchlab.pipelines.gan import feature_nets
 from sketchlab.pipelines.gan import scores as gan_scores
 from sketchlab.pipelines.gan.data import Reals
@@ -89,6 +90,8 @@ class Translate:
         example = self.reals["photo"].images(self.train.photo.gather(torch.zeros(1, dtype=torch.int64)), None)
         self.networks = {name: (net, (example,)) for name, net in self.nets.items()}
         self.real_features: dict[tuple[str, str], Tensor] = {}
+        self.calibrations = {d: gan_calibration.Calibration(self.reals[d], self.features, config, d) for d in DOMAINS}
+        self.known: dict[str, gan_calibration.Known] = {}  # of each split, once it is asked for
 
     # --- batches
 
@@ -192,7 +195,8 @@ class Translate:
     def evaluate(self, split: str) -> dict[str, Any]:
         """cycle_photo and cycle_sketch: mean absolute error, of [0, 1], there and back; kid_sketch@features (generated
         sketches against real ones), kid_photo@features, fid, precision and recall alike; kid@features, the mean of the
-        two; a sheet, each row a photo, as a sketch, back, and a sketch, as a photo, back."""
+        two; a sheet, each row a photo, as a sketch, back, and a sketch, as a photo, back. What real images, noise and
+        grey score stands in calibration_<split>.json."""
         real = {d: self.reals[d].of(split) for d in DOMAINS}
         fake = {d: self.translated(real[OTHER[d]], d) for d in DOMAINS}
         back = {d: self.translated(fake[OTHER[d]], d) for d in DOMAINS}
@@ -204,9 +208,26 @@ class Translate:
         kids = [out[key] for d in DOMAINS if (key := f"kid_{d}@{self.features.name}") in out]
         if len(kids) == len(DOMAINS):
             out[f"kid@{self.features.name}"] = sum(kids) / len(kids)
+        known = self._known(split, real)
+        out |= {"calibration": known, "warnings": gan_calibration.warnings(out, known)}
         epoch = self.steps.done * self.loop.batch_size // self.n_train
         name = f"translated_{epoch}" if split == "val" else "translated"
         return {**out, "quality": quality, f"{name}_sheet": self._sheet(real, fake, back)}
+
+    def _known(self, split: str, real: dict[str, Tensor]) -> gan_calibration.Known:
+        if split in self.known:
+            return self.known[split]
+        out: gan_calibration.Known = {}
+        for d, calibration in self.calibrations.items():
+            out |= calibration.against_real(split, self.real_features[split, d])
+            noise, grey = ((real[d] - bad).abs().mean().item() for bad in (calibration.noise[:1], calibration.grey))
+            out[f"cycle_{d}"] = gan_calibration.entry("lower", 0.0, 0.0, noise, grey)
+        name = f"@{self.features.name}"
+        kids = [out[key] for d in DOMAINS if (key := f"kid_{d}{name}") in out]
+        if len(kids) == len(DOMAINS):
+            out[f"kid{name}"] = gan_calibration.mean(kids)
+        self.known[split] = out
+        return out
 
     def _sheet(self, real: dict[str, Tensor], fake: dict[str, Tensor], back: dict[str, Tensor]) -> Tensor:
         rows = range(min(self.config.sheet, *(len(images) for images in real.values())))

@@ -107,7 +107,7 @@ def _family(
     on_curves, _ = published.fitting(known, ranked, watched)
     name = page.anchor(key)
     drawn = figures.standings(out / "figures" / f"scores-{name}", rows, key, shown) if len(rows) > 1 else None
-    notes += hidden + _counted(own, ranked, key)
+    notes += hidden + _counted(own, ranked, key) + _blind(own, key)
     curves = {}
     for of in dict.fromkeys(group.kind for group in own):
         mine = [g for g in (*ranked, *(g for g in own if g not in ranked)) if g.kind == of]
@@ -117,6 +117,14 @@ def _family(
             curves[of] = figure
     rest = [group for group in own if group not in ranked]
     return Family(key, [*ranked, *rest], rows, pairs.compare(own, key, samples), shown, drawn, curves)
+
+
+def _blind(own: list[Group], key: str) -> list[str]:
+    """A generator's score that cannot tell real images from noise or grey: said, with the groups it is so in."""
+    split, metric = key.split("/", 1)
+    known = {group.name: [scores.calibration(run, split, metric) for run in group.runs.values()] for group in own}
+    blind = [name for name, found in known.items() if any(one and not one["informative"] for one in found)]
+    return [f"{key} is {scores.BLIND}, in {listed(blind, 4)}: see the pages of the runs."] if blind else []
 
 
 def _counted(own: list[Group], ranked: list[Group], key: str) -> list[str]:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from sketchlab import semantics
 from sketchlab.errors import UserError
 from sketchlab.report.read import Run, glance
 from sketchlab.report.run import facts
@@ -92,11 +93,13 @@ def kind(run: Run) -> str:
 
 
 def settings(run: Run) -> dict[str, str]:
-    """Choices (model, data, …) and dotted keys → value as text; what `auto` became where the run says it."""
+    """Choices (model, data, …), dotted keys and semantics.<part> → value as text; what `auto` became where the run
+    says it."""
     config = run.config.get("config") or {}
     decided = (run.config.get("identity") or {}).get("runtime") or {}
     flat = dict(facts.flat({**config, "runtime": {**(config.get("runtime") or {}), **decided}}))
-    return {**flat, **run.choices}
+    numbers = {f"semantics.{part}": str(number) for part, number in semantics.of_run(run.config).items()}
+    return {**flat, **numbers, **run.choices}
 
 
 def differing(table: Sequence[dict[str, str]]) -> list[str]:
@@ -143,6 +146,7 @@ def gather(runs: Sequence[Run], by: Sequence[str] = ()) -> tuple[list[Group], li
             _add(group, tuple(row.get(key, "–") for key in open_keys), run, notes)
         else:
             group.unfinished.append(run)
+    notes += _measured(groups.values())
     notes += _mixed(groups.values(), [key for key in open_keys if key not in CHANCE], by)
     return list(groups.values()), keys, notes
 
@@ -156,6 +160,25 @@ def _add(group: Group, unit: tuple[str, ...], run: Run, notes: list[str]) -> Non
             f"{group.name}: {older.name} and {run.name} have the same settings and seed; the later one counts."
         )
     group.runs[unit] = run
+
+
+def _measured(groups: Iterable[Group]) -> list[str]:
+    """Runs of one kind whose results mean different things under the same settings: said, whatever the groups are."""
+    seen: dict[tuple[str, str], dict[int, list[str]]] = {}
+    for group in groups:
+        for run in (*group.runs.values(), *group.unfinished):
+            for part, number in semantics.of_run(run.config).items():
+                names = seen.setdefault((group.kind, part), {}).setdefault(number, [])
+                names += [group.name] * (group.name not in names)
+    out = []
+    for (of, part), found in seen.items():
+        if len(found) > 1:
+            each = "; ".join(
+                f"{part} {number} ({semantics.said(part, number)}): {facts.listed(found[number], 4)}"
+                for number in sorted(found)
+            )
+            out.append(f"{KINDS.get(of, of)}: results of two kinds, which differ by more than their settings. {each}.")
+    return out
 
 
 def _mixed(groups: Iterable[Group], keys: list[str], by: Sequence[str]) -> list[str]:

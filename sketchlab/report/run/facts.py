@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
+from sketchlab import semantics
 from sketchlab.report import page, scores
 from sketchlab.report.canvas import Plot
 from sketchlab.report.read import Run, numbers
@@ -102,6 +103,11 @@ def settings(run: Run) -> str:
         out += page.pairs((key, _text(value)) for key, value in differs.items())
     else:
         out += page.paragraph("Every value is the default of its choice.")
+    for part, number in semantics.of_run(run.config).items():
+        newest = semantics.numbers(run.config.get("config") or {}).get(part, 1)
+        if number != newest or number > 1:
+            today = "" if number == newest else f" Today's number is {newest}: {semantics.said(part, newest)}."
+            out += page.paragraph(f"Semantics of {part}: {number}, {semantics.said(part, number)}.{today}", "soft")
     full = yaml.safe_dump(run.config.get("config") or {}, sort_keys=False, allow_unicode=True)
     return out + page.details("All settings", f"<pre>{page.escape(full)}</pre>")
 

@@ -38,7 +38,7 @@ def looking(run: Run) -> str:
 
 
 def _none(run: Run) -> str:
-    """Why there are no maps, where the run said so."""
+    """Why there are no maps, where a run of before explain_<split>.json said so."""
     for split in run.predicted():
         path = run.folder / f"cam_{split}.json"
         if path.is_file():

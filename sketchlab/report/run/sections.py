@@ -16,6 +16,12 @@ from sketchlab.report.run import gan as generator
 from sketchlab.report.run import retrieve as retrieval
 from sketchlab.report.scores import text
 
+HOW_TO_READ_CALIBRATION = (
+    "What is known: the score of real images against real ones (mean and standard deviation over random partings of "
+    "this split and as many training images), of noise, and of one grey image. Where noise or grey is within three "
+    f"standard deviations of real, or better, the score is {scores.BLIND}: it cannot tell a generator that has learnt "
+    "from one that has not."
+)
 SHOWN = 24  # mistakes shown before the reader asks for more
 EPOCHS = 6  # sheets of a series of samples
 
@@ -35,6 +41,7 @@ def sections(run: Run, drawn: list[Plot]) -> list[tuple[str, str]]:
         ("Worst mistakes", mistakes(run)),
         ("Where it looked", looking.looking(run) + mixing.mixing(run)),
         ("Pictures", samples(run)),
+        ("Not shown", not_shown(run)),
         ("Data", facts.data(run, drawn)),
         ("Network", facts.network(run)),
         ("Settings", facts.settings(run)),
@@ -57,7 +64,12 @@ def result(run: Run) -> str:
     if any(protocols):
         columns.append("protocol")
         rows = [[*row, said] for row, said in zip(rows, protocols, strict=True)]
+    calibrated = [scores.calibration_text(run, s.split, s.metric) for s in found]
+    if any(calibrated):
+        columns.append("what is known to be real, noise, one grey image")
+        rows = [[*row, said or "–"] for row, said in zip(rows, calibrated, strict=True)]
     out = page.table(columns, rows, numbers=numbers, first=True)
+    out += page.paragraph(HOW_TO_READ_CALIBRATION, "soft") if any(calibrated) else ""
     if (chosen := scores.best(run)) is not None:
         key, epoch, value, epochs = chosen
         split, metric = key.split("/", 1)
@@ -195,6 +207,12 @@ def samples(run: Run) -> str:
                 f"{len(chosen)} of {len(paths)} sheets of {name.replace('_', ' ')}; all are in samples/.", "soft"
             )
     return out
+
+
+def not_shown(run: Run) -> str:
+    """What explains a result and could not be made, and why (engine/explain.py)."""
+    rows = [(split, name, why) for split in scores.SPLITS for name, why in run.document("explain", split).items()]
+    return page.table(("split", "what", "why it is missing"), rows, numbers=()) if rows else ""
 
 
 def _title(stem: str) -> str:

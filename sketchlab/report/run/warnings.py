@@ -22,7 +22,7 @@ UNEQUAL = 3  # commonest class over rarest class
 def find(run: Run) -> list[str]:
     """All warnings of a run, the gravest first."""
     checks = (_state, _not_finite, _leak, _nothing_trains, _chance, _one_class, _best_of_many, _tiny, _overfit)
-    more = (generator.warnings, _imbalance, _disagree)
+    more = (_written, generator.warnings, _imbalance, _disagree)
     return [*run.notes, *(line for check in (*checks, *more) for line in check(run))]
 
 
@@ -55,6 +55,12 @@ def _not_finite(run: Run) -> Iterator[str]:
     for key, value in run.final().items():
         if math.isnan(value):
             yield f"The final {key} is not a number: {mend}"
+
+
+def _written(run: Run) -> Iterator[str]:
+    """What the evaluation itself found."""
+    for split in scores.SPLITS:
+        yield from (f"{_where(split).capitalize()}: {line}" for line in run.document("warnings", split).values())
 
 
 def _leak(run: Run) -> Iterator[str]:

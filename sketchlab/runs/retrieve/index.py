@@ -72,11 +72,11 @@ def nearest(index: Any, queries: Tensor, embedded: Tensor, k: int) -> tuple[Tens
     distances = torch.full((len(queries), k), torch.inf)
     places = torch.full((len(queries), k), -1, dtype=torch.int64)
     for row, ids in enumerate(torch.from_numpy(proposed)):
-        ids = ids[ids >= 0].sort().values  # equals rank by their place, as in exact search
+        ids = ids[ids >= 0]
         if len(ids):
             n = min(k, len(ids))
-            found = metrics.nearest(queries[row : row + 1], embedded[ids], n)
-            distances[row, :n], places[row, :n] = found[0][0], ids[found[1][0]]
+            found = metrics.nearest(queries[row : row + 1], embedded[ids], n, places=ids)  # ties as in exact search
+            distances[row, :n], places[row, :n] = found[0][0], found[1][0]
     return distances, places
 
 

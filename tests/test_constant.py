@@ -1,0 +1,152 @@
+"""Networks of one's own that tell nothing: their runs end finished, with the chance score, and say what is missing."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sketchlab.engine import explain
+from sketchlab.engine.rundir import RunDir
+from sketchlab.errors import UserError
+
+MODEL = """
+from dataclasses import dataclass
+import torch
+from torch import nn
+from sketchlab.inputs import Input
+
+FITS = ("classify", "retrieve")
+
+@dataclass(frozen=True)
+class Config:
+    input: Input
+    gives: int  # numbers per image; 0 = one per class
+
+class Constant(nn.Module):
+    def __init__(self, channels, n):
+        super().__init__()
+        self.looks = nn.Conv2d(channels, 4, 3, padding=1)
+        self.answer = nn.Parameter(torch.linspace(-1, 1, n))
+
+    def forward(self, images):
+        self.looks(images)
+        return self.answer.expand(len(images), -1)
+
+def build(config, n_classes):
+    return Constant(config.input.channels, config.gives or n_classes)
+"""
+KINDS = {  # own model → its input, pipeline, and what the run is given
+    "same_embedding": ("pairs", "retrieve", 6, ["data.per_class=48", "loop.epochs=2"]),
+    "same_answer": ("images", "classify", 0, ["data.per_class=12", "loop.epochs=2"]),
+    "same_frames": ("frames", "classify", 0, ["data.per_class=12", "loop.epochs=1"]),
+}
+WORDS = ["data=shapes", "data.classes=[circle,square,line]", "loop.batch_size=8", "runtime.device=cpu"]
+WORDS += ["runtime.workers=0", "data.splits.train=0.5", "data.splits.val=0.25", "data.splits.test=0.25"]
+
+
+def write(root: Path) -> None:
+    for folder in ("models", "conf/model"):
+        (root / folder).mkdir(parents=True)
+    (root / "models" / "constant.py").write_text(MODEL)
+    for name, (kind, pipeline, gives, _) in KINDS.items():
+        loop = "retrieve" if pipeline == "retrieve" else "classify"
+        (root / "conf" / "model" / f"{name}.yaml").write_text(
+            f"defaults: [override /pipeline@_global_.pipeline: {pipeline}, override /loop@_global_.loop: {loop}, "
+            f"_self_]\nname: constant\ngives: {gives}\n"
+            f"input: {{kind: {kind}, size_px: 16, channels: 1, ink: bright, mean: [0.0], std: [1.0]}}\n"
+        )
+
+
+@pytest.fixture(scope="module")
+def ended(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Own model → the folder of its run; all in one process, because what takes long is to load torch."""
+    root = tmp_path_factory.mktemp("constant")
+    write(root / "mine")
+    jobs = {name: [f"model={name}", *WORDS, *more, f"run.root={root / name}"] for name, (*_, more) in KINDS.items()}
+    code = (
+        "import json, sys; from sketchlab import config, run\n"
+        "for words in json.loads(sys.argv[1]): run.execute(config.from_overrides(words))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, json.dumps(list(jobs.values()))],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "SKETCHLAB_EXTRA": str(root / "mine")},
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    return {name: next((root / name).glob("*/*/config.yaml")).parent for name in KINDS}
+
+
+def document(folder: Path, name: str) -> dict[str, Any]:
+    return json.loads((folder / name).read_text())
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_run_that_learns_nothing_ends_finished(ended, name):
+    status = document(ended[name], "status.json")
+    assert status["state"] == "finished"
+    page = (ended[name] / "report.html").read_text()
+    for split in ("val", "test"):
+        for what, why in document(ended[name], f"explain_{split}.json").items():
+            assert (
+                what in page and why[:40] in page and f"{split}: no {what}" in (ended[name] / "train.log").read_text()
+            )
+
+
+def test_the_same_embedding_scores_chance_and_is_warned_of(ended):
+    folder = ended["same_embedding"]
+    metrics, chance = document(folder, "status.json")["metrics"], document(folder, "chance_test.json")
+    assert {"recall@1", "class_mAP", "class_precision@10", "roc_area", "pair_accuracy"} <= set(chance)
+    for name, value in chance.items():
+        assert metrics[f"test/{name}"] == pytest.approx(value, abs=1e-9), name
+    missing = document(folder, "explain_test.json")
+    assert list(missing) == ["map of the embeddings"]
+    assert "all embeddings are the same" in missing["map of the embeddings"]
+    said = document(folder, "warnings_test.json")["ties"]
+    assert "Most distances are tied: 100% of neighbours" in said
+    assert (
+        f"warning: test: {said}" in (folder / "train.log").read_text() and said in (folder / "report.html").read_text()
+    )
+    assert (folder / "samples" / "test_retrieval.png").exists() and not (folder / "map_test.csv").exists()
+
+
+@pytest.mark.parametrize("name", ["same_answer", "same_frames"])
+def test_the_same_answer_has_no_place_that_spoke_for_it(ended, name):
+    metrics = document(ended[name], "status.json")["metrics"]
+    assert metrics["test/accuracy"] == pytest.approx(1 / 3)
+    assert "do not depend on its last map" in document(ended[name], "explain_test.json")["Grad-CAM"]
+    assert (ended[name] / "early_test.csv").exists() == (name == "same_frames")
+
+
+def test_what_fails_is_in_the_log_and_raised_in_tests(tmp_path, monkeypatch):
+    folder = RunDir(tmp_path)
+    folder.open()
+
+    def broken() -> dict[str, Any]:
+        raise ZeroDivisionError("by a mistake")
+
+    def refused() -> dict[str, Any]:
+        raise UserError("there is nothing to show")
+
+    parts = {"a map": broken, "a sheet": refused, "numbers": lambda: {"numbers": {"n": 3}}}
+    with pytest.raises(ZeroDivisionError):
+        explain.keep(folder, "val", parts)
+    monkeypatch.delenv(explain.STRICT)
+    explain.keep(folder, "val", parts)
+    folder.lock.release()
+    found = document(tmp_path, "explain_val.json")
+    assert found == {
+        "a map": "ZeroDivisionError: by a mistake (its traceback stands in train.log)",
+        "a sheet": "there is nothing to show",
+    }
+    log = (tmp_path / "train.log").read_text()
+    assert "val: no a map, by an error:\nTraceback" in log and "ZeroDivisionError: by a mistake" in log
+    assert "val: no a sheet: there is nothing to show" in log and document(tmp_path, "numbers_val.json") == {"n": 3}
