@@ -13,7 +13,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from sketchlab import rng
-from sketchlab.engine import checkpoint, explain, profile
+from sketchlab.engine import checkpoint, explain, norms, profile
 from sketchlab.engine.loader import Feed, Order
 from sketchlab.engine.rundir import RunDir
 from sketchlab.engine.runtime import Runtime
@@ -151,13 +151,14 @@ def fit(
             if epoch > order.epochs_done(step - 1) and (epoch % loop.eval_every == 0 or step == total):
                 scores = averages.take(runtime)
                 clock.spent["wait_s"], feed.wait_s = feed.wait_s, 0.0
-                with clock("eval_s"), runtime.span("evaluation"):
-                    if "val" in task.splits:
-                        scores |= folder.keep("val", task.evaluate("val"))
-                rows.append({"step": step, "epoch": epoch, **scores})
-                folder.add("metrics.jsonl", rows[-1])
-                if task.monitor and best(rows, task.monitor) is rows[-1]:
-                    save_best(task, folder, rows[-1])
+                with norms.measured(task, step, seed, runtime) if "val" in task.splits else contextlib.nullcontext():
+                    with clock("eval_s"), runtime.span("evaluation"):
+                        if "val" in task.splits:
+                            scores |= folder.keep("val", task.evaluate("val"))
+                    rows.append({"step": step, "epoch": epoch, **scores})
+                    folder.add("metrics.jsonl", rows[-1])
+                    if task.monitor and best(rows, task.monitor) is rows[-1]:
+                        save_best(task, folder, rows[-1])
                 if step == total or exhausted(rows, task.monitor, loop.patience):
                     save()
                 seconds = clock.row(runtime)
@@ -172,7 +173,7 @@ def fit(
                 if stop:
                     raise Interrupted(caught[0] if caught else signal.SIGTERM)
     with runtime.span("evaluation"):
-        finish(task, rows, step, runtime, folder)
+        finish(task, rows, step, seed, runtime, folder)
     profile.write(runtime.profile, folder)
 
 
@@ -231,13 +232,14 @@ def save_best(task: Task, folder: RunDir, row: dict[str, Any]) -> None:
     folder.save("best", {"parts": {n: task.parts[n].state_dict() for n in task.weights}, "epoch": row["epoch"]})
 
 
-def finish(task: Task, rows: list[dict[str, Any]], step: int, runtime: Runtime, folder: RunDir) -> None:
+def finish(task: Task, rows: list[dict[str, Any]], step: int, seed: int, runtime: Runtime, folder: RunDir) -> None:
     """The final scores: val by the last weights, then test by the best ones (the last where nothing is monitored)."""
-    if "val" in task.splits:
-        keep_last(task, "val", folder)
     top = best(rows, task.monitor) if task.monitor else None
-    if top is None:
-        save_best(task, folder, {"epoch": rows[-1]["epoch"]})
+    with norms.measured(task, step, seed, runtime):
+        if "val" in task.splits:
+            keep_last(task, "val", folder)
+        if top is None:
+            save_best(task, folder, {"epoch": rows[-1]["epoch"]})
     runtime.agree(False)  # every rank waits until best.pt is whole
     state = folder.load("best")
     assert state is not None
