@@ -17,7 +17,7 @@ from sketchlab.engine import checkpoint, explain, norms, profile
 from sketchlab.engine.loader import Feed, Order
 from sketchlab.engine.rundir import RunDir
 from sketchlab.engine.runtime import Runtime
-from sketchlab.engine.settings import Config
+from sketchlab.engine.settings import FEW_STEPS, Config
 from sketchlab.engine.steps import Averages, Steps
 from sketchlab.engine.task import FitOnce, Task
 from sketchlab.errors import UserError
@@ -97,6 +97,14 @@ def fit(
         )
     order = Order(task.n_train, loop.batch_size, seed, task.views)
     total = order.steps(loop.epochs)
+    folder.say(f"{loop.epochs} epochs of {task.n_train:,} samples in batches of {loop.batch_size}: {total:,} steps")
+    if total < FEW_STEPS:
+        few = (
+            f"few optimizer steps: {total}, fewer than {FEW_STEPS}, are little to learn from; raise loop.epochs, lower "
+            "loop.batch_size, or add samples"
+        )
+        folder.say(f"warning: {few}")
+        folder.document("warnings_train.json", {"few_steps": few})
     last = folder.load("last")
     if last:
         checkpoint.restore(task.parts, last["parts"], folder.path / "checkpoints" / "last.pt")

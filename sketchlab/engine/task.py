@@ -72,9 +72,9 @@ class Task(Protocol):
         ...
 
     # explain(split) -> explain.Parts, optional: what shows why the last answers were given, asked for once at the end
-    # norm_inputs(places, keys) -> [(network, what it takes)], optional: of (B,) training samples and their keys, without
-    # augmentation. Its batch norms are then measured for evaluations after few updates (engine/norms.py), `eval_batch`
-    # samples at a time; a network may be a part of those in `networks`
+    # norm_inputs(places, keys) -> [(network, what it takes)], optional: of (B,) training samples, without augmentation.
+    # Batch norms are then measured for evaluations after few updates (engine/norms.py), `eval_batch` samples at a time;
+    # a network may be a part of those in `networks`
 
 
 class FitOnce(Protocol):
