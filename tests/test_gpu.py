@@ -17,6 +17,7 @@ from torch import Tensor
 from sketchlab import config, rng
 from sketchlab.data.dataset import resident
 from sketchlab.engine.runtime import Runtime
+from sketchlab.metrics import retrieval as metrics
 from sketchlab.opened import OpenedRun
 from tests import every, test_compiled
 from tests.test_every import learn_by_heart
@@ -53,6 +54,24 @@ def test_other_settings_are_as_exact(model, words, tmp_path):
     for name in ("one", "two"):
         assert start(every.small(model, CUDA, *words), tmp_path / name) == 0
     assert digest(every.folder_in(tmp_path / "one")) == digest(every.folder_in(tmp_path / "two"))
+
+
+def test_a_search_is_scored_as_on_a_cpu():
+    queries, gallery = (
+        torch.randint(0, 3, (n, 4), generator=torch.Generator().manual_seed(n)).float() for n in (40, 90)
+    )
+    queries[:20] += torch.randn(20, 4, generator=torch.Generator().manual_seed(0))
+    queries[0] = 0
+    truth = {"classes": (torch.arange(40) % 3, torch.arange(90) % 3), "instances": (torch.arange(40), torch.arange(90))}
+    names = ["recall@1", "recall@10", "class_precision@10", "class_mAP", "class_mAP@20"]
+    here = metrics.evaluate(queries, gallery, names=names, block=16, **truth)
+    there = metrics.evaluate(queries.cuda(), gallery.cuda(), names=names, block=16, **truth)
+    for name in names:
+        torch.testing.assert_close(there[name].per_query, here[name].per_query, atol=1e-9, rtol=0)
+        assert there[name].tied == here[name].tied and there[name].chance == here[name].chance
+    found = metrics.nearest(queries[20:].cuda(), gallery, 10)  # whole numbers: their distances are exact
+    expected = metrics.nearest(queries[20:], gallery, 10)
+    assert torch.equal(found[1].cpu(), expected[1]) and torch.equal(found[0].cpu(), expected[0])
 
 
 @pytest.mark.parametrize("augment", ["none", "crop", "flip", "mild", "strong"])
