@@ -7,8 +7,9 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
-from sketchlab import config, report, run, semantics
-from sketchlab.report import groups
+from sketchlab import config, report, semantics
+from sketchlab.report.comparison import groups
+from sketchlab.training import identity as run
 from tests.report.conftest import retrieval, sweep
 
 
