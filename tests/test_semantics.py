@@ -20,7 +20,8 @@ def test_numbers_of_a_part_follow_each_other_and_say_what_changed():
     for change in semantics.CHANGES:
         assert change.part in semantics.PARTS and change.said
         for group, names in change.concerns.items():
-            assert names and all((config.conf_dir() / group / f"{name}.yaml").is_file() for name in names)
+            if "." not in group:  # a component, not a key of one
+                assert names and all((config.conf_dir() / group / f"{name}.yaml").is_file() for name in names)
 
 
 @pytest.mark.parametrize(
