@@ -20,13 +20,14 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 from sketchlab.inputs import Input
+from sketchlab.models.dcgan import Scaled
 
-FITS = ("classify", "retrieve")
+FITS = ("classify", "retrieve", "gan")
 
 @dataclass(frozen=True)
 class Config:
     input: Input
-    gives: int  # numbers per image; 0 = one per class
+    gives: int  # numbers per image; 0 = one per class; -1 = a grey image of noise
 
 class Constant(nn.Module):
     def __init__(self, channels, n):
@@ -38,13 +39,37 @@ class Constant(nn.Module):
         self.looks(images)
         return self.answer.expand(len(images), -1)
 
+class Grey(Scaled):
+    z, n_classes = 3, 0
+
+    def __init__(self, input):
+        super().__init__(input)
+        self.image = nn.Parameter(torch.zeros(input.channels, input.size_px, input.size_px))
+
+    def forward(self, z):
+        return self.image.expand(len(z), -1, -1, -1)
+
+class Judge(Scaled):
+    pack = 1
+
+    def __init__(self, input):
+        super().__init__(input)
+        self.judge = nn.Linear(input.channels * input.size_px**2, 1)
+
+    def forward(self, images):
+        return self.judge(images.flatten(1))[:, 0]
+
 def build(config, n_classes):
+    if config.gives < 0:
+        return nn.ModuleDict({"G": Grey(config.input), "D": Judge(config.input)})
     return Constant(config.input.channels, config.gives or n_classes)
 """
+GAN = ["pipeline.features=random", "pipeline.epoch_images=1", "pipeline.eval_images=24", "loop.lr=1e-9"]
 KINDS = {  # own model → its input, pipeline, and what the run is given
     "same_embedding": ("pairs", "retrieve", 6, ["data.per_class=48", "loop.epochs=2"]),
     "same_answer": ("images", "classify", 0, ["data.per_class=12", "loop.epochs=2"]),
     "same_frames": ("frames", "classify", 0, ["data.per_class=12", "loop.epochs=1"]),
+    "same_image": ("images", "gan", -1, ["data.per_class=20", "loop.epochs=1", *GAN]),
 }
 WORDS = ["data=shapes", "data.classes=[circle,square,line]", "loop.batch_size=8", "runtime.device=cpu"]
 WORDS += ["runtime.workers=0", "data.splits.train=0.5", "data.splits.val=0.25", "data.splits.test=0.25"]
@@ -55,11 +80,10 @@ def write(root: Path) -> None:
         (root / folder).mkdir(parents=True)
     (root / "models" / "constant.py").write_text(MODEL)
     for name, (kind, pipeline, gives, _) in KINDS.items():
-        loop = "retrieve" if pipeline == "retrieve" else "classify"
         (root / "conf" / "model" / f"{name}.yaml").write_text(
-            f"defaults: [override /pipeline@_global_.pipeline: {pipeline}, override /loop@_global_.loop: {loop}, "
+            f"defaults: [override /pipeline@_global_.pipeline: {pipeline}, override /loop@_global_.loop: {pipeline}, "
             f"_self_]\nname: constant\ngives: {gives}\n"
-            f"input: {{kind: {kind}, size_px: 16, channels: 1, ink: bright, mean: [0.0], std: [1.0]}}\n"
+            f"input: {{kind: {kind}, size_px: 16, channels: 1, ink: bright, mean: [0.5], std: [0.5]}}\n"
         )
 
 
@@ -124,6 +148,15 @@ def test_the_same_answer_has_no_place_that_spoke_for_it(ended, name):
     assert metrics["test/accuracy"] == pytest.approx(1 / 3)
     assert "do not depend on its last map" in document(ended[name], "explain_test.json")["Grad-CAM"]
     assert (ended[name] / "early_test.csv").exists() == (name == "same_frames")
+
+
+def test_the_same_image_is_called_no_better_than_grey(ended):
+    folder = ended["same_image"]
+    assert document(folder, "explain_test.json") == {}
+    said = document(folder, "warnings_test.json")["no better than grey"]
+    assert "fid@random" in said and said in (folder / "report.html").read_text()
+    assert f"warning: test: {said}" in (folder / "train.log").read_text()
+    assert "noise" in document(folder, "calibration_test.json")["fid@random"]
 
 
 def test_what_fails_is_in_the_log_and_raised_in_tests(tmp_path, monkeypatch):

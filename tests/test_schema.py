@@ -38,7 +38,8 @@ def test_a_key_that_was_added_changes_no_id_until_it_is_used():
 def test_what_is_there_stays_and_what_is_newer_is_refused(tmp_path):
     old = {"schema": 1, "config": {"runtime": {"recompute": True}, "pipeline": {"name": "gan"}}}
     new = upgraded(old, tmp_path)
-    assert new["config"] == {"runtime": {"recompute": True, "profile": False}, "pipeline": {"name": "gan"}}
+    runtime = {"recompute": True, "profile": False, "overlap": False, "graph": "false"}
+    assert new["config"] == {"runtime": runtime, "pipeline": {"name": "gan"}}
     assert old["config"]["runtime"] == {"recompute": True}, "what was read is left alone"
     for schema in (0, SCHEMA + 1, "two"):
         with pytest.raises(UserError, match=f"schema {schema}, expected 1 to {SCHEMA}"):

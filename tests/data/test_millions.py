@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -127,15 +128,23 @@ def test_the_script_makes_prepares_and_finds_again(script, tmp_path, capsys):
 def test_a_killed_script_goes_on(script, tmp_path, cache, capsys):
     home = tmp_path / "made"
     script.synthesise(home, 60_000)
-    process = subprocess.Popen([sys.executable, str(SCRIPT), str(home)], start_new_session=True)
-    while len(list(cache.glob("*/index.json"))) < 20:
+    process = subprocess.Popen([sys.executable, str(SCRIPT), str(home)], start_new_session=True, stdout=subprocess.PIPE)
+    while not finished(cache):
         assert process.poll() is None, "it ended before it could be killed"
+        time.sleep(0.05)
     os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    process.communicate()  # until its last process has closed the pipe: none finishes a file after this
+    before = finished(cache)
     script.main([str(home)])
     said = capsys.readouterr().out
-    found = re.search(r"(\d+) of 345 files were prepared before", said)
-    assert found and 20 <= int(found[1]) < 345 and "60,000 drawings" in said
+    assert f"{len(before)} of 345 files were prepared before" in said and "60,000 drawings" in said
+    after = finished(cache)
+    assert len(after) == 345 and before.items() <= after.items(), "a finished file was read again"
+
+
+def finished(cache: Path) -> dict[Path, int]:
+    """Folders of prepared files and when they were written; one that is being built begins with a dot."""
+    return {index.parent: index.stat().st_mtime_ns for index in cache.glob("[!.]*/index.json")}
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ grey image. A score that does not tell these apart says nothing about a generato
 Real against real: the real images of a split and as many training images as are measured, put together and parted at
 random DRAWS times, into as many as before. The mean of FID over these is its bias at this number of images: it falls
 with the number, to 0 for equal distributions (Chong and Forsyth 2020, "Effectively unbiased FID and Inception Score and
-where to find them"). Once per run and split, kept between evaluations: as long as two evaluations or three.
+where to find them"). Once per run and split, kept between evaluations: as long as two evaluations of 512 images.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from sketchlab.pipelines.gan import scores as gan_scores
 from sketchlab.pipelines.gan.data import Reals
 from sketchlab.pipelines.gan.feature_nets import Features
 
-DRAWS = 10
+DRAWS = 5
 APART = 3.0  # standard deviations of real against real that noise and grey must be away from it
 BETTER = {"kid": "lower", "fid": "lower", "precision": "higher", "recall": "higher"}
 
