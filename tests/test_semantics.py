@@ -10,7 +10,7 @@ import yaml
 from torch import nn
 
 from sketchlab import config, report, semantics
-from sketchlab.engine import norms
+from sketchlab.layers import norms
 from sketchlab.layers.chain import moving_norms
 from sketchlab.report.comparison import groups
 from sketchlab.training import identity as run

@@ -13,7 +13,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from sketchlab import rng
-from sketchlab.engine import checkpoint, explain, norms, profile
+from sketchlab.engine import checkpoint, explain, profile
 from sketchlab.engine.loader import Feed, Order
 from sketchlab.engine.rundir import RunDir
 from sketchlab.engine.runtime import Runtime
@@ -21,6 +21,7 @@ from sketchlab.engine.settings import FEW_STEPS, Config
 from sketchlab.engine.steps import Averages, Steps
 from sketchlab.engine.task import FitOnce, Task
 from sketchlab.errors import UserError
+from sketchlab.layers import norms
 
 LOOK_EVERY = 16  # steps after which a GPU's run looks whether to stop, save, or give up
 
@@ -159,9 +160,10 @@ def fit(
             if epoch > order.epochs_done(step - 1) and (epoch % loop.eval_every == 0 or step == total):
                 scores = averages.take(runtime)
                 clock.spent["wait_s"], feed.wait_s = feed.wait_s, 0.0
-                with norms.measured(task, step, seed, runtime) if "val" in task.splits else contextlib.nullcontext():
+                with contextlib.ExitStack() as until_saved:
                     with clock("eval_s"), runtime.span("evaluation"):
                         if "val" in task.splits:
+                            until_saved.enter_context(norms.measured(task, step, seed, runtime.autocast))
                             scores |= folder.keep("val", task.evaluate("val"))
                     rows.append({"step": step, "epoch": epoch, **scores})
                     folder.add("metrics.jsonl", rows[-1])
@@ -243,7 +245,7 @@ def save_best(task: Task, folder: RunDir, row: dict[str, Any]) -> None:
 def finish(task: Task, rows: list[dict[str, Any]], step: int, seed: int, runtime: Runtime, folder: RunDir) -> None:
     """The final scores: val by the last weights, then test by the best ones (the last where nothing is monitored)."""
     top = best(rows, task.monitor) if task.monitor else None
-    with norms.measured(task, step, seed, runtime):
+    with norms.measured(task, step, seed, runtime.autocast):
         if "val" in task.splits:
             keep_last(task, "val", folder)
         if top is None:

@@ -12,14 +12,13 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from sketchlab import rng
-from sketchlab.engine.runtime import Runtime
 from sketchlab.layers.chain import moving_norms
 
 ENOUGH = 100  # optimizer steps from which on running statistics are used: 0.9^100 = 0.00003
@@ -44,17 +43,18 @@ class Moments:
 
 
 @contextlib.contextmanager
-def measured(task: Any, updates: int, seed: int, runtime: Runtime) -> Iterator[None]:
+def measured(task: Any, updates: int, seed: int, autocast: Callable[[], Any]) -> Iterator[None]:
     """Within: the norm layers of a task's networks hold measured statistics, where updates are few; afterwards what
     training left there. In place: compiled networks and recorded steps know these tensors by their addresses.
 
-    A task takes part by `norm_inputs` and `eval_batch`. Every rank looks at all samples, so that all find the same.
+    A task (engine/task.py) takes part by `norm_inputs` and `eval_batch`. Every rank looks at all samples, so that all
+    find the same. autocast: a context for the precision of the forward passes.
     """
     few = updates < ENOUGH and hasattr(task, "norm_inputs") and task.n_train > 1
     if not few or not any(moving_norms(net) for net, _ in task.networks.values()):
         yield
         return
-    found = measure(task, seed, runtime)
+    found = measure(task, seed, autocast)
     kept = [(buffer, buffer.clone()) for norm in found for buffer in _statistics(norm)]
     try:
         for norm, moments in found.items():
@@ -68,7 +68,7 @@ def measured(task: Any, updates: int, seed: int, runtime: Runtime) -> Iterator[N
 
 
 @torch.no_grad()
-def measure(task: Any, seed: int, runtime: Runtime) -> dict[nn.Module, Moments]:
+def measure(task: Any, seed: int, autocast: Callable[[], Any]) -> dict[nn.Module, Moments]:
     """Each norm layer whose statistics move → the moments of what it receives. The task's networks are left alone."""
     n = min(MOST, task.n_train)
     every = torch.from_numpy(rng.generator(seed, "norms").choice(task.n_train, n, replace=False))
@@ -79,7 +79,7 @@ def measure(task: Any, seed: int, runtime: Runtime) -> dict[nn.Module, Moments]:
         for net, inputs in task.norm_inputs(places, rng.fold_each(rng.fold(seed, "norms"), places)):
             if net not in twins:
                 twins[net] = _twin(net, moments)
-            with runtime.autocast():
+            with autocast():
                 twins[net](inputs)
     return moments
 

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from sketchlab import config, rng
-from sketchlab.engine import norms
 from sketchlab.engine.runtime import Runtime
+from sketchlab.layers import norms
 from sketchlab.layers.chain import moving_norms
 from tests.every import folder_in, small, train
 
@@ -50,23 +50,25 @@ def test_answers_are_those_of_batch_statistics_over_the_whole_subset(words):
         norm.train()
     before = {name: value.clone() for name, value in net.state_dict().items()}
     places = [buffer.data_ptr() for buffer in net.buffers()]
-    with torch.no_grad(), norms.measured(task, norms.ENOUGH - 1, 7, runtime):
+    with torch.no_grad(), norms.measured(task, norms.ENOUGH - 1, 7, runtime.autocast):
         assert [buffer.data_ptr() for buffer in net.buffers()] == places
         name = next(name for name in before if name.endswith("running_var"))
         assert not torch.equal(net.state_dict()[name], before[name])
-        for norm, found in norms.measure(task, 7, runtime).items():  # a batch is normalised by its biased variance
+        for norm, found in norms.measure(
+            task, 7, runtime.autocast
+        ).items():  # a batch is normalised by its biased variance
             norm.running_var *= (found.n - 1) / found.n
         torch.testing.assert_close(net.eval()(inputs), twin(inputs), rtol=1e-3, atol=1e-3)
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
     assert [buffer.data_ptr() for buffer in net.buffers()] == places
-    with norms.measured(task, norms.ENOUGH, 7, runtime):
+    with norms.measured(task, norms.ENOUGH, 7, runtime.autocast):
         assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
 
 
 def test_an_error_within_leaves_training_its_statistics():
     task, runtime = made("small_cnn")
     before = [buffer.clone() for buffer in task.net.buffers()]
-    with pytest.raises(KeyError), norms.measured(task, 1, 0, runtime):
+    with pytest.raises(KeyError), norms.measured(task, 1, 0, runtime.autocast):
         raise KeyError
     assert all(torch.equal(a, b) for a, b in zip(task.net.buffers(), before, strict=True))
 
@@ -79,12 +81,12 @@ def test_frozen_norms_and_networks_without_any_are_left_alone():
         parameter.requires_grad_(False)
     before, other = frozen.running_mean.clone(), moving_norms(task.net)[0]
     start = other.running_mean.clone()
-    with norms.measured(task, 1, 0, runtime):
+    with norms.measured(task, 1, 0, runtime.autocast):
         assert torch.equal(frozen.running_mean, before) and not torch.equal(other.running_mean, start)
     dcgan, runtime = made("small_dcgan", "loop.batch_size=2")
     assert any(isinstance(module, nn.BatchNorm2d) for module in dcgan.D.modules())
     state = {name: value.clone() for name, value in {**dcgan.G.state_dict(), **dcgan.D.state_dict()}.items()}
-    with norms.measured(dcgan, 1, 0, runtime):
+    with norms.measured(dcgan, 1, 0, runtime.autocast):
         assert all(torch.equal(v, state[k]) for k, v in {**dcgan.G.state_dict(), **dcgan.D.state_dict()}.items())
 
 
