@@ -255,7 +255,7 @@ def draw(table: pd.DataFrame, path: Path) -> None:
     panels[3].set_ylim(0.5, 1.01)
     plain(panels[1], "Equally good, called different", "independent samples (log scale)", "share of comparisons")
     plain(panels[2], "Coverage of 95% intervals", "independent samples (log scale)", "share of intervals")
-    plain(panels[3], "Power", "power of an oracle with known variance", "power of the report's tests")
+    plain(panels[3], "Power", "power of an oracle", "power of the report's tests")
     for axes in panels:
         axes.legend(fontsize=7, frameon=False, loc="best")
     figure.savefig(path, metadata={"Software": None})

@@ -305,15 +305,20 @@ def estimate_scores(a: ArrayLike, b: ArrayLike | None = None, *, units: int = 0,
     split by split: the corrected resampled t test (Nadeau and Bengio 2003), variance (1/S + test/train) s².
     """
     first = _values(a, "a", least=2)
-    n, mean, variance = len(first), float(first.mean()), float(first.var(ddof=1))
+    n, mean, variance = len(first), float(first.mean()), _variance(first)
     if b is not None:
         second = _values(b, "b", least=2)
-        spreads = _between(variance / n, n, float(second.var(ddof=1)) / len(second), len(second))
+        spreads = _between(variance / n, n, _variance(second) / len(second), len(second))
         return Estimate(mean - float(second.mean()), tuple(spreads), units)
     of_runs = Spread(variance * (1 / n + test_per_train), n - 1)
     if not units or test_per_train:
         return Estimate(mean, (of_runs,), units)
     return Estimate(mean, (of_runs, _added(of_runs, Spread(mean * (1 - mean) / units, max(units - 1, 1)))), units)
+
+
+def _variance(values: NDArray[np.float64]) -> float:
+    """Of a sample; 0 where the values differ in their last digits only."""
+    return float(values.var(ddof=1)) if np.ptp(values) > 1e-9 * np.abs(values).max() else 0.0
 
 
 def _t(alpha: float, df: Any) -> Any:

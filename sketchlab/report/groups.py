@@ -188,6 +188,8 @@ def distinct(group: Group, notes: list[str]) -> Group:
 def _copies(run: Run, other: Run) -> bool:
     if not run.final() or run.final() != other.final() or run.predicted() != other.predicted():
         return False
+    if run.data.get("splits") != other.data.get("splits"):
+        return False
     if any(_digest(run, f"predictions_{s}.csv") != _digest(other, f"predictions_{s}.csv") for s in run.predicted()):
         return False
     weights = [_digest(each, "checkpoints/best.pt") or _digest(each, "checkpoints/last.pt") for each in (run, other)]
@@ -204,6 +206,8 @@ def _digest(run: Run, name: str) -> str | None:
 
 def _same_answers(run: Run, other: Run) -> bool:
     """Whether two runs say the same of every sample of every split; probabilities and distances may differ."""
+    if run.data.get("splits") != other.data.get("splits"):
+        return False
     splits = run.predicted()
     scored = [key for key in run.final() if key.split("/", 1)[0] in splits and key.endswith(("accuracy", "recall@1"))]
     if not splits or splits != other.predicted():

@@ -93,7 +93,7 @@ def scores_alone(a: Sequence[float], b: Sequence[float], test_per_train: float =
     if min(len(a), len(b)) < 2:
         return None
     if test_per_train:
-        gaps = np.asarray(a) - np.asarray(b)
+        gaps = np.round(np.subtract(a, b), 12)  # equal scores may differ in their last digits
         estimate, splits = stats.estimate_scores(gaps, test_per_train=test_per_train), len(gaps)
         method, about = "corrected resampled t over splits", "settings"
     else:

@@ -176,12 +176,12 @@ def test_per_train(runs: Sequence[Run], key: str) -> float:
 
 def _why_not(a: Group, b: Group, common: Sequence[tuple[list[Run], list[Run]]], key: str) -> list[str]:
     runs = [[run for both in common for run in both[side]] for side in (0, 1)]
-    if len(common) > 1:
+    if len(common) > 1 and not test_per_train([run for side in runs for run in side], key):
         return ["how many samples each split has is not known"]
+    if min(map(len, runs)) > 1:
+        return ["their scores do not vary, so nothing says how much they could"]
     if max(map(len, runs)) == 1:
         return ["one run each"]
-    if min(map(len, runs)) > 1:
-        return ["all runs score the same, so nothing says how much they vary"]
     one, other = (a, b) if len(runs[0]) == 1 else (b, a)
     single = [value(run, key) for run in max(runs, key=len)]
     low, high = (scores.text(key, v) for v in clipped(key, stats.prediction(single)))
