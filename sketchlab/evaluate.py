@@ -138,7 +138,14 @@ def _document(
         "data.json",
         {
             "classes": run.classes,
-            "splits": {"test": {"n": len(samples), "per_class": counts, "digest": fingerprint(sorted(samples.ids))}},
+            "splits": {
+                "test": {
+                    "n": len(samples),
+                    "per_class": counts,
+                    "groups": len(samples.groups.unique()),
+                    "digest": fingerprint(sorted(samples.ids)),
+                }
+            },
             "rule": plan.plain().get("splits", {}),
             "fingerprint": data.fingerprint,
             "notes": [what, *plan.notes, *data.notes],
@@ -160,6 +167,8 @@ def work(
         shutil.copyfile(run.path / "model.csv", folder.path / "model.csv")
     logits = all_logits(classifier.logits, samples)
     scores = folder.keep("test", answers(logits, samples, run.classes, pipeline.get("mistakes", 0)))
+    if len(samples.groups.unique()) < len(samples):
+        folder.keep("test", {"groups": samples.groups})
     told = drop.told(run, plan, samples, logits, used)
     write_json(folder.path / "evaluation.json", told)
     if net is not None:

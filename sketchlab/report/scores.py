@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from sketchlab import stats
+from sketchlab.report.examples import Examples, examples, groups_of
 from sketchlab.report.read import Run, numbers
 
 SPLITS = {"train": "training", "val": "validation", "test": "test"}
@@ -26,8 +27,9 @@ class Score:
     n: int | None  # images, or queries
     low: float | None
     high: float | None
-    method: str  # Wilson, bootstrap or ""
+    method: str  # Wilson, Wilson-t (of scores between 0 and 1), Student's t, cluster-robust or ""
     chance: float | None
+    groups: int | None = None  # objects that the samples show, where several show the same
 
     @property
     def key(self) -> str:
@@ -61,7 +63,8 @@ def interval_text(score: Score) -> str:
     if score.low is None or score.high is None:
         return ""
     digits = 2 if score.high - score.low >= 0.05 else 3
-    return f"95% {score.method} [{text(score.metric, score.low, digits)}, {text(score.metric, score.high, digits)}]"
+    method = score.method + (f", {score.groups} objects," if score.groups else "")
+    return f"95% {method} [{text(score.metric, score.low, digits)}, {text(score.metric, score.high, digits)}]"
 
 
 def chance(run: Run, split: str, metric: str) -> float | None:
@@ -101,26 +104,68 @@ def count(run: Run, split: str) -> int | None:
     return len(run.predictions(split)) if split in run.predicted() else None
 
 
+def units(run: Run, split: str) -> int | None:
+    """How many independent samples a split has: the objects its samples show, such as photos that were drawn."""
+    known = run.split(split).get("groups")
+    if known is not None:
+        return int(known)
+    groups = _groups(run, split)
+    return count(run, split) if groups is None else len(np.unique(groups))
+
+
+def _groups(run: Run, split: str) -> np.ndarray | None:
+    """(n,) object of each row of the predictions, or None."""
+    if run.split(split).get("groups") is not None and run.array(f"{split}_groups") is None:
+        return None
+    found = run.predictions(split) if split in run.predicted() else pd.DataFrame()
+    column = next((c for c in ("query", "id") if c in found), None)
+    return groups_of(run, split, found[column].tolist()) if column else None
+
+
+def effective_n(run: Run, split: str) -> float:
+    """How many independent samples a split's accuracy is worth: n, or less where several show the same object."""
+    n, objects = count(run, split) or 0, units(run, split) or 0
+    if objects == n:
+        return float(n)
+    kept = examples(run, f"{split}/accuracy")
+    return stats.effective_n(kept.values, kept.groups) if isinstance(kept, Examples) and n else float(objects)
+
+
 def score(run: Run, key: str, value: float) -> Score:
     """A final metric with n and interval. Training scores get none: they are averaged while the weights move."""
     split, metric = key.split("/", 1)
     guess = chance(run, split, metric)
     per_query = run.array(f"{split}_per_query_{metric}")
     if per_query is not None and per_query.ndim == 1 and len(per_query) and np.isfinite(per_query).all():
-        values = np.asarray(per_query, dtype=float)
-        if np.isin(values, (0, 1)).all():  # hits and misses: Wilson holds its level where a bootstrap of few does not
-            low, high = stats.wilson(int(values.sum()), len(values))
-            return Score(split, metric, value, len(values), low, high, "Wilson", guess)
-        low, high = stats.bootstrap_mean(values)
-        return Score(split, metric, value, len(values), low, high, "bootstrap", guess)
+        return _of_samples(split, metric, value, np.asarray(per_query, dtype=float), _groups(run, split), guess)
     n = count(run, split) if split != "train" else None
     for name, on in run.document("quality", split).items():
         if metric.startswith(name):  # measured on a draw of the split, or on generated images alone
             n = on.get("n_real")
-    if metric in ("accuracy", "top5") and n and np.isfinite(value):
-        low, high = stats.wilson(round(value * n), n)
-        return Score(split, metric, value, n, low, high, "Wilson", guess)
-    return Score(split, metric, value, n, None, None, "", guess)
+    if metric not in ("accuracy", "top5") or not n or not np.isfinite(value):
+        return Score(split, metric, value, n, None, None, "", guess)
+    objects = units(run, split) or n
+    if objects == n:
+        return Score(split, metric, value, n, *stats.wilson(round(value * n), n), "Wilson", guess)
+    kept = examples(run, key)
+    if isinstance(kept, Examples):
+        return _of_samples(split, metric, value, kept.values, kept.groups, guess)
+    low, high = stats.wilson(round(value * objects), objects)  # as if all samples of an object were alike
+    return Score(split, metric, value, n, low, high, "Wilson", guess, objects)
+
+
+def _of_samples(
+    split: str, metric: str, value: float, values: np.ndarray, groups: np.ndarray | None, guess: float | None
+) -> Score:
+    n, objects = len(values), None if groups is None else len(np.unique(groups))
+    if values.min() < 0 or values.max() > 1:  # what a score of pairs is the mean of
+        low, high = (float(v) for v in stats.interval(stats.estimate_mean(values[None], groups)))
+        method = "Student's t" if groups is None else "cluster-robust"
+        return Score(split, metric, value, n, max(low, 0.0), min(high, 1.0), method, guess, objects)
+    low, high = stats.share(values, groups)
+    hits = np.isin(values, (0, 1)).all()
+    method = "cluster-robust" if groups is not None else "Wilson" if hits else "Wilson-t"
+    return Score(split, metric, value, n, low, high, method, guess, objects)
 
 
 def scores(run: Run) -> list[Score]:
@@ -208,23 +253,35 @@ def class_names(run: Run, n: int) -> list[str]:
 
 
 def recalls(run: Run, split: str) -> pd.DataFrame | None:
-    """Per class: n, hits, accuracy with Wilson interval, and the class it is most often taken for."""
+    """Per class: n, hits, accuracy with its interval, and the class it is most often taken for."""
     matrix = run.array(f"{split}_confusion")
     if matrix is None:
         return None
     matrix = np.asarray(matrix)
     names = class_names(run, len(matrix))
+    by_class = _by_class(run, split)
     rows = []
     for i, name in enumerate(names):
         n, hits = int(matrix[i].sum()), int(matrix[i, i])
         wrong = np.where(np.arange(len(matrix)) == i, 0, matrix[i])
-        low, high = stats.wilson(hits, n) if n else (0.0, 1.0)
+        low, high = by_class.get(name) or (stats.wilson(hits, n) if n else (0.0, 1.0))
         taken = names[int(wrong.argmax())] if wrong.any() else ""
         rows.append(
             (name, n, hits, hits / n if n else np.nan, low, high, taken, int(wrong.max()), int(matrix[:, i].sum()))
         )
     columns = ["class", "n", "hits", "accuracy", "low", "high", "taken_for", "times", "predicted"]
     return pd.DataFrame(rows, columns=columns).sort_values(["accuracy", "class"], kind="stable", ignore_index=True)
+
+
+def _by_class(run: Run, split: str) -> dict[str, stats.Interval]:
+    """Class → interval of its recall, where samples show the same objects; {} where each shows its own."""
+    groups = _groups(run, split)
+    if groups is None:
+        return {}
+    table = run.predictions(split)
+    right = (table["label"] == table["prediction"]).to_numpy(dtype=float)
+    places = {str(name): np.flatnonzero(table["label"] == name) for name in table["label"].unique()}
+    return {name: stats.share(right[at], groups[at]) for name, at in places.items()}
 
 
 def confused(run: Run, split: str, top: int = 15) -> pd.DataFrame:

@@ -62,6 +62,7 @@ def describe_data(data: Any, run: RunConfig, folder: Any) -> None:
                 name: {
                     "n": len(s),
                     "per_class": s.labels.bincount(minlength=len(data.classes)).tolist(),
+                    "groups": n_groups(s),
                     "digest": digest(s.ids),
                 }
                 for name, s in parts.items()
@@ -71,6 +72,9 @@ def describe_data(data: Any, run: RunConfig, folder: Any) -> None:
             "notes": data.notes,
         },
     )
+    for name, s in parts.items():
+        if name in ("val", "test") and n_groups(s) < len(s):
+            folder.keep(name, {"groups": s.groups})
     if sum(map(len, parts.values())) <= 50_000:
         rows = [
             {"split": name, "id": i, "label": data.classes[label]}
@@ -78,6 +82,11 @@ def describe_data(data: Any, run: RunConfig, folder: Any) -> None:
             for i, label in zip(s.ids, s.labels.tolist(), strict=True)
         ]
         folder.table("splits.csv", rows)
+
+
+def n_groups(split: Any) -> int:
+    """How many objects the samples of a split show, which is what scores vary with; of drawings each is its own."""
+    return len(split) if split.groups is split.rows else len(split.groups.unique())
 
 
 def digest(ids: Any) -> str:

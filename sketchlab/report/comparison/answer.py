@@ -61,10 +61,13 @@ def _leader(family: Family, best: Group, several: bool) -> str:
 def _against(pair: Pair) -> str:
     """The leading group against the second, in a few words."""
     other, p = pair.b.name, "" if pair.p is None else f" ({pairs.p_text(pair.p)})"
-    if pair.verdict == "better" and pair.test:
-        return f"better than {other} by {pairs.amount(pair.key, abs(pair.test.difference))}{p}"
+    alone = ""
+    if pair.test and pair.test.about == "networks":
+        other, alone = f"the network of {other}", "; one run of each says nothing about the settings"
+    if pair.verdict.endswith("better") and pair.test:
+        return f"better than {other} by {pairs.amount(pair.key, abs(pair.test.difference))}{p}{alone}"
     if pair.verdict == "no evidence of a difference":
-        return f"no evidence of a difference to {other}{p}"
+        return f"no evidence of a difference to {other}{p}{alone}"
     return f"too few to tell from {other}"
 
 

@@ -14,12 +14,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from sketchlab import stats
 from sketchlab.report import canvas, scores
 from sketchlab.report.canvas import short, two_lines
 from sketchlab.report.comparison.groups import Group
 from sketchlab.report.comparison.published import Published
-from sketchlab.report.comparison.standing import Standing
+from sketchlab.report.comparison.standing import Standing, of_scores
 from sketchlab.report.read import Run
 
 SHOWN = 12  # groups with a line of their own; more cannot be told apart
@@ -40,7 +39,7 @@ class Line:
     group: Group
     x: np.ndarray  # (E,) epochs
     mean: np.ndarray  # (E,)
-    low: np.ndarray  # (E,) 95% interval over seeds by Student's t; NaN below three runs
+    low: np.ndarray  # (E,) 95% interval of the mean; NaN below three runs, and where it is not known
     high: np.ndarray
     n: np.ndarray  # (E,) runs behind each mean
     runs: list[tuple[np.ndarray, np.ndarray]]  # the single runs
@@ -60,8 +59,8 @@ class Drawn:
 
 def line(group: Group, key: str) -> Line | None:
     """Epoch by epoch over the group's runs, finished or not. None where nothing was measured more than once."""
-    runs = [run.curve(key) for run in (*group.runs.values(), *group.unfinished)]
-    runs = [(x, y) for x, y in runs if len(x) > 1]
+    found = [run for run in (*group.runs.values(), *group.unfinished) if len(run.curve(key)[0]) > 1]
+    runs = [run.curve(key) for run in found]
     if not runs:
         return None
     epochs = np.unique(np.concatenate([x for x, _ in runs]))
@@ -70,10 +69,12 @@ def line(group: Group, key: str) -> Line | None:
         row[np.searchsorted(epochs, x)] = y
     n = np.isfinite(table).sum(0)
     low, high = np.full((2, len(epochs)), np.nan)
-    share = scores.is_share(key)
     for i in np.flatnonzero(n >= 3):
-        found = stats.t_interval(table[np.isfinite(table[:, i]), i])
-        low[i], high[i] = (max(found.low, 0.0), min(found.high, 1.0)) if share else (found.low, found.high)
+        there = np.isfinite(table[:, i])
+        single = table[there, i].tolist()
+        ends = of_scores([run for run, known in zip(found, there, strict=True) if known], single, key)
+        if ends[0] is not None:
+            low[i], high[i] = ends[:2]
     mean = np.array([np.mean(c[np.isfinite(c)]) if np.isfinite(c).any() else np.nan for c in table.T])
     return Line(group, epochs, mean, low, high, n, runs)
 

@@ -11,10 +11,11 @@ from sketchlab.report.scores import text
 QUOTED = 15  # sentences before the reader asks for more
 EXPLAINED = (
     "A before B as ranked above; {}intervals are of each difference alone, p (Holm) is corrected for all pairs of this "
-    "list. Same samples and several seeds: paired bootstrap over samples within seeds, which speaks of new samples and "
-    "new seeds. One run each: exact McNemar, which speaks of these trainings, not of other seeds. Samples of their own "
-    "(folds), or scores not kept sample by sample: sign flips over seeds, which cannot reach .05 with fewer than six. "
-    "“Would have seen”: with power .8, at the corrected level."
+    "list. Same samples and several runs of each: t with the variance of the samples and of the runs, for new samples "
+    "and new runs. One run of each: exact McNemar, or a cluster-robust t where samples show the same objects; it is "
+    "about these two networks and says nothing about the settings. One run against several: no verdict. Splits of one "
+    "pool: t over splits, with what they share in test samples counted once. Scores not kept sample by sample: t over "
+    "runs, on these samples. “Would have seen”: with power .8, at the corrected level."
 )
 
 
@@ -23,7 +24,7 @@ def tested(family: Family) -> str:
         return ""
     quotes = []
     for pair in family.pairs:
-        style = "quote better" if pair.verdict in ("better", "worse") else "quote"
+        style = "quote better" if pair.verdict.endswith(("better", "worse")) else "quote"
         notes = f'<span class="soft">{page.escape("; ".join(pair.notes))}</span>' if pair.notes and pair.test else ""
         quotes.append(f'<p class="{style}">{page.escape(pair.sentence)}{notes}</p>')
     columns, rows, right = table(family)
@@ -53,7 +54,8 @@ def table(family: Family) -> Table:
         low, high = (_signed(pair, v) for v in (t.low, t.high))
         seen = pairs.amount(pair.key, t.visible(pairs.ALPHA / pair.many))
         row: list[object] = [pair.a.name, pair.b.name, _signed(pair, t.difference), f"[{low}, {high}]"]
-        row += [_p(pair.p), _p(t.p), pair.verdict, t.method, t.seeds, t.n or "–", seen]
+        runs = str(t.runs[0]) if t.runs[0] == t.runs[1] else f"{t.runs[0]} and {t.runs[1]}"
+        row += [_p(pair.p), _p(t.p), pair.verdict, t.method, runs, t.n or "–", seen]
         rows.append(row)
     return columns, rows, ["A − B", "95% interval", "p (Holm)", "p", "runs", "n", "would have seen"]
 

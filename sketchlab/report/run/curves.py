@@ -63,7 +63,7 @@ def _panel(run: Run, axes: Axes, x: str, family: str, members: list[str]) -> Non
         style = "--" if split == "train" else "-"
         axes.plot(places, values, style, marker=marker, markersize=3, color=colour, label=label, linewidth=1.6)
         if metric == "accuracy" and split != "train" and n:
-            low, high = np.array([stats.wilson(round(value * n), n) for value in values.clip(0, 1)]).T
+            low, high = stats.wilson_band(values, scores.effective_n(run, split))
             band = {"color": colour, "alpha": 0.18, "linewidth": 0, "label": f"95% Wilson interval of {split}"}
             axes.fill_between(places, low, high, **band)
     _levels(run, axes, members, colours)

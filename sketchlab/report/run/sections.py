@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from sketchlab import stats
 from sketchlab.report import page, scores
 from sketchlab.report.canvas import Plot
 from sketchlab.report.read import Run
@@ -103,7 +103,7 @@ def _stability(run: Run, key: str, moved: dict[str, float]) -> str:
     )
     n = scores.count(run, split)
     if metric == "accuracy" and n:
-        error = stats.binomial_se(round(moved["mean"] * n), n)
+        error = math.sqrt(moved["mean"] * (1 - moved["mean"]) / scores.effective_n(run, split))
         line += f" The standard error of one such score on n = {n} is {text(metric, error)}."
     return line
 
@@ -139,7 +139,7 @@ def _classes(run: Run, split: str) -> str:
         share = text("accuracy", r["accuracy"]) if r["n"] else "–"
         precision = text("accuracy", r["hits"] / r["predicted"]) if r["predicted"] else "–"
         rows.append((r["class"], r["n"], share, spread, precision, taken))
-    columns = ("class", "n", "recognised", "95% Wilson", "precision", "most often taken for")
+    columns = ("class", "n", "recognised", "95% interval", "precision", "most often taken for")
     return page.details(f"Table of all {len(rows)} classes", page.table(columns, rows, numbers=columns[1:5]))
 
 

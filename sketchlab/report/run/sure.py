@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from sketchlab import stats
-from sketchlab.report import canvas, page, scores
+from sketchlab.report import canvas, examples, page, scores
 from sketchlab.report.canvas import PALETTE, Plot
 from sketchlab.report.read import Run
 from sketchlab.report.scores import text
@@ -36,13 +36,14 @@ def bins(run: Run, split: str) -> pd.DataFrame:
         return pd.DataFrame()
     said = found[columns].max(axis=1).to_numpy(dtype=float)
     right = (found["label"] == found["prediction"]).to_numpy()
+    groups = examples.groups_of(run, split, found["id"].tolist()) if "id" in found else None
     edges = np.arange(1, BINS) / BINS
     place = np.searchsorted(edges, said, side="left")
     rows = []
     for i in np.unique(place):
         inside = place == i
         n, k = int(inside.sum()), int(right[inside].sum())
-        low, high = stats.wilson(k, n)
+        low, high = stats.share(right[inside], None if groups is None else groups[inside])
         rows.append((i / BINS, (i + 1) / BINS, n, k, said[inside].mean(), k / n, low, high))
     return pd.DataFrame(rows, columns=["from", "to", "n", "right", "said", "share", "low", "high"])
 

@@ -142,15 +142,16 @@ def _tiny(run: Run) -> Iterator[str]:
     final = run.final()
     for split in ("val", "test"):
         measured = [key.split("/", 1)[1] for key in final if key.startswith(f"{split}/")]
-        n = scores.count(run, split)
-        if not measured or not n or n >= TINY:
+        n, units = scores.count(run, split), scores.units(run, split)
+        if not measured or not n or not units or units >= TINY:
             continue
-        line = f"Tiny {_where(split)} split: n = {n}. "
+        line = f"Tiny {_where(split)} split: n = {n}{f', of {units} objects' if units < n else ''}. "
         if any(map(scores.is_share, measured)):
-            low, high = stats.wilson(round(0.75 * n), n)
+            low, high = stats.wilson(round(0.75 * units), units)
             yield (
-                f"{line}One sample more or less moves a share by {100 / n:.1f} points, and a score of .75 is known to "
-                f"about ±{50 * (high - low):.0f} points: small differences mean nothing."
+                f"{line}One {'object' if units < n else 'sample'} more or less moves a share by {100 / units:.1f} "
+                f"points, and a score of .75 is known to about ±{50 * (high - low):.0f} points: small differences mean "
+                "nothing."
             )
         else:
             yield f"{line}Scores on so few samples vary a lot with the draw: small differences mean nothing."
