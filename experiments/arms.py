@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -18,54 +17,11 @@ import arms_report
 import arms_train
 import torch
 from arms_train import execute, existing, note
+from arms_types import Arm, Experiment
 
 from sketchlab.errors import UserError
 
 GPU = "a GPU"
-Execute = Callable[[list[str]], Path]  # words of python -m sketchlab.run → the folder of the finished run
-
-
-@dataclass(frozen=True)
-class Arm:
-    """One row."""
-
-    name: str
-    words: list[str]  # what python -m sketchlab.run gets, besides seed and root
-    needs: str = ""  # what not every machine has: without it only --arms brings this row
-
-
-@dataclass(frozen=True)
-class Claim:
-    """Is a better than b?"""
-
-    a: str
-    b: str
-    said: str = ""  # by the document; "" = it asks, or leaves it open
-    expects: str = "better"  # or "no better", where the document says that
-    key: str = ""  # the score; "" = the experiment's first
-
-
-@dataclass(frozen=True)
-class Published:
-    arm: str
-    label: str  # what was measured, by whom
-    value: float
-    n: int | None  # samples; None where it is not said
-
-
-@dataclass(frozen=True)
-class Experiment:
-    name: str  # of the files in results/
-    doc: str  # the docstring: claim, protocol, deviations, cost
-    title: str
-    arms: list[Arm]
-    claims: list[Claim]
-    published: list[Published]
-    keys: list[str]  # scores of the table, such as test/accuracy; the first is tested and drawn
-    seeds: int
-    of_seed: Callable[[int], list[str]]  # what differs from seed to seed
-    common: list[str]  # words of all arms
-    smoke: Callable[[Arm, Execute], list[str]]  # the words of a small twin on shapes; may train what it starts from
 
 
 def main(experiment: Experiment, words: list[str] | None = None) -> None:

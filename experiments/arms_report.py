@@ -8,21 +8,20 @@ from __future__ import annotations
 import math
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 from arms_tests import Tested, of_claim, test
+from arms_types import Experiment, Published
 
 from sketchlab import stats
 from sketchlab.engine.files import atomic, read_json
 from sketchlab.errors import UserError
-from sketchlab.report import canvas, pairs, scores
-from sketchlab.report.groups import Group, kind
+from sketchlab.report import canvas, scores
+from sketchlab.report.comparison import pairs
+from sketchlab.report.comparison.groups import Group, kind
+from sketchlab.report.comparison.standing import OF, device, standing, time, trainable
 from sketchlab.report.read import Run, glance
-from sketchlab.report.standing import OF, device, standing, time, trainable
-
-if TYPE_CHECKING:
-    from arms import Experiment, Published
 
 
 def write(experiment: Experiment, root: Path, folder: Path) -> str:

@@ -10,18 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
+from arms_types import Claim, Experiment
 
 from sketchlab import stats
-from sketchlab.report import pairs
+from sketchlab.report.comparison import pairs
+from sketchlab.report.comparison.groups import Group
+from sketchlab.report.comparison.paired import Test, over_examples
 from sketchlab.report.examples import Examples
-from sketchlab.report.groups import Group
-from sketchlab.report.paired import Test, over_examples
-
-if TYPE_CHECKING:
-    from arms import Claim, Experiment
 
 WORDS = {  # (what the document says, what was found) → of the claim
     ("better", "better"): "holds here",

@@ -13,12 +13,14 @@ from typing import Any
 
 import joblib
 
-from sketchlab import config, workers
-from sketchlab import run as runs
+from sketchlab import config
 from sketchlab.engine.files import atomic, read_json
 from sketchlab.errors import UserError
 from sketchlab.report.read import glance
 from sketchlab.schema import settled
+from sketchlab.sweeps import workers
+from sketchlab.training import session
+from sketchlab.training.identity import FREE, deciding, folder_of
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -87,15 +89,15 @@ def _attempt(title: str, words: list[str], pages: bool) -> Path | str:
 
 def execute(words: list[str], reported: bool = True) -> Path:
     run = config.from_overrides(words)
-    runs.execute(run, reported)
-    return runs.folder_of(run, runs.deciding(run, run.data.build(run.model.config.input)))
+    session.execute(run, reported)
+    return folder_of(run, deciding(run, run.data.build(run.model.config.input)))
 
 
 def existing(words: list[str]) -> Path | None:
     """The folder of this run, when it is finished: by what decides its result, as older code put more into its id."""
     run = config.from_overrides(words)
-    identity = runs.deciding(run, run.data.build(run.model.config.input))
-    for folder in sorted(runs.folder_of(run, identity).parent.glob("*")):
+    identity = deciding(run, run.data.build(run.model.config.input))
+    for folder in sorted(folder_of(run, identity).parent.glob("*")):
         if not (folder / "config.yaml").is_file() or run.rerun:
             continue
         found = glance(folder)
@@ -107,7 +109,7 @@ def existing(words: list[str]) -> Path | None:
 def _deciding(document: dict[str, Any]) -> dict[str, Any]:
     """What config.yaml says decided a run, less what decides nothing."""
     kept = settled(document.get("identity") or {})
-    for group, keys in runs.FREE.items():
+    for group, keys in FREE.items():
         for key in keys:
             kept.get(group, {}).pop(key, None)
     return kept

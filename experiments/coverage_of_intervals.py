@@ -31,7 +31,7 @@ from scipy import stats as scipy_stats
 
 from sketchlab import rng, stats
 from sketchlab.report.canvas import PALETTE, new, plain
-from sketchlab.report.paired import over_examples, over_seeds
+from sketchlab.report.comparison.paired import over_examples, over_seeds
 
 HERE = Path(__file__).resolve().parent
 NS = (20, 30, 50, 62, 100, 200, 500, 1000, 2000)

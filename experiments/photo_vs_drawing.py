@@ -34,9 +34,10 @@ import photo_vs_drawing_report as report
 from tqdm import tqdm
 
 from sketchlab import config
-from sketchlab import run as runs
 from sketchlab.engine.files import atomic, read_json
 from sketchlab.errors import UserError
+from sketchlab.training import session
+from sketchlab.training.identity import deciding, folder_of
 
 SIZES = (25, 50, 100)  # training images of the learning curves, besides all
 _BASELINE = ["data=photo_drawing", "pipeline.mistakes=100"]
@@ -140,9 +141,9 @@ def execute(words: list[str], reported: bool = False) -> tuple[Path, dict[str, A
     run = config.from_overrides(words)
     wall, cpu, load = time.perf_counter(), time.process_time(), os.getloadavg()[0]
     with contextlib.nullcontext() if reported else contextlib.redirect_stdout(io.StringIO()) as said:
-        runs.execute(run, reported)
+        session.execute(run, reported)
     took = {"wall_s": time.perf_counter() - wall, "cpu_s": time.process_time() - cpu, "load": load}
-    folder = runs.folder_of(run, runs.deciding(run, run.data.build(run.model.config.input)))
+    folder = folder_of(run, deciding(run, run.data.build(run.model.config.input)))
     found = said is not None and "found:" in said.getvalue()
     return folder, None if found else took
 

@@ -12,8 +12,8 @@ import pandas as pd
 
 from sketchlab import stats
 from sketchlab.errors import UserError
-from sketchlab.report import pairs
-from sketchlab.report.groups import Group, kind
+from sketchlab.report.comparison import pairs
+from sketchlab.report.comparison.groups import Group, kind
 from sketchlab.report.read import Run, glance
 
 KEY = "test/accuracy"

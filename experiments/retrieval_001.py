@@ -26,7 +26,8 @@ of a core once its features are kept, the document's network 40 s an epoch, 200 
 
 from __future__ import annotations
 
-from arms import GPU, Arm, Claim, Execute, Experiment, main
+from arms import GPU, main
+from arms_types import Arm, Claim, Execute, Experiment
 
 BASE = ["data=sketchy", "model=siamese_mobilenet_v2"]
 DOCUMENT = ["experiment=001_sketchy"]

@@ -33,10 +33,12 @@ from torch import Tensor
 from tqdm import tqdm
 
 from sketchlab import config, stats
-from sketchlab import run as runs
 from sketchlab.errors import UserError
-from sketchlab.models import joint_bayesian, sketchanet
-from sketchlab.opened import OpenedRun
+from sketchlab.metrics import joint_bayesian
+from sketchlab.models import sketchanet
+from sketchlab.runs import OpenedRun
+from sketchlab.training import session
+from sketchlab.training.identity import deciding, folder_of
 
 ITERATIONS = 20  # of expectation-maximisation
 BATCH = 16
@@ -76,8 +78,8 @@ def train(overrides: list[str]) -> list[OpenedRun]:
     for scale_px in sketchanet.SCALES_PX:
         scale = round(scale_px * whole / sketchanet.SCALES_PX[0])
         run = config.from_overrides(["model=sketchanet", f"model.scale_px={scale}", *overrides])
-        runs.execute(run)
-        out.append(OpenedRun(runs.folder_of(run, runs.deciding(run, run.data.build(run.model.config.input)))))
+        session.execute(run)
+        out.append(OpenedRun(folder_of(run, deciding(run, run.data.build(run.model.config.input)))))
     return out
 
 

@@ -23,7 +23,8 @@ of batches of 32 at .0005 and one seed, 10 minutes of a core in bf16 each; their
 
 from __future__ import annotations
 
-from arms import GPU, Arm, Claim, Execute, Experiment, Published, main
+from arms import GPU, main
+from arms_types import Arm, Claim, Execute, Experiment, Published
 
 DATA = ["data=tuberlin", "data/splits=kfold", "data.splits.val=0.05"]
 LOOP = ["loop.epochs=200", "loop.batch_size=128", "loop.lr=0.001"]

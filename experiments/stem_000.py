@@ -29,7 +29,8 @@ all of it), are left to a GPU.
 
 from __future__ import annotations
 
-from arms import GPU, Arm, Claim, Execute, Experiment, Published, main
+from arms import GPU, main
+from arms_types import Arm, Claim, Execute, Experiment, Published
 
 CLASSES = "data.classes=[ant,bicycle,butterfly,cat,elephant,guitar,helicopter,pizza,scissors,tree]"
 SPLIT = ["data/splits=fraction", "data.splits.train=0.6", "data.splits.val=0.1", "data.splits.test=0.3"]

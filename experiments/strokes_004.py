@@ -21,7 +21,8 @@ Cost of one core in bf16: 4 to 6 minutes a run (measured beside another), 27 run
 
 from __future__ import annotations
 
-from arms import Arm, Claim, Execute, Experiment, main
+from arms import main
+from arms_types import Arm, Claim, Execute, Experiment
 
 WORDS = ["experiment=quickdraw_words"]
 PLAIN = ["data/stroke_augment@data.augment=none"]

@@ -11,7 +11,7 @@ import pandas as pd
 from sketchlab import stats
 from sketchlab.engine.files import read_json
 from sketchlab.errors import UserError
-from sketchlab.opened import OpenedRun
+from sketchlab.runs import OpenedRun
 
 LAST = 5  # epochs whose spread tells how steady a curve is
 TUNES = ("freeze", "finetune", "scratch")

@@ -1,6 +1,7 @@
 """Hydra accepts sweepers of the namespace package hydra_plugins alone, by the name they have here."""
 
-from sketchlab import search, sweep
+from sketchlab.sweeps import grid as sweep
+from sketchlab.sweeps import search
 
 
 class Grid(sweep.Grid):

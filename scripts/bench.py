@@ -87,20 +87,21 @@ class _Enough(Exception):
 
 @dataclass
 class Blocks:
-    """The median step of each block, by side: by the clock, and in processor time over all threads."""
+    """The mean step of each block, by side: by the clock, and in processor time over all threads."""
 
     wall_s: dict[str, list[float]]
     processor_s: dict[str, list[float]]
 
-    def add(self, side: str, marks: list[tuple[float, float]]) -> None:
-        for into, times in zip((self.wall_s, self.processor_s), zip(*marks, strict=True), strict=True):
-            into[side].append(statistics.median(b - a for a, b in zip(times, times[1:], strict=False)))
+    def add(self, side: str, start: tuple[float, float], end: tuple[float, float], steps: int) -> None:
+        for into, a, b in zip((self.wall_s, self.processor_s), start, end, strict=True):
+            into[side].append((b - a) / steps)
 
 
 def beside_fit(task: Any, run: Any, runtime: Any, bare_step: Callable[[int], object], steps: int, block: int) -> Blocks:
     """engine.loop.fit on `task` and bare_step(step), in turns of `block` steps; the first block of each is thrown away.
 
-    Sketchlab's step lasts from one call of train_step to the next: all that the loop does in between is in it.
+    A block is timed as a whole, so that on a GPU the host may run ahead in it, as it does in training; all that the
+    loop does between its steps is in it.
     """
     import torch
 
@@ -108,37 +109,33 @@ def beside_fit(task: Any, run: Any, runtime: Any, bare_step: Callable[[int], obj
     from sketchlab.engine.rundir import RunDir
 
     out = Blocks({"bare": [], "sketchlab": []}, {"bare": [], "sketchlab": []})
-    train_step, done = task.train_step, 0
-    marks: list[tuple[float, float]] = []
+    begin_step, done = task.begin_step, 0
+    began = (0.0, 0.0)
 
-    def mark() -> None:
+    def now() -> tuple[float, float]:
         if runtime.device.type == "cuda":
             torch.cuda.synchronize()
-        marks.append((time.perf_counter(), time.process_time()))
+        return time.perf_counter(), time.process_time()
 
-    def marked(batch: Any, epoch: float) -> Any:
-        nonlocal done
-        mark()
+    def marked(epoch: float) -> Any:
+        nonlocal done, began
         if done % block == 0:
             if done > block:
-                out.add("sketchlab", marks)
+                out.add("sketchlab", began, now(), block)
             if done >= steps:
                 raise _Enough
-            marks.clear()
-            mark()
             torch.use_deterministic_algorithms(False)  # a bare loop would not ask for them
+            start = now()
             for step in range(done, done + block):
                 bare_step(step)
-                mark()
-            torch.use_deterministic_algorithms(runtime.config.deterministic)
             if done:
-                out.add("bare", marks)
-            marks.clear()
-            mark()
+                out.add("bare", start, now(), block)
+            torch.use_deterministic_algorithms(runtime.config.deterministic)
+            began = now()
         done += 1
-        return train_step(batch, epoch)
+        return begin_step(epoch)
 
-    task.train_step = marked
+    task.begin_step = marked
     with tempfile.TemporaryDirectory() as root, open(os.devnull, "w") as nowhere:
         folder = RunDir(Path(root) / "run")
         folder.open()
@@ -148,7 +145,7 @@ def beside_fit(task: Any, run: Any, runtime: Any, bare_step: Callable[[int], obj
                 fit(task, run.loop, run.seed, runtime, folder)
         finally:
             folder.lock.release()
-            task.train_step = train_step
+            task.begin_step = begin_step
     return out
 
 
@@ -193,7 +190,7 @@ def machine() -> dict[str, Any]:
     """The hardware, and a short name made of it."""
     import torch
 
-    from sketchlab.engine.environment import cpu_name
+    from sketchlab.training.environment import cpu_name
 
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
@@ -221,7 +218,7 @@ def circumstances() -> dict[str, Any]:
     """When, with what, and how busy the machine was before the comparison began."""
     import torch
 
-    from sketchlab.engine.environment import git
+    from sketchlab.training.environment import git
 
     return {
         "date": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),

@@ -13,8 +13,8 @@ from bench import Row, beside_fit
 from torch import nn
 
 from sketchlab import config
-from sketchlab.data.augment import Prepare
 from sketchlab.data.dataset import Dataset, Images, Split
+from sketchlab.data.images.augment import Prepare
 from sketchlab.engine import optim
 from sketchlab.engine.loader import Order
 from sketchlab.engine.runtime import Runtime
@@ -36,6 +36,7 @@ def compare(steps: int = 1200, block: int = 20, workers: int = 2) -> Iterator[Ro
     net = run.model.build(10)
     twin = copy.deepcopy(net)
     task = run.pipeline.build(net, data, run.loop, runtime, run.seed)
+    block = 10 * block if runtime.device.type == "cuda" else block
     blocks = beside_fit(task, run, runtime, bare_step(run, twin, data, runtime), steps, block)
     sides = blocks.wall_s
     added = [b - a for a, b in zip(*sides.values(), strict=True)]
@@ -73,7 +74,7 @@ def bare_step(run: Any, net: nn.Module, data: Dataset, runtime: Any) -> Callable
     train, loop, device = data.splits["train"], run.loop, runtime.device
     images, labels = train.store.to(device).pixels, train.labels.to(device)
     net = net.to(device).to(memory_format=layout).train()  # type: ignore[call-overload]
-    optimizer = optim.make(list(net.parameters()), loop)
+    optimizer = optim.make(list(net.parameters()), loop, runtime)
     order = Order(len(train), loop.batch_size, run.seed)
     batches = [order.batch(step)[0].to(device) for step in range(order.steps(loop.epochs))]
 

@@ -1,5 +1,8 @@
 """Fine-tuning VGG16 at 224 px: sketchlab's step beside others of the same network, each in a process of its own.
 
+On a GPU also beside the sum of its convolutions alone (forward, gradient of the input, gradient of the filter), each by
+the fastest algorithm that cuDNN has: what no step of this network can beat by much.
+
 bare: the plainest fp32 loop. lightning: a Lightning module with its defaults, fp32; lightning-bf16: the same with
 precision="bf16-mixed". peers=lightning-bf16 measures that row alone.
 """
@@ -9,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -44,7 +48,7 @@ ROWS = [
     *(Beside("lightning", "bf16", 2.0), Beside("lightning-bf16", "bf16", None)),
 ]
 ON_GPU = [Beside("bare", "bf16", 2.0, compiled=True), Beside("lightning-bf16", "bf16", None, compiled=True)]
-PEERS = list(dict.fromkeys(row.peer for row in ROWS))
+PEERS = [*dict.fromkeys(row.peer for row in ROWS), "convolutions"]  # the last one on a GPU alone
 
 
 def compare(
@@ -52,7 +56,7 @@ def compare(
     batch: int = BATCH,
     size_px: int = 224,
     width: float = 1.0,
-    peers: str = "bare,lightning,lightning-bf16",
+    peers: str = "bare,lightning,lightning-bf16,convolutions",
 ) -> Iterator[Row]:
     """a fine-tuning step of VGG16, all layers training, beside a bare fp32 loop as PyTorch comes, and Lightning's"""
     if unknown := sorted(set(peers.split(",")) - set(PEERS)):
@@ -62,6 +66,9 @@ def compare(
     words += ["loop.epochs=100", "loop.save_every_s=3600"]  # a checkpoint of 1.1 GB is no part of a step
     plain = [*words, "runtime.precision=fp32", "runtime.channels_last=false"]
     on_gpu = torch.cuda.is_available()
+    steps, block = (8 * steps, 32) if on_gpu else (steps, 1)
+    if on_gpu and "convolutions" in peers.split(","):
+        yield from beside_its_convolutions(words, batch, size_px, width)
     for row in [*ROWS, *(ON_GPU if on_gpu else [])]:
         if row.peer not in peers.split(","):
             continue
@@ -71,7 +78,7 @@ def compare(
             runtime = Runtime(run.runtime)
             net, data = network_and_data(run)
             task = run.pipeline.build(net, data, run.loop, runtime, run.seed)
-            blocks = beside_fit(task, run, runtime, step, steps, 1)
+            blocks = beside_fit(task, run, runtime, step, steps, block)
             goal = row.goal
             yield Row(
                 row.name(batch),
@@ -89,6 +96,77 @@ def compare(
                     + ("" if on_gpu else ", freed memory kept"),
                 },
             )
+
+
+def beside_its_convolutions(words: list[str], batch: int, size_px: int, width: float) -> Iterator[Row]:
+    """Rows of the whole step, plain and compiled, whose yardstick is the convolutions alone, in bf16, channels last."""
+    run = config.from_overrides([*words, "runtime.precision=bf16"])
+    alone_s = convolutions_s(run, batch, size_px)
+    for compiled in (False, True):
+        more = ["runtime.precision=bf16", "runtime.deterministic=false", f"runtime.compile={str(compiled).lower()}"]
+        run = config.from_overrides([*words, *more])
+        runtime = Runtime(run.runtime)
+        net, data = network_and_data(run)
+        task = run.pipeline.build(net, data, run.loop, runtime, run.seed)
+        ours = beside_fit(task, run, runtime, lambda _: None, 5 * 32, 32).wall_s["sketchlab"]
+        yield Row(
+            f"bf16{', compiled' * compiled} beside its convolutions, batch {batch}",
+            {"convolutions": [alone_s], "sketchlab": ours},
+            "step",
+            goal="0.8 times as fast",
+            reached=lambda yardstick, mine: yardstick >= 0.8 * mine,
+            notes={
+                "network": f"vgg16, width {width:g}, {size_px} px, batch {batch}, SGD",
+                "convolutions": "each alone, bf16, channels last, cuDNN's fastest algorithm; neither bias nor ReLU, "
+                "pools, casts of the weights or the optimizer",
+                "sketchlab": f"bf16, channels-last, fastest algorithms{', compiled' * compiled}, steps as graphs",
+            },
+        )
+
+
+def convolutions_s(run: Any, batch: int, size_px: int) -> float:
+    """Seconds of all convolutions of a step, forward and backward, one after the other, replayed as a graph."""
+    torch.backends.cudnn.benchmark = True
+    net = run.model.build(2)
+    shapes: list[tuple[Any, torch.Size]] = []
+    hooks = [
+        m.register_forward_hook(lambda layer, given, _: shapes.append((layer, given[0].shape)))
+        for m in net.modules()
+        if isinstance(m, torch.nn.Conv2d)
+    ]
+    with torch.no_grad():
+        net(torch.zeros(1, run.model.config.input.channels, size_px, size_px))
+    for hook in hooks:
+        hook.remove()
+    total = 0.0
+    how: dict[str, Any] = {"device": "cuda", "dtype": torch.bfloat16}
+    for number, (conv, shape) in enumerate(shapes):
+        x = torch.randn(batch, *shape[1:], **how).contiguous(memory_format=torch.channels_last)
+        w = torch.randn(conv.weight.shape, **how).contiguous(memory_format=torch.channels_last)
+        out = torch.nn.functional.conv2d(x, w, stride=conv.stride, padding=conv.padding)
+        pad, stride = list(conv.padding), list(conv.stride)  # type: ignore[arg-type]
+        wanted = [number > 0, True, False]  # the images need no gradient
+
+        def both(x=x, w=w, out=out, pad=pad, stride=stride, wanted=wanted) -> None:
+            torch.nn.functional.conv2d(x, w, stride=stride, padding=pad)
+            torch.ops.aten.convolution_backward(out, x, w, None, stride, pad, [1, 1], False, [0, 0], 1, wanted)
+
+        for _ in range(3):
+            both()
+        torch.cuda.synchronize()
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            for _ in range(5):
+                both()
+        times = []
+        for _ in range(5):
+            torch.cuda.synchronize()
+            start = time.perf_counter()
+            graph.replay()
+            torch.cuda.synchronize()
+            times.append((time.perf_counter() - start) / 5)
+        total += min(times)
+    return total
 
 
 def network_and_data(run: Any) -> tuple[torch.nn.Module, Any]:
@@ -126,7 +204,9 @@ def elsewhere(peer: str, words: list[str]) -> Iterator[Callable[[int], object]]:
 def serve_bare(pipe: Connection, words: list[str], _: str) -> None:
     run = config.from_overrides(words)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    step = bare_step(run, *network_and_data(run), SimpleNamespace(device=device, autocast=contextlib.nullcontext))
+    step = bare_step(
+        run, *network_and_data(run), SimpleNamespace(device=device, precision="fp32", autocast=contextlib.nullcontext)
+    )
     pipe.send("ready")
     while True:
         step(pipe.recv())

@@ -26,8 +26,8 @@ from torch import Tensor
 
 from sketchlab import config
 from sketchlab.data.dataset import Dataset, Split
-from sketchlab.engine.loader import Order, batches
-from sketchlab.engine.runtime import keep_freed_memory
+from sketchlab.engine.loader import Feed, Order
+from sketchlab.engine.runtime import Runtime, keep_freed_memory
 
 FOLDER, PARTS = "hymenoptera_data", ("train", "val")
 # resized in one step from the exact square, or first to a whole number of pixels and then cut: up to half a pixel apart
@@ -124,14 +124,19 @@ def ours_of(data: Dataset, batch: int) -> Callable[[], Iterator[tuple[Tensor, Te
     order, epoch = Order(len(train), batch, 0, data.views), 0
     steps = len(train) // batch
 
-    def draw(places: Tensor, keys: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        return train.gather(places), train.labels[places], keys
+    runtime = Runtime(config.from_overrides(["runtime.device=cpu", "runtime.workers=2"]).runtime)
+
+    def draw(places: Tensor, keys: Tensor) -> dict[str, Tensor]:
+        return {"raw": train.gather(places), "labels": train.labels[places], "keys": keys}
+
+    def prepare(raw: dict[str, Tensor]) -> dict[str, Tensor]:
+        return {"images": data.prepare(raw["raw"], raw["keys"]), "labels": raw["labels"]}
 
     def one() -> Iterator[tuple[Tensor, Tensor]]:
         nonlocal epoch
         epoch += 1
-        for raw, labels, keys in batches(order, draw, (epoch - 1) * steps, epoch * steps, 0, 1, workers=2):
-            yield data.prepare(raw, keys), labels  # (B, 3, S, S), (B,)
+        for got in Feed(order, draw, prepare, runtime)((epoch - 1) * steps, epoch * steps):
+            yield got["images"], got["labels"]  # (B, 3, S, S), (B,)
 
     return one
 

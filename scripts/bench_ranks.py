@@ -24,9 +24,10 @@ from bench import Row, interleaved, seconds
 from ranks_model import Link, fitted, reduce_s
 
 from sketchlab import config, rng
-from sketchlab.engine import launch, loop, rundir
+from sketchlab.engine import loop, rundir
 from sketchlab.engine.files import read_json, write_json
 from sketchlab.engine.runtime import Runtime
+from sketchlab.training import launch
 
 FRESH = ["model.weights=none", "model.tune=scratch"]
 NETWORKS = {  # what is measured → its words and the batch of a rank
@@ -142,17 +143,17 @@ def train(runtime: Runtime, run: Any, path: Path, steps: int) -> None:
     data = run.data.build(run.model.config.input)
     runtime.seed(rng.fold(run.seed, "init"))
     task = run.pipeline.build(run.model.build(len(data.classes)), data, run.loop, runtime, run.seed)
-    train_step, mean_grads, all_reduce = task.train_step, runtime.mean_grads, dist.all_reduce
+    begin_step, mean_grads, all_reduce = task.begin_step, runtime.mean_grads, dist.all_reduce
     marks: list[float] = []  # where each step began
     reduces: list[float] = []  # seconds of each all-reduce
     means: list[float] = []  # the same with what is done before and after it
     n_bytes = 0
 
-    def marked(batch: Any, epoch: float) -> Any:
+    def marked(epoch: float) -> Any:
         marks.append(time.perf_counter())
         if len(marks) > WARMUP + steps:
             raise _Enough
-        return train_step(batch, epoch)
+        return begin_step(epoch)
 
     def timed(flat: torch.Tensor) -> None:
         nonlocal n_bytes
@@ -166,7 +167,7 @@ def train(runtime: Runtime, run: Any, path: Path, steps: int) -> None:
             mean_grads(parameters)
         means.append(time.perf_counter() - start)
 
-    task.train_step, runtime.mean_grads = marked, averaged  # type: ignore[method-assign]
+    task.begin_step, runtime.mean_grads = marked, averaged  # type: ignore[method-assign]
     with open(os.devnull, "w") as nowhere, contextlib.redirect_stderr(nowhere), contextlib.suppress(_Enough):
         loop.fit(task, run.loop, run.seed, runtime, rundir.RunDir(path.parent, writes=runtime.rank == 0))
     every = runtime.each(reduces)

@@ -2,8 +2,8 @@
 
     python scripts/check_shapes.py --out sheets
 
-Prints nearest-neighbour accuracies (the figures in sketchlab/data/shapes.py) and the time to draw; writes sketches.png,
-photos.png and pairs.png to the folder.
+Prints nearest-neighbour accuracies (the figures in sketchlab/data/sets/shapes/) and the time to draw; writes
+sketches.png, photos.png and pairs.png to the folder.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from sketchlab import stats
-from sketchlab.data import shape_hand, shapes
+from sketchlab.data.sets import shapes
+from sketchlab.data.sets.shapes import hand as shape_hand
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402

@@ -33,7 +33,7 @@ import orjson
 from tqdm import tqdm
 
 from sketchlab import rng
-from sketchlab.data import ndjson_files
+from sketchlab.data.strokes import ndjson as ndjson_files
 from sketchlab.errors import UserError
 
 # the processes that read import this file too: what needs torch is imported where it is used
@@ -54,7 +54,7 @@ def main(words: list[str] | None = None) -> None:
     parser.add_argument("--download", action="store_true", help="first fetch every word that is not there")
     parser.add_argument("--synthetic", type=int, default=0, metavar="N", help="first write N made-up drawings")
     arguments = parser.parse_args(words)
-    from sketchlab.data import tree
+    from sketchlab.data.images import tree
 
     folder = (arguments.folder or tree.data_root(None) / "quickdraw" / "simplified").resolve()
     try:
@@ -74,8 +74,8 @@ def main(words: list[str] | None = None) -> None:
 
 def download(folder: Path) -> None:
     """Every word of the official list, resumed where it broke off. Raises UserError."""
-    from sketchlab.data import download as downloads
     from sketchlab.data.__main__ import sources
+    from sketchlab.data.commands import fetch as downloads
 
     try:
         with urllib.request.urlopen(CATEGORIES, timeout=30) as answer:
@@ -128,7 +128,8 @@ def _word(job: tuple[Path, int, int]) -> None:
 
 def prepare(folder: Path) -> None:
     """Build what is missing, open it, and print what it took."""
-    from sketchlab.data import store, stroke_store
+    from sketchlab.data.images import store
+    from sketchlab.data.strokes import store as stroke_store
 
     files = ndjson_files.words(folder)
     missing = sum(not (stroke_store.place(name, path) / "index.json").is_file() for name, path in files.items())

@@ -11,7 +11,7 @@ import functools
 import itertools
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -126,12 +126,15 @@ def loader(folder: Path, n: int, batch: int, workers: int, shuffle: bool) -> Dat
 
 
 def serve(pipe: Connection, made: Callable[[], nn.Module], folder: Path, n: int, batch: int, workers: int) -> None:
-    """An epoch of the plainest good loop whenever it is asked for."""
+    """An epoch of the plainest good loop whenever it is asked for; workers = −1: all frames lie on the device."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.set_float32_matmul_precision("high")
     net = twin(made()).to(device).train()
     optimizer = torch.optim.Adam(net.parameters(), lr=1e-3)
-    batches = loader(folder, n, batch, workers, shuffle=True)
+    batches: Any = loader(folder, n, batch, max(workers, 0), shuffle=True)
+    if workers < 0:
+        frames, labels = (torch.cat(parts).to(device) for parts in zip(*batches, strict=True))
+        batches = Slices(frames, labels, batch)
     while pipe.recv():
         start = time.perf_counter()
         for frames, labels in batches:
@@ -142,6 +145,17 @@ def serve(pipe: Connection, made: Callable[[], nn.Module], folder: Path, n: int,
         if device.type == "cuda":
             torch.cuda.synchronize()
         pipe.send(time.perf_counter() - start)
+
+
+class Slices:
+    """Batches of tensors that lie on the device, in a new order at every pass."""
+
+    def __init__(self, frames: Tensor, labels: Tensor, batch: int) -> None:
+        self.frames, self.labels, self.batch = frames, labels, batch
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        for at in torch.randperm(len(self.labels), device=self.labels.device).split(self.batch):
+            yield self.frames[at], self.labels[at]
 
 
 class Steps(nn.LSTM):

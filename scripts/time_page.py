@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
-from sketchlab.data import shapes
+from sketchlab.data.sets import shapes
 
 WARM_UP = 20
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import nn
 
-    from sketchlab.opened import OpenedRun
+    from sketchlab.runs import OpenedRun
 
 __all__ = ["load_model", "open_run"]
 
@@ -33,6 +33,6 @@ def load_model(name: str, n_classes: int = 2, **values: Any) -> nn.Module:
 
 def open_run(folder: str | Path) -> OpenedRun:
     """A run folder: .metrics (DataFrame), .config (dict), .classes, .network(), .predict(images)."""
-    from sketchlab.opened import OpenedRun
+    from sketchlab.runs import OpenedRun
 
     return OpenedRun(Path(folder))

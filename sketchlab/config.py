@@ -19,21 +19,28 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 import sketchlab.baselines
-import sketchlab.data
+import sketchlab.data.sets
 import sketchlab.models
 import sketchlab.pipelines
 from sketchlab.errors import UserError
 
 # group → the packages where its files are looked for, in this order
-GROUPS = {"data": ("data",), "model": ("models", "baselines"), "pipeline": ("pipelines",)}
+GROUPS = {"data": ("data.sets",), "model": ("models", "baselines"), "pipeline": ("pipelines",)}
 # of Hydra's launchers that are packages of their own → the choice of conf/hydra/launcher, and the optional extra
 EXTRAS = {"joblib": "parallel", "submitit_slurm": "slurm"}
 
-# A folder with conf/, models/, data/ of the user's own, laid out as in this package: found as if it stood here.
+# A folder with conf/, models/, data/sets/ of the user's own, laid out as in this package: found as if it stood here.
+# Where it has no data/sets/, its data sets are the files in data/.
 EXTRA = os.environ.get("SKETCHLAB_EXTRA")
 if EXTRA:
-    for package in (sketchlab.data, sketchlab.models, sketchlab.pipelines, sketchlab.baselines):
-        package.__path__.append(str(Path(EXTRA, package.__name__.rpartition(".")[2]).resolve()))
+    sets = "data/sets" if Path(EXTRA, "data", "sets").is_dir() else "data"
+    for package, place in (
+        (sketchlab.data.sets, sets),
+        (sketchlab.models, "models"),
+        (sketchlab.pipelines, "pipelines"),
+        (sketchlab.baselines, "baselines"),
+    ):
+        package.__path__.append(str(Path(EXTRA, place).resolve()))
 
 
 @dataclass(frozen=True)
@@ -44,6 +51,11 @@ class Component:
     config: Any
     backbone: Component | None = None  # the network that its Config names by `backbone`, for its features
 
+    @property
+    def name(self) -> str:
+        """As `name:` in YAML has it."""
+        return self.module.removesuffix(".task").rpartition(".")[2]
+
     def build(self, *args: Any) -> Any:
         module = importlib.import_module(self.module)
         if self.backbone is not None and "retrieve" in module.FITS:
@@ -51,7 +63,7 @@ class Component:
         built = module.build(self.config, *args)
         if self.backbone is None:
             return built
-        from sketchlab.pipelines.frozen import OnFeatures
+        from sketchlab.pipelines.baseline.frozen import OnFeatures
 
         keep = self.backbone.constant("fingerprint")(self.backbone.config) == "none"
         return OnFeatures(built, self.backbone.build(*args), self.config.input, keep)
@@ -77,7 +89,7 @@ class RunConfig:
     data: Component
     model: Component
     pipeline: Component
-    loop: Any  # engine.loop.Config
+    loop: Any  # engine.settings.Config
     runtime: Any  # engine.runtime.Config
     choices: dict[str, str]  # group → choice, as typed
     differs: dict[str, Any]  # dotted key → value, where it differs from the choice's own YAML
@@ -88,7 +100,7 @@ class RunConfig:
         parts = {key: dataclasses.asdict(getattr(self, key)) for key in ("run", "loop", "runtime")}
         for key in GROUPS:
             component = getattr(self, key)
-            parts[key] = {"name": component.module.rpartition(".")[2], **dataclasses.asdict(component.config)}
+            parts[key] = {"name": component.name, **dataclasses.asdict(component.config)}
         return {"seed": self.seed, "rerun": self.rerun, **parts}
 
 
@@ -137,16 +149,22 @@ def typed(cls: type, node: Any, where: str) -> Any:
 
 
 def component(group: str, node: Any) -> Component:
-    """`name: x` in conf/<group> → the Config of sketchlab/<package>/x.py, filled; GROUPS says which packages."""
+    """`name: x` in conf/<group> → the Config of the file that implementations() finds under this name, filled."""
     values: Any = OmegaConf.to_container(node, resolve=True) if isinstance(node, DictConfig) else dict(node)
     name = values.pop("name", None)
-    files = _files(group)
-    if name not in files:
-        places = " or ".join(f"sketchlab/{package}/{name}.py" for package in GROUPS[group])
-        raise UserError(f"{group}.name={name}: no file {places}; {hint(str(name), list(files))}")
-    module = importlib.import_module(f"sketchlab.{files[name]}.{name}")
+    modules = implementations(group)
+    if name not in modules:
+        ending = f"{name}/task.py" if group == "pipeline" else f"{name}.py"
+        places = " or ".join(f"sketchlab/{package.replace('.', '/')}/{ending}" for package in GROUPS[group])
+        raise UserError(f"{group}.name={name}: no file {places}; {hint(str(name), list(modules))}")
+    try:
+        module = importlib.import_module(modules[name])
+    except ImportError as error:  # a file of the user's own, written for an older layout of this package
+        if not (error.name or "").startswith("sketchlab."):
+            raise
+        raise UserError(f"{group}.name={name}: {error}; sketchlab/README.md says where what is") from None
     if not hasattr(module, "Config"):
-        raise UserError(f"{group}.name={name}: sketchlab/{files[name]}/{name}.py has no Config, so it is not a {group}")
+        raise UserError(f"{group}.name={name}: {module.__file__} has no Config, so it is not a {group}")
     config = typed(module.Config, values, group)
     return Component(module.__name__, config, _backbone(config) if hasattr(config, "backbone") else None)
 
@@ -166,19 +184,23 @@ def _backbone(config: Any) -> Component:
     return found
 
 
-def _files(group: str) -> dict[str, str]:
-    """File name → package, of every file a group's `name` may mean; an earlier package wins."""
+def implementations(group: str) -> dict[str, str]:
+    """Name → module, of everything that a group's `name` may mean: <name>.py, <name>/__init__.py or <name>/task.py.
+
+    An earlier package of GROUPS wins, and this package before a folder of the user's own.
+    """
     found: dict[str, str] = {}
     for package in GROUPS[group]:
         parent = importlib.import_module(f"sketchlab.{package}")
-        for name in sorted(m.name for m in pkgutil.iter_modules(parent.__path__) if not m.name.startswith("_")):
-            found.setdefault(name, package)
+        for name in sorted({m.name for m in pkgutil.iter_modules(parent.__path__) if not m.name.startswith("_")}):
+            folders = (Path(folder, name, "task.py") for folder in parent.__path__)
+            found.setdefault(name, f"{parent.__name__}.{name}" + ".task" * any(f.is_file() for f in folders))
     return found
 
 
 def parse(cfg: Any, choices: dict[str, str], differs: dict[str, Any], command: str) -> RunConfig:
     """The composed YAML → RunConfig. Raises UserError with one line for anything that does not fit."""
-    from sketchlab.engine import loop, runtime
+    from sketchlab.engine import runtime, settings
     from sketchlab.inputs import check_fit
 
     known = ["seed", "rerun", "run", *GROUPS, "loop", "runtime", "experiment"]
@@ -206,8 +228,8 @@ def parse(cfg: Any, choices: dict[str, str], differs: dict[str, Any], command: s
         rerun=cfg.rerun,
         run=options,
         **parts,
-        loop=typed(loop.Config, cfg.loop, "loop"),
-        runtime=typed(runtime.Config, cfg.runtime, "runtime"),
+        loop=typed(settings.Config, cfg.loop, "loop"),
+        runtime=typed(runtime.Config, {**cfg.runtime, "graph": str(cfg.runtime.graph).lower()}, "runtime"),
         choices=choices,
         differs=differs,
         command=command,

@@ -15,15 +15,16 @@ from torch import Tensor
 from tqdm import tqdm
 
 from sketchlab.data.dataset import Dataset, Split, fingerprint
-from sketchlab.data.stroke_batch import Strokes
-from sketchlab.engine import explain
+from sketchlab.data.strokes.batch import Strokes
 from sketchlab.engine.files import read_json, write_json
 from sketchlab.engine.rundir import RunDir, identity, now
+from sketchlab.engine.task import Explained
 from sketchlab.errors import UserError, said
-from sketchlab.opened import BATCH, KINDS, OpenedRun, drop, stress, stress_strokes, transfer
-from sketchlab.opened.reading import ink_of
-from sketchlab.pipelines import gradcam, mixing
-from sketchlab.pipelines.answers import answers
+from sketchlab.pipelines.classify import gradcam, mixing
+from sketchlab.pipelines.classify.answers import answers
+from sketchlab.runs import BATCH, KINDS, OpenedRun, transfer
+from sketchlab.runs.classify import drop, stress, stress_strokes
+from sketchlab.runs.reading import ink_of
 from sketchlab.schema import SCHEMA
 
 SPLITS = ("auto", "all", "train", "val", "test")
@@ -149,7 +150,7 @@ def work(
     folder: RunDir, run: OpenedRun, plan: Any, data: Dataset, samples: Split, used: str, stress_images: int
 ) -> None:
     """Answers, scores, the drop against the run's own score, and where asked for the stress curves."""
-    from sketchlab.engine.environment import code, environment
+    from sketchlab.training.environment import code, environment
 
     pipeline = run.config["pipeline"]
     classifier = run.classifier("dark", getattr(plan.data.config, "raster", None))
@@ -165,11 +166,11 @@ def work(
         most, device = pipeline.get("explain", 0), classifier.runtime.device
         seed = run.config["seed"]
         prepare = classifier.strokes
-        parts: explain.Parts = {
+        parts: Explained = {
             "Grad-CAM": lambda: gradcam.explained(net, classifier.images, samples, logits, most, seed, device, prepare),
             "maps of the LSTMs": lambda: mixing.answers(net, classifier.images, samples, most, seed, prepare),
         }
-        explain.keep(folder, "test", parts)
+        folder.explain("test", parts)
     if stress_images:
         if isinstance(samples.gather(torch.zeros(1, dtype=torch.int64)), Strokes):
             kinds = stress_strokes.of_strokes(classifier)

@@ -18,12 +18,12 @@ import torch
 from torch import Tensor, nn
 
 from sketchlab import rng
-from sketchlab.data import stroke_prepare
-from sketchlab.data.stroke_batch import Strokes
+from sketchlab.data.strokes import prepare as stroke_prepare
+from sketchlab.data.strokes.batch import Strokes
 from sketchlab.engine.files import write_json
 from sketchlab.errors import UserError, said
 from sketchlab.inputs import Input
-from sketchlab.opened import KINDS, OpenedRun
+from sketchlab.runs import KINDS, OpenedRun
 
 FORMATS = ("onnx", "safetensors")
 LARGEST = 1e-4  # difference to the run's own network that is still called the same

@@ -13,8 +13,9 @@ from tqdm import tqdm
 
 from sketchlab.engine.files import atomic
 from sketchlab.errors import UserError, said
-from sketchlab.opened import OpenedRun, generator
-from sketchlab.pipelines.gan_sheets import sheet
+from sketchlab.pipelines.gan.sheets import sheet
+from sketchlab.runs import OpenedRun
+from sketchlab.runs.gan import generator
 
 SHOWN = 100  # images on the sheet, at most
 

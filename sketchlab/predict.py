@@ -20,10 +20,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from sketchlab.data.decode import SUFFIXES
+from sketchlab.data.images.decode import SUFFIXES
 from sketchlab.engine.files import atomic
 from sketchlab.errors import ReaderGone, UserError, said
-from sketchlab.opened import BATCH, KINDS, OpenedRun, reading
+from sketchlab.runs import BATCH, KINDS, OpenedRun, reading
 
 BAR_FROM = 200  # images from which on a progress bar is shown
 

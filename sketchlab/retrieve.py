@@ -22,14 +22,16 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from sketchlab.data.stroke_batch import of_drawings
+from sketchlab.data.strokes.batch import of_drawings
+from sketchlab.data.strokes.raster import pictures
 from sketchlab.engine.files import atomic
 from sketchlab.errors import UserError, said
-from sketchlab.opened import BATCH, OpenedRun, index, reading
-from sketchlab.opened.gallery import Gallery, of_folder, of_run
-from sketchlab.opened.matches_sheet import Cell, matches_sheet
-from sketchlab.opened.retriever import Retriever, check
 from sketchlab.predict import Row, listed, rows, say
+from sketchlab.runs import BATCH, OpenedRun, reading
+from sketchlab.runs.retrieve import index
+from sketchlab.runs.retrieve.gallery import Gallery, of_folder, of_run
+from sketchlab.runs.retrieve.matches_sheet import Cell, matches_sheet
+from sketchlab.runs.retrieve.retriever import Retriever, check
 
 ON_SHEET = 40  # sketches on the contact sheet
 SHOWN = 3  # matches in a line of the table
@@ -199,7 +201,7 @@ def _writer(path: Path, k: int) -> Iterator[Any]:
 
 def _cells(retriever: Retriever, row: Row, asked: Any, found: Found, photos: Gallery) -> list[Cell]:
     if isinstance(asked, list):  # a drawing
-        pixels = of_drawings([asked]).pictures()[0].numpy()  # (1, H, W)
+        pixels = pictures(of_drawings([asked]))[0].numpy()  # (1, H, W)
     else:
         pixels = 255 - asked if retriever.inverts else asked
     sketch = Image.fromarray(np.ascontiguousarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0)))

@@ -7,7 +7,7 @@ from typing import Any
 
 from sketchlab.errors import UserError
 
-SCHEMA = 2
+SCHEMA = 3
 # schema → what its successor added: (group, name or any, key, what the runs of before did without knowing it)
 ADDED: dict[int, list[tuple[str, str, str, Any]]] = {
     1: [
@@ -20,6 +20,10 @@ ADDED: dict[int, list[tuple[str, str, str, Any]]] = {
         ("pipeline", "retrieve", "balance", False),
         ("pipeline", "retrieve", "temperature", 0.07),
         ("pipeline", "retrieve", "cache", False),
+    ],
+    2: [
+        ("runtime", "", "overlap", False),
+        ("runtime", "", "graph", "false"),
     ],
 }
 

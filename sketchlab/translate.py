@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from sketchlab.data.augment import Prepare
-from sketchlab.data.decode import decode
+from sketchlab.data.images.augment import Prepare
+from sketchlab.data.images.decode import decode
 from sketchlab.errors import UserError, said
 from sketchlab.generate import save
-from sketchlab.opened import OpenedRun, generator, reading
 from sketchlab.predict import listed
+from sketchlab.runs import OpenedRun, reading
+from sketchlab.runs.gan import generator
 
 BATCH = 16
 

@@ -114,7 +114,7 @@ def train(overrides: list[str], root: str, kill_at: int = -1, kill_in: str = "st
         if kill_in == "step":
             from sketchlab.engine import optim
 
-            optim.update = deadly(optim.update)  # type: ignore[assignment]
+            optim.set_rate = deadly(optim.set_rate)  # type: ignore[assignment]
         else:
             os.replace = deadly(os.replace)  # type: ignore[assignment]
     run.execute(config.from_overrides([*overrides, f"run.root={root}"]), reported=False)
@@ -123,6 +123,15 @@ def train(overrides: list[str], root: str, kill_at: int = -1, kill_in: str = "st
 def explained(task: Any, split: str) -> dict[str, Any]:
     """All that explains the task's last answers to a split; what cannot be made raises."""
     return {name: value for part in task.explain(split).values() for name, value in part().items()}
+
+
+def step(task: Any, raw: Any, epoch: float = 0.0) -> dict[str, Any]:
+    """A whole training step of what `draw` gave, as engine/steps.py takes it without a graph."""
+    batch = task.prepare(raw)
+    task.begin_step(epoch)
+    values = task.train_step(batch)
+    task.end_step()
+    return {name: value.detach().clone() for name, value in values.items()}  # some are changed in place
 
 
 def folder_in(root: Path) -> Path:

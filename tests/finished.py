@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from sketchlab import config
-from sketchlab import run as runs
+from sketchlab.training import session
 from tests import every
 
 
@@ -25,8 +25,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _train(root: Path) -> None:
     words = every.small("small_cnn", f"run.root={root}", "loop.epochs=12", "data.per_class=16", "pipeline.explain=6")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(runs, "report", lambda folder: None)
-        runs.execute(config.from_overrides(words))
+        patch.setattr(session, "report", lambda folder: None)
+        session.execute(config.from_overrides(words))
 
 
 def change_status(run: Path, copy: Path, **changes: Any) -> Path:

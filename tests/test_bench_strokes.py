@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from sketchlab import config
-from sketchlab.data import raster, stroke_batch
+from sketchlab.data.strokes import batch as stroke_batch
+from sketchlab.data.strokes import raster
 from tests.data.test_raster import DOCUMENT, random_drawings
 
 

@@ -85,5 +85,5 @@ def losses(words: list[str]) -> list[float]:
     order, out = Order(task.n_train, run.loop.batch_size, 1), []
     for step in range(STEPS):
         runtime.seed(rng.fold(1, step))
-        out += [value.item() for _, value in sorted(task.train_step(task.draw(*order.batch(step)), 0.0).items())]
+        out += [value.item() for _, value in sorted(every.step(task, task.draw(*order.batch(step)), 0.0).items())]
     return out

@@ -90,6 +90,59 @@ def test_differs_lists_what_was_changed_and_nothing_else():
     assert run.command == "python -m sketchlab.run model=small_cnn loop.lr=0.5 seed=3 data.splits.seed=0"
 
 
+EXPERIMENT = """# @package _global_
+defaults: [override /model: small_cnn, _self_]
+seed: 7
+rerun: true
+run: { root: elsewhere, keep_last: false, track: [tensorboard] }
+"""
+
+
+@pytest.fixture
+def own_experiment(tmp_path, monkeypatch):
+    """A folder of the user's own with conf/experiment/mine.yaml."""
+    (tmp_path / "conf" / "experiment").mkdir(parents=True)
+    (tmp_path / "conf" / "experiment" / "mine.yaml").write_text(EXPERIMENT)
+    monkeypatch.setattr(config, "EXTRA", str(tmp_path))
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("key", "default", "experiment", "override"),
+    [
+        ("seed", 0, 7, 3),
+        ("rerun", False, True, False),
+        ("run.root", "outputs", "elsewhere", "third"),
+        ("run.keep_last", "auto", "false", "true"),
+        ("run.track", [], ["tensorboard"], ["wandb"]),
+    ],
+)
+@pytest.mark.usefixtures("own_experiment")
+def test_an_experiment_sets_the_keys_of_the_run_itself_and_overrides_win(key, default, experiment, override):
+    """They were ignored while config.yaml's own values came after the experiment."""
+
+    def value(*overrides):
+        return config.flat(config.from_overrides([*overrides]).plain())[key]
+
+    written = str(override).lower() if isinstance(override, bool) else str(override).replace("'", "")
+    assert value() == default
+    assert value("experiment=mine") == experiment
+    assert value("experiment=mine", f"{key}={written}") == value(f"{key}={written}", "experiment=mine") == override
+
+
+@pytest.mark.usefixtures("own_experiment")
+def test_what_an_experiment_sets_does_not_differ_from_it():
+    assert config.from_overrides(["experiment=mine"]).differs == {}
+    assert config.from_overrides(["experiment=mine", "seed=3"]).differs == {"seed": 3}
+
+
+def test_an_experiment_sets_the_seed_on_the_command_line_too(sketchlab, own_experiment):
+    for words, seed in ((["experiment=mine"], 7), (["experiment=mine", "seed=3"], 3)):
+        done = sketchlab("--cfg", "job", *words, SKETCHLAB_EXTRA=str(own_experiment))
+        assert done.returncode == 0 and f"\nseed: {seed}\n" in f"\n{done.stdout}", done.stderr
+        assert "root: elsewhere" in done.stdout and "rerun: true" in done.stdout
+
+
 def test_load_model_takes_the_other_values_from_yaml():
     net = load_model("small_cnn", n_classes=7, widths=[4, 8], input={"size_px": 16})
     assert net[0][0].out_channels == 4 and net[1].linear.out_features == 7

@@ -18,11 +18,14 @@ from PIL import Image
 
 import sketchlab.models
 from sketchlab import config, evaluate, open_run, predict, rng
-from sketchlab import run as runs
-from sketchlab.data import raster, shapes, simplify, stroke_batch
-from sketchlab.data.stroke_prepare import Prepare
+from sketchlab.data.sets import shapes
+from sketchlab.data.strokes import batch as stroke_batch
+from sketchlab.data.strokes import raster, simplify
+from sketchlab.data.strokes.prepare import Prepare
 from sketchlab.errors import UserError
-from sketchlab.opened import reading, stress_strokes
+from sketchlab.runs import reading
+from sketchlab.runs.classify import stress_strokes
+from sketchlab.training import session
 from tests import every, finished
 
 NAMES = ["circle", "square", "line"]
@@ -89,7 +92,7 @@ def words(tmp_path_factory):
 @pytest.fixture
 def trained(tmp_path_factory, words, monkeypatch):
     """kind → a finished run, trained once a session."""
-    monkeypatch.setattr(runs, "report", lambda folder: None)
+    monkeypatch.setattr(session, "report", lambda folder: None)
 
     def one(kind: str) -> Path:
         if kind == "images":
@@ -99,7 +102,7 @@ def trained(tmp_path_factory, words, monkeypatch):
             model = "small_cnn" if kind == "strokes" else f"tiny_{kind}"
             data = ["data=strokes", f"data.root={words}", "data/raster=picture"] if kind == "strokes" else []
             more = ["loop.epochs=6", "data.per_class=16", "pipeline.explain=6", f"run.root={root}", *data]
-            runs.execute(config.from_overrides([*every.small(model), *more]))
+            session.execute(config.from_overrides([*every.small(model), *more]))
         return every.folder_in(root)
 
     return one

@@ -14,8 +14,9 @@ from scipy import optimize
 from scipy import stats as scipy_stats
 
 from sketchlab import evaluate, open_run, stats
-from sketchlab.opened import stress, transfer
-from sketchlab.pipelines import gradcam
+from sketchlab.pipelines.classify import gradcam
+from sketchlab.runs import transfer
+from sketchlab.runs.classify import stress
 from tests import finished
 from tests.finished import change_status
 
@@ -28,7 +29,8 @@ def trained(tmp_path_factory):
 @pytest.fixture(scope="session")
 def drawings(tmp_path_factory):
     """The shapes as files under other class names: circle, box, line and a sun that the run does not know."""
-    from sketchlab.data import shape_hand, shapes
+    from sketchlab.data.sets import shapes
+    from sketchlab.data.sets.shapes import hand as shape_hand
 
     root = tmp_path_factory.mktemp("drawings")
     for folder, name in (("circle", "circle"), ("box", "square"), ("line", "line"), ("sun", "sun")):

@@ -15,7 +15,7 @@ import torch
 from tests import every
 
 context = multiprocessing.get_context("forkserver")
-context.set_forkserver_preload(["torch", "torchvision", "sketchlab.engine.loop", "sketchlab.data.shapes", "sklearn"])
+context.set_forkserver_preload(["torch", "torchvision", "sklearn", "sketchlab.engine.loop", "sketchlab.data.sets"])
 
 
 def start(overrides: list[str], root: Path, kill_at: int = -1, kill_in: str = "step") -> int:

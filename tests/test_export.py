@@ -10,7 +10,8 @@ import torch
 from safetensors.torch import load_file
 
 from sketchlab import export, open_run
-from sketchlab.data import shapes, stroke_batch
+from sketchlab.data.sets import shapes
+from sketchlab.data.strokes import batch as stroke_batch
 from sketchlab.errors import UserError
 from tests import every, finished
 from tests.finished import change_status

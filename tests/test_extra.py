@@ -27,8 +27,9 @@ DATA = """
 from dataclasses import dataclass
 import numpy as np, torch
 from sketchlab import rng
-from sketchlab.data import augment, splits
+from sketchlab.data import splits
 from sketchlab.data.dataset import Dataset, Images, Split, fingerprint
+from sketchlab.data.images import augment
 
 GIVES = ("images",)
 
@@ -56,10 +57,10 @@ def build(config, input):
 """
 
 
-def write(root: Path) -> None:
+def write(root: Path, sets: str = "data/sets") -> None:
     for name, text in {
         "models/two_layers.py": MODEL,
-        "data/stripes.py": DATA,
+        f"{sets}/stripes.py": DATA,
         "conf/model/two_layers.yaml": (
             "name: two_layers\nhidden: 32\n"
             "input: {kind: images, size_px: 16, channels: 1, ink: bright, mean: [0.5], std: [0.5]}\n"
@@ -71,6 +72,30 @@ def write(root: Path) -> None:
     }.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(text)
+
+
+def composed(root: Path, *words: str) -> str:
+    """What a process says of the run: the names of its data set and model, or why there is none."""
+    code = (
+        "import sys; from sketchlab import config; from sketchlab.errors import UserError\n"
+        "try: run = config.from_overrides(sys.argv[1:]); print(run.data.name, run.model.name)\n"
+        "except UserError as error: print(error)"
+    )
+    environment = {**os.environ, "SKETCHLAB_EXTRA": str(root)}
+    done = subprocess.run([sys.executable, "-c", code, *words], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_data_sets_in_the_older_place(tmp_path):
+    """Without data/sets/ the files in data/ are the data sets; one with today's imports out of date is one line."""
+    write(tmp_path, sets="data")
+    assert composed(tmp_path, "model=two_layers", "data=stripes") == "stripes two_layers"
+    file = tmp_path / "data" / "stripes.py"
+    file.write_text(file.read_text().replace("sketchlab.data.images import augment", "sketchlab.data import augment"))
+    said = composed(tmp_path, "model=two_layers", "data=stripes")
+    assert said.startswith("data.name=stripes: cannot import name 'augment' from 'sketchlab.data'")
+    assert said.endswith("sketchlab/README.md says where what is") and "\n" not in said
 
 
 def test_composed_trained_resumed_and_reported(tmp_path):

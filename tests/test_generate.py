@@ -11,9 +11,10 @@ import torch
 from PIL import Image
 
 from sketchlab import generate, translate
-from sketchlab.data.shapes import photo
+from sketchlab.data.sets.shapes import photo
 from sketchlab.errors import UserError
-from sketchlab.opened import OpenedRun, generator
+from sketchlab.runs import OpenedRun
+from sketchlab.runs.gan import generator
 from tests import every
 
 

@@ -18,7 +18,7 @@ from sketchlab import config, rng
 from sketchlab.data.dataset import resident
 from sketchlab.engine.runtime import Runtime
 from sketchlab.metrics import retrieval as metrics
-from sketchlab.opened import OpenedRun
+from sketchlab.runs import OpenedRun
 from tests import every, test_compiled
 from tests.test_every import learn_by_heart
 from tests.test_exact import context, digest, kill_and_resume, start

@@ -97,7 +97,7 @@ def test_many_files_in_batches_are_the_same_as_one_by_one(trained, tmp_path, mon
         Image.fromarray(square).save(name)
     opened = open_run(trained)
     whole = opened.predict(names)
-    monkeypatch.setattr("sketchlab.opened.BATCH", 2)
+    monkeypatch.setattr("sketchlab.runs.BATCH", 2)
     parts, arrays = opened.predict(names), opened.predict(pixels)
     for other in (parts, arrays):
         assert np.allclose(whole.filter(like="p_"), other.filter(like="p_"), atol=1e-6)
@@ -106,7 +106,8 @@ def test_many_files_in_batches_are_the_same_as_one_by_one(trained, tmp_path, mon
 
 def test_predictions_are_those_of_the_run(trained, tmp_path):
     """The run's own test samples, written to files, get the probabilities that the run wrote down."""
-    from sketchlab.data import shape_hand, shapes
+    from sketchlab.data.sets import shapes
+    from sketchlab.data.sets.shapes import hand as shape_hand
 
     table = pd.read_csv(trained / "predictions_test.csv").head(4)
     for i, name in enumerate(table["id"]):
@@ -160,10 +161,10 @@ def test_run_still_training_interrupted_or_of_a_gan(trained, tmp_path, capsys):
 
 def test_baseline_answers_too(tmp_path, monkeypatch):
     from sketchlab import config
-    from sketchlab import run as runs
+    from sketchlab.training import session
 
-    monkeypatch.setattr(runs, "report", lambda folder: None)
-    runs.execute(config.from_overrides([*every.small("pixels_logistic"), f"run.root={tmp_path}"]))
+    monkeypatch.setattr(session, "report", lambda folder: None)
+    session.execute(config.from_overrides([*every.small("pixels_logistic"), f"run.root={tmp_path}"]))
     folder = every.folder_in(tmp_path)
     white = np.full((2, 32, 32), 255, np.uint8)
     table = open_run(folder).predict(white)

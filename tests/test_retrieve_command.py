@@ -14,12 +14,14 @@ import torch
 from PIL import Image
 
 from sketchlab import config, evaluate, predict, retrieve
-from sketchlab import run as runs
-from sketchlab.data import shape_hand, shapes
+from sketchlab.data.sets import shapes
+from sketchlab.data.sets.shapes import hand as shape_hand
 from sketchlab.errors import UserError
 from sketchlab.metrics import retrieval as metrics
-from sketchlab.opened import OpenedRun, gallery, index
-from sketchlab.opened.retriever import Retriever
+from sketchlab.runs import OpenedRun
+from sketchlab.runs.retrieve import gallery, index
+from sketchlab.runs.retrieve.retriever import Retriever
+from sketchlab.training import session
 from tests import every
 from tests.finished import change_status
 
@@ -33,8 +35,8 @@ def finished(tmp_path_factory):
     if not root.exists():
         words = ["model.input.size_px=32", "model.widths=[8,16]", "model.map_px=4", "model.embedding=8"]
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(runs, "report", lambda folder: None)
-            runs.execute(config.from_overrides([*every.small("small_siamese", *words), f"run.root={root}"]))
+            patch.setattr(session, "report", lambda folder: None)
+            session.execute(config.from_overrides([*every.small("small_siamese", *words), f"run.root={root}"]))
     return every.folder_in(root)
 
 

@@ -16,7 +16,7 @@ from sketchlab.app.judge import Judge, PhotoJudge, opened
 from sketchlab.app.maker import Maker, makes
 from sketchlab.app.server import application, is_loopback
 from sketchlab.errors import UserError, said
-from sketchlab.opened import OpenedRun
+from sketchlab.runs import OpenedRun
 
 PORT = 8004
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sketchlab.data.shape_parts import arc, oval
+from sketchlab.data.sets.shapes.parts import arc, oval
 
 
 @dataclass(frozen=True)

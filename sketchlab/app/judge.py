@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from sketchlab.data.stroke_batch import of_drawings
+from sketchlab.data.strokes.batch import of_drawings
 from sketchlab.engine.files import read_json
 from sketchlab.errors import UserError
-from sketchlab.opened import KINDS, OpenedRun, gallery, reading
-from sketchlab.opened.retriever import Retriever
+from sketchlab.runs import KINDS, OpenedRun, reading
+from sketchlab.runs.retrieve import gallery
+from sketchlab.runs.retrieve.retriever import Retriever
 
 SHOWN = 6  # classes in an answer, the likeliest first
 PHOTOS = 10  # in an answer of a retrieval run, the nearest first
@@ -34,7 +35,7 @@ class Judge:
         self.answer(_FIRST)
 
     def probabilities(self, drawing: reading.Drawing) -> np.ndarray:
-        """(n_classes,) of a drawing in the convention of data/simplify.py."""
+        """(n_classes,) of a drawing in the convention of data/strokes/simplify.py."""
         return self.classifier.logits(of_drawings([drawing])).double().softmax(1).numpy()[0]
 
     def answer(self, drawing: reading.Drawing) -> dict[str, Any]:

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 import orjson
 
-from sketchlab.data import ndjson_files, simplify
+from sketchlab.data.strokes import ndjson as ndjson_files
+from sketchlab.data.strokes import simplify
 from sketchlab.engine.files import atomic
 from sketchlab.errors import UserError
 

@@ -13,7 +13,8 @@ from PIL import Image
 from sketchlab.app.eye_test import EyeTest
 from sketchlab.app.judge import choice, named
 from sketchlab.errors import UserError
-from sketchlab.opened import OpenedRun, generator
+from sketchlab.runs import OpenedRun
+from sketchlab.runs.gan import generator
 
 SHOWN = 8  # new pictures at a time
 MOST_SEED = 2**31 - 1

@@ -30,7 +30,7 @@ from sketchlab.app.clean import clean
 from sketchlab.app.eye_test import EyeTest
 from sketchlab.app.judge import Judge, PhotoJudge
 from sketchlab.app.maker import Maker, png
-from sketchlab.data import simplify
+from sketchlab.data.strokes import simplify
 from sketchlab.errors import UserError
 
 MOST_BYTES = 2 * 2**20  # of a request; 20,000 points with times are about 0.5 MB

@@ -12,9 +12,11 @@ from typing import Any
 import yaml
 
 from sketchlab import config
-from sketchlab.data import check, domains, download, show, store, tree
+from sketchlab.data.commands import check, domains, show
+from sketchlab.data.commands import fetch as download
+from sketchlab.data.commands.fetch import File, Source
 from sketchlab.data.dataset import Dataset
-from sketchlab.data.download import File, Source
+from sketchlab.data.images import store, tree
 from sketchlab.errors import UserError, said
 
 EPILOG = """

@@ -11,20 +11,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sketchlab.data.strokes import raster
+
 
 class Store(Protocol):
     """Random access to samples as they are kept, before augmentation."""
 
     def __len__(self) -> int: ...
 
-    @property
-    def nbytes(self) -> int: ...
-
     def gather(self, rows: Tensor) -> Any:
-        """(B,) int64 rows → raw batch on the store's device: (B, C, H, W) uint8, or stroke_batch.Strokes."""
+        """(B,) int64 rows → raw batch on the store's device: (B, C, H, W) uint8, or strokes.batch.Strokes."""
         ...
-
-    def to(self, device: torch.device) -> Store: ...
 
 
 @dataclass(frozen=True)
@@ -42,7 +39,8 @@ class Images:
         return self.pixels.nbytes
 
     def gather(self, rows: Tensor) -> Tensor:
-        batch = self.pixels[rows.to(self.pixels.device)]  # (B, C, H, W)
+        rows = rows.pin_memory() if self.pixels.is_cuda and not rows.is_cuda else rows
+        batch = self.pixels[rows.to(self.pixels.device, non_blocking=True)]  # (B, C, H, W)
         return 255 - batch if self.invert else batch
 
     def to(self, device: torch.device) -> Images:
@@ -63,13 +61,13 @@ class Split:
         return len(self.rows)
 
     def gather(self, places: Tensor) -> Any:
-        """(B,) places in this split → raw batch: (B, C, H, W) uint8, or stroke_batch.Strokes."""
+        """(B,) places in this split → raw batch: (B, C, H, W) uint8, or strokes.batch.Strokes."""
         return self.store.gather(self.rows[places])
 
     def pictures(self, places: Tensor) -> Tensor:
         """(B,) places in this split → (B, C, H, W) uint8 on the CPU, for people: strokes drawn, dark on white."""
         raw = self.gather(places).cpu()
-        return raw if isinstance(raw, Tensor) else raw.pictures()
+        return raw if isinstance(raw, Tensor) else raster.pictures(raw)
 
 
 @dataclass(frozen=True)
@@ -89,7 +87,8 @@ class Dataset:
     """A data set ready to train on.
 
     prepare: (raw batch, keys (B,) int64 or None) → float32 as the model's Input says, images (B, C, S, S); with keys
-    it augments, without it is the plain image.
+    it augments, without it is the plain image. prepare.ahead(raw batch, keys) is what of it is done in memory, before
+    the batch goes to a GPU; prepare takes its result, too.
     """
 
     classes: list[str]
@@ -101,9 +100,10 @@ class Dataset:
 
 
 def resident(data: Dataset, device: torch.device, most_bytes: int) -> Dataset:
-    """The same data with its stores on `device`, when all of them together fit in most_bytes; else as it is."""
+    """The same data with its images on `device`, when all of them together fit in most_bytes; else as it is. Drawings
+    kept as strokes are small and stay in memory."""
     parts = [p for s in data.splits.values() for p in ((s.sketch, s.photo) if isinstance(s, Pairs) else (s,))]
-    stores = {id(p.store): p.store for p in parts}
+    stores = {id(p.store): p.store for p in parts if isinstance(p.store, Images)}
     if sum(store.nbytes for store in stores.values()) > most_bytes:
         return data
     moved = {key: store.to(device) for key, store in stores.items()}
@@ -111,7 +111,7 @@ def resident(data: Dataset, device: torch.device, most_bytes: int) -> Dataset:
     def move(split: Any) -> Any:
         if isinstance(split, Pairs):
             return replace(split, sketch=move(split.sketch), photo=move(split.photo))
-        return replace(split, store=moved[id(split.store)])
+        return replace(split, store=moved.get(id(split.store), split.store))
 
     return replace(data, splits={name: move(split) for name, split in data.splits.items()})
 

@@ -11,7 +11,8 @@ from torchvision.utils import make_grid
 
 from sketchlab import rng
 from sketchlab.data.dataset import Dataset, Pairs, Split
-from sketchlab.data.stroke_prepare import of_points
+from sketchlab.data.strokes.prepare import of_points
+from sketchlab.data.strokes.raster import pictures
 from sketchlab.inputs import Input
 
 _COLUMNS, _ROWS = 10, 6
@@ -54,7 +55,7 @@ def _of_strokes(data: Dataset, input: Input, seed: int) -> np.ndarray:
     places = _spread(split, seed, 24 if input.kind == "frames" else _COLUMNS * _ROWS)
     batch = data.prepare(split.gather(places).cpu(), rng.fold_each(rng.fold(seed, "augment", 0), places))
     if input.kind == "points":
-        return grid(of_points(batch, input).pictures() / 255, _COLUMNS)
+        return grid(pictures(of_points(batch, input)) / 255, _COLUMNS)
     images = batch * input.std[0] + input.mean[0]  # (B, T, S, S)
     return grid(images.flatten(0, 1)[:, None], input.channels * max(1, round(12 / input.channels)))
 

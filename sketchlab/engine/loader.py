@@ -1,10 +1,15 @@
-"""Batches in keyed order: an endless stream of epochs, cut into full batches, computed from the step alone."""
+"""Batches in keyed order: an endless stream of epochs, cut into full batches, computed from the step alone.
+
+Several batches are fetched and prepared in one call: what a call costs, on a CPU and in launches on a GPU, is paid once
+for all of them. Every sample is prepared by its own key, so that no bit depends on how many are.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -13,7 +18,12 @@ import torch
 from torch import Tensor
 
 from sketchlab import rng
+from sketchlab.engine.memory import ran_out
+from sketchlab.engine.runtime import Runtime
 
+_CPU = torch.device("cpu")
+_MOST_STEPS = 32  # whose samples are prepared at once
+_AHEAD_BYTES = {"cpu": 1 << 25, "cuda": 1 << 28}  # of prepared samples
 _CHUNK = 8192  # positions whose places are computed at once
 _WORTH_S = 1e-3  # a draw that takes less costs more to hand to a thread: both then take turns at the interpreter's lock
 _OFTEN = 3.0  # four slow draws in a row pass it, or a third of many: one interrupted by other work does not
@@ -37,16 +47,17 @@ class Order:
     def epochs_done(self, step: int) -> int:
         return step * self.batch_size // self.n
 
-    def batch(self, step: int, rank: int = 0, ranks: int = 1) -> tuple[Tensor, Tensor]:
-        """(B/ranks,) places and augmentation keys of this rank's part of batch `step`: views, not to be written to."""
-        low = step * self.batch_size
-        if not self._start <= low <= low + self.batch_size <= self._start + len(self._places):
-            self._compute(low)
-        part = slice(low - self._start + rank, low - self._start + self.batch_size, ranks)
+    def batch(self, step: int, rank: int = 0, ranks: int = 1, steps: int = 1) -> tuple[Tensor, Tensor]:
+        """(steps · B/ranks,) places and augmentation keys of this rank's part of batches `step`, `step` + 1, …: views,
+        not to be written to."""
+        low, size = step * self.batch_size, steps * self.batch_size
+        if not self._start <= low <= low + size <= self._start + len(self._places):
+            self._compute(low, size)
+        part = slice(low - self._start + rank, low - self._start + size, ranks)
         return self._places[part], self._keys[part]
 
-    def _compute(self, start: int) -> None:
-        positions = np.arange(start, start + max(_CHUNK, self.batch_size))
+    def _compute(self, start: int, size: int) -> None:
+        positions = np.arange(start, start + max(_CHUNK, size))
         epochs, within = positions // self.n, positions % self.n
         places, keys = np.empty_like(positions), np.empty_like(positions)
         for epoch in np.unique(epochs):
@@ -57,31 +68,85 @@ class Order:
         self._start, self._places, self._keys = start, torch.from_numpy(places), torch.from_numpy(keys)
 
 
-def batches(
-    order: Order, draw: Callable[[Tensor, Tensor], Any], start: int, stop: int, rank: int, ranks: int, workers: int
-) -> Generator[Any, None, None]:
-    """draw(places, keys) of this rank's part of steps start … stop − 1, in order, fetched ahead by threads.
+class Feed:
+    """The prepared batches of steps start … stop − 1 of this rank, in order: dicts of tensors on the device.
 
-    Threads, not processes: a fetch is one gather from a memory map and runs without the interpreter's lock. They begin
-    when draws turn out to be slow; who draws a batch never changes it.
+    draw(places, keys) → raw samples, fetched ahead by threads where they come from memory or disk; prepare(raw) → what
+    the steps take, of several steps one after another (at_once: false where shapes depend on the batch). Threads, not
+    processes: a fetch is one gather from a memory map and runs without the interpreter's lock. They begin when draws
+    turn out to be slow; who draws a batch never changes it.
     """
-    step, slow = start, 0.0
-    while step < stop and (workers == 0 or slow < _OFTEN):
-        began = time.perf_counter()
-        batch = draw(*order.batch(step, rank, ranks))
-        slow = 0.9 * slow + (time.perf_counter() - began > _WORTH_S)
-        step += 1
-        yield batch
-    if step == stop:
-        return
-    with ThreadPoolExecutor(workers, thread_name_prefix="loader") as pool:
-        ahead: deque[Future[Any]] = deque()
+
+    def __init__(
+        self,
+        order: Order,
+        draw: Callable[[Tensor, Tensor], Any],
+        prepare: Callable[[Any], dict[str, Tensor]],
+        runtime: Runtime,
+        at_once: bool = True,
+    ) -> None:
+        self.order, self.draw, self.prepare, self.runtime, self.at_once = order, draw, prepare, runtime, at_once
+        self.most = 1  # steps prepared at once: known after the first
+        self.wait_s = 0.0  # what training has waited for raw samples so far
+
+    def __call__(self, start: int, stop: int) -> Generator[dict[str, Tensor], None, None]:
+        with contextlib.closing(self._raw(start, stop)) as raws:
+            for steps, raw in raws:
+                yield from self._prepared(raw, steps)
+
+    def _prepared(self, raw: Any, steps: int) -> Iterator[dict[str, Tensor]]:
+        """Slices of one prepared batch of several steps; in halves where memory does not hold them all."""
         try:
-            while step < stop or ahead:
-                while step < stop and len(ahead) < workers + 1:
-                    ahead.append(pool.submit(draw, *order.batch(step, rank, ranks)))
-                    step += 1
-                yield ahead.popleft().result()
-        finally:
-            for future in ahead:
-                future.cancel()
+            batch = self.prepare(raw)
+        except RuntimeError as error:
+            if steps == 1 or not ran_out(error):
+                raise
+            batch = None
+        if batch is None:
+            self.most, self.at_once = max(1, steps // 2), False
+            half, size = steps // 2, self.order.batch_size // self.runtime.ranks
+            cut = [slice(0, half * size), slice(half * size, steps * size)]
+            for part, n in zip(cut, (half, steps - half), strict=True):
+                yield from self._prepared({name: values[part] for name, values in raw.items()}, n)
+            return
+        if self.at_once and self.most == 1:
+            n_bytes = sum(values.nbytes for values in batch.values())
+            self.most = min(_MOST_STEPS, max(1, _AHEAD_BYTES[self.runtime.device.type] // max(1, n_bytes)))
+        size = self.order.batch_size // self.runtime.ranks
+        for step in range(steps):
+            yield {name: values[step * size : (step + 1) * size] for name, values in batch.items()}
+
+    def _raw(self, start: int, stop: int) -> Generator[tuple[int, Any], None, None]:
+        """(how many steps, their raw samples), from step `start` on."""
+        step, slow, rank, ranks = start, 0.0, self.runtime.rank, self.runtime.ranks
+        on_device, workers = False, self.runtime.config.workers
+
+        def steps(step: int) -> int:
+            return min(self.most, stop - step)
+
+        while step < stop and (workers == 0 or slow < _OFTEN or on_device):
+            began, n = time.perf_counter(), steps(step)
+            with self.runtime.span("loading"):
+                raw = self.draw(*self.order.batch(step, rank, ranks, n))
+            spent = time.perf_counter() - began
+            on_device = any(getattr(values, "device", _CPU).type != "cpu" for values in raw.values())
+            slow, self.wait_s, step = 0.9 * slow + (spent > _WORTH_S), self.wait_s + spent, step + n
+            yield n, raw
+        if step >= stop:
+            return
+        with ThreadPoolExecutor(workers, thread_name_prefix="loader") as pool:
+            ahead: deque[tuple[int, Future[Any]]] = deque()
+            try:
+                while step < stop or ahead:
+                    while step < stop and len(ahead) < workers + 1:
+                        n = steps(step)
+                        ahead.append((n, pool.submit(self.draw, *self.order.batch(step, rank, ranks, n))))
+                        step += n
+                    began, (n, future) = time.perf_counter(), ahead.popleft()
+                    with self.runtime.span("loading"):
+                        raw = future.result()
+                    self.wait_s += time.perf_counter() - began
+                    yield n, raw
+            finally:
+                for _, future in ahead:
+                    future.cancel()

@@ -3,99 +3,30 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import signal
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
 from sketchlab import rng
-from sketchlab.engine import checkpoint, explain, memory, profile
-from sketchlab.engine.loader import Order, batches
-from sketchlab.engine.optim import OPTIMIZERS, SCHEDULES
+from sketchlab.engine import checkpoint, profile
+from sketchlab.engine.loader import Feed, Order
 from sketchlab.engine.rundir import RunDir
 from sketchlab.engine.runtime import Runtime
+from sketchlab.engine.settings import Config
+from sketchlab.engine.steps import Averages, Steps
 from sketchlab.engine.task import FitOnce, Task
 from sketchlab.errors import UserError
 
-
-@dataclass(frozen=True)
-class Config:
-    epochs: int  # times every training sample is seen
-    batch_size: int  # samples a step, over all ranks together
-    lr: float  # peak learning rate
-    optimizer: str  # sgd, adam, adamw
-    momentum: float  # sgd only
-    betas: list[float]  # adam and adamw only
-    weight_decay: float
-    schedule: str  # constant, cosine, linear, step (engine/optim.py)
-    warmup_epochs: float  # linear rise from 0 to lr
-    step_epochs: int  # step: epochs between decays
-    step_gamma: float  # step: factor of each decay
-    decay_from_epoch: float  # linear: constant until here
-    clip_norm: float  # largest gradient norm; 0 = no clipping
-    accumulate: int  # parts a batch is run in, for memory
-    eval_every: int  # epochs between evaluations
-    patience: int  # evaluations without a better monitored score before stopping early; 0 = never
-    save_every_s: float  # seconds between checkpoints; 0 = after every step
-
-    def __post_init__(self) -> None:
-        for key, allowed in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES)):
-            if getattr(self, key) not in allowed:
-                raise UserError(f"loop.{key}={getattr(self, key)}: expected one of {', '.join(allowed)}")
-        for key in ("epochs", "batch_size", "accumulate", "eval_every", "step_epochs"):
-            if getattr(self, key) < 1:
-                raise UserError(f"loop.{key}={getattr(self, key)}: expected at least 1")
-        if not self.lr > 0 or len(self.betas) != 2:
-            raise UserError(f"loop.lr={self.lr}, loop.betas={self.betas}: expected lr > 0 and two betas")
+LOOK_EVERY = 16  # steps after which a GPU's run looks whether to stop, save, or give up
 
 
 class Interrupted(KeyboardInterrupt):
     """Ended after a step, with everything saved. args: the signal's number, or why a search gave the run up."""
-
-
-class Averages:
-    """Running means of what train_step returns; part of every checkpoint, so a resumed epoch averages the same."""
-
-    def __init__(self, state: dict[str, Any] | None, runtime: Runtime) -> None:
-        sums = state["sums"][runtime.rank] if state else {}
-        self.count = state["count"] if state else 0
-        self.keys = list(sums)
-        self.sums = torch.zeros(len(sums), dtype=torch.float64, device=runtime.device)
-        if sums:
-            self.sums += torch.stack([*sums.values()]).to(runtime.device)
-        self.latest: Tensor | None = None  # sum of the last step's values: not finite when one of them is not
-
-    def add(self, values: dict[str, Tensor]) -> None:
-        """All values as one vector: on a GPU what is launched takes the time, not what is computed."""
-        self.count += 1
-        latest = torch.stack([value.detach() for value in values.values()]).double()  # (K,)
-        if list(values) != self.keys:
-            latest = self._aligned(list(values), latest)
-        self.sums = self.sums + latest
-        self.latest = latest.sum()
-
-    def _aligned(self, keys: list[str], latest: Tensor) -> Tensor:
-        """latest in the order of the sums, where one that joins starts at 0 and one that is missing adds 0."""
-        new = [key for key in keys if key not in self.keys]
-        self.keys = [*self.keys, *new]
-        self.sums = torch.cat([self.sums, latest.new_zeros(len(new))])
-        nothing = latest.new_zeros(())
-        return torch.stack([latest[keys.index(key)] if key in keys else nothing for key in self.keys])
-
-    def take(self, runtime: Runtime) -> dict[str, float]:
-        means = dict(zip((f"train/{key}" for key in self.keys), (self.sums / self.count).tolist(), strict=True))
-        self.count, self.keys, self.sums = 0, [], self.sums.new_zeros(0)
-        return runtime.mean(means)
-
-    def state(self, runtime: Runtime) -> dict[str, Any]:
-        """Every rank's own sums: their mean would not restore to the same bits."""
-        return {"count": self.count, "sums": runtime.each(dict(zip(self.keys, self.sums.cpu().unbind(), strict=True)))}
 
 
 class Clock:
@@ -156,7 +87,7 @@ def fit(
 ) -> None:
     """Train `task` to its last epoch, from wherever the folder says it is, and write its scores.
 
-    Raises Interrupted after a signal, or where a search's yardstick (search.py) says that the run is hopeless;
+    Raises Interrupted after a signal, or where a search's yardstick (sweeps/search.py) says that the run is hopeless;
     UserError on a loss that is not finite or a checkpoint that does not fit.
     """
     if loop.batch_size % (runtime.ranks * loop.accumulate):
@@ -172,18 +103,21 @@ def fit(
         folder.say(f"resumed at step {last['step']} of {total} (epoch {order.epochs_done(last['step'])})")
     step, rows = (last["step"], folder.rows()[: last["rows"]]) if last else (0, [])
     folder.cut_rows(len(rows))
-    averages, clock = Averages(last["averages"] if last else None, runtime), Clock()
+    averages, clock = Averages(last["averages"] if last else None, step, runtime), Clock()
     saved_at, saved_step = time.perf_counter(), step
 
     def save() -> None:
         nonlocal saved_at, saved_step
-        check_finite(averages.latest, step, saved_step, task)
+        check_finite(averages.bad, saved_step)
+        check_weights(task, step, saved_step)
         with clock("save_s"), runtime.span("saving"):
             parts = {name: part.state_dict() for name, part in task.parts.items()}
             folder.save("last", {"step": step, "rows": len(rows), "averages": averages.state(runtime), "parts": parts})
         saved_at, saved_step = time.perf_counter(), step
 
-    stream = batches(order, task.draw, step, total, runtime.rank, runtime.ranks, runtime.config.workers)
+    feed = Feed(order, task.draw, task.prepare, runtime, task.fixed_shapes)
+    stream = feed(step, total)
+    advance = Steps(task, averages, loop, runtime, folder)
     hidden: dict[str, Any] = {} if folder.writes else {"disable": True}  # {}: TQDM_DISABLE decides
     bar = tqdm(
         total=total,
@@ -200,15 +134,14 @@ def fit(
                 if saved_step != step:
                     save()
                 raise Interrupted(why)
-            with clock("wait_s"), runtime.span("loading"):
-                batch = next(stream)
+            batch = next(stream)
             runtime.seed(rng.fold(seed, "step", step, runtime.rank))
-            before = averages.latest
-            averages.add(memory.guarded(task, batch, step * loop.batch_size / task.n_train, loop, runtime))
-            # on a GPU the step before is looked at, so that the queue never runs dry
-            suspect = averages.latest if runtime.device.type == "cpu" else before
-            check_finite(suspect, step + (suspect is averages.latest), saved_step)
+            advance(batch, step * loop.batch_size / task.n_train)
             step += 1
+            if runtime.device.type == "cpu":
+                check_finite(averages.bad, saved_step)
+            elif step % LOOK_EVERY == 0:  # at what was sent off so many steps ago: nothing waits
+                check_finite(advance.bad_before(), saved_step)
             if runtime.profile:
                 runtime.profile.step()
             clock.samples += loop.batch_size
@@ -217,6 +150,7 @@ def fit(
             epoch = order.epochs_done(step)
             if epoch > order.epochs_done(step - 1) and (epoch % loop.eval_every == 0 or step == total):
                 scores = averages.take(runtime)
+                clock.spent["wait_s"], feed.wait_s = feed.wait_s, 0.0
                 with clock("eval_s"), runtime.span("evaluation"):
                     if "val" in task.splits:
                         scores |= folder.keep("val", task.evaluate("val"))
@@ -231,7 +165,7 @@ def fit(
                 folder.say(line(rows[-1], loop.epochs, seconds))
                 folder.status()
             due = time.perf_counter() - saved_at >= loop.save_every_s
-            if runtime.device.type == "cpu" or step % 16 == 0:  # ranks on GPUs would wait for each other here
+            if runtime.device.type == "cpu" or step % LOOK_EVERY == 0:  # ranks on GPUs would wait for each other here
                 stop, due = runtime.agree(bool(caught), due)
                 if (stop or due) and saved_step != step:
                     save()
@@ -242,19 +176,24 @@ def fit(
     profile.write(runtime.profile, folder)
 
 
-def check_finite(values: Tensor | None, step: int, saved_step: int, task: Task | None = None) -> None:
-    """Raise when a loss is not finite, or (when a checkpoint is about to be written) a weight is not."""
-    what = "the loss"
-    fine = values is None or math.isfinite(values.item())
-    if fine and task is not None:
-        what = "a weight"
-        weights = (t for name in task.weights for t in task.parts[name].state_dict().values())
-        fine = all(bool(torch.isfinite(t).all()) for t in weights if t.is_floating_point())
-    if not fine:
-        kept = f"the checkpoint of step {saved_step} is kept" if saved_step else "nothing was saved before it"
-        raise UserError(
-            f"step {step}: {what} is not finite; {kept}. Try a smaller loop.lr, loop.clip_norm=1 or more warm-up"
-        )
+def check_finite(bad: Tensor | None, saved_step: int) -> None:
+    """bad: the first step with a loss that is not finite, or −1. Raises UserError that names it."""
+    if bad is not None and (step := int(bad)) >= 0:
+        not_finite("the loss", step, saved_step)
+
+
+def check_weights(task: Task, step: int, saved_step: int) -> None:
+    """Raises UserError when a weight that is about to be saved is not finite."""
+    weights = [t for name in task.weights for t in task.parts[name].state_dict().values() if t.is_floating_point()]
+    if not bool(torch.stack([torch.isfinite(t).all() for t in weights]).all()):
+        not_finite("a weight", step, saved_step)
+
+
+def not_finite(what: str, step: int, saved_step: int) -> NoReturn:
+    kept = f"the checkpoint of step {saved_step} is kept" if saved_step else "nothing was saved before it"
+    raise UserError(
+        f"step {step}: {what} is not finite; {kept}. Try a smaller loop.lr, loop.clip_norm=1 or more warm-up"
+    )
 
 
 def best(rows: list[dict[str, Any]], monitor: str) -> dict[str, Any] | None:
@@ -322,7 +261,7 @@ def keep_last(task: Task, split: str, folder: RunDir) -> dict[str, float]:
         folder.say(f"warning: {split}: {warning}")
     parts = getattr(task, "explain", None)
     if parts and folder.writes:
-        explain.keep(folder, split, parts(split))
+        folder.explain(split, parts(split))
     return scores
 
 

@@ -3,28 +3,66 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from sketchlab.engine.runtime import Runtime
-
-if TYPE_CHECKING:
-    from sketchlab.engine.loop import Config
-
-OPTIMIZERS = ("sgd", "adam", "adamw")
-SCHEDULES = ("constant", "cosine", "linear", "step")
+from sketchlab.engine.settings import Config
 
 
-def make(parameters: list[nn.Parameter], loop: Config) -> torch.optim.Optimizer:
-    # on a GPU one kernel for all parameters; elsewhere torch's default
-    common: dict[str, Any] = {"lr": loop.lr, "weight_decay": loop.weight_decay}
-    common |= {"fused": True} if parameters and all(p.is_cuda for p in parameters) else {}
+def make(parameters: list[nn.Parameter], loop: Config, runtime: Runtime) -> torch.optim.Optimizer:
+    """On a GPU one kernel for all parameters, whose rate and count are tensors: a recorded step (engine/steps.py) would
+    keep numbers as they were. Checkpoints hold the rate as a number. Elsewhere torch's default."""
+    on_gpu = bool(parameters) and all(p.is_cuda for p in parameters)
+    lr = torch.tensor(loop.lr, device=parameters[0].device) if on_gpu else loop.lr
+    common: dict[str, Any] = {"lr": lr, "weight_decay": loop.weight_decay} | ({"fused": True} if on_gpu else {})
     if loop.optimizer == "sgd":
-        return torch.optim.SGD(parameters, momentum=loop.momentum, **common)
-    kind = torch.optim.AdamW if loop.optimizer == "adamw" else torch.optim.Adam
-    return kind(parameters, betas=(loop.betas[0], loop.betas[1]), **common)
+        optimizer: torch.optim.Optimizer = torch.optim.SGD(parameters, momentum=loop.momentum, **common)
+    else:
+        kind = torch.optim.AdamW if loop.optimizer == "adamw" else torch.optim.Adam
+        common |= {"capturable": True} if on_gpu else {}
+        optimizer = kind(parameters, betas=(loop.betas[0], loop.betas[1]), **common)
+    if on_gpu:
+        optimizer.register_state_dict_post_hook(_rates_as_numbers)
+        optimizer.register_load_state_dict_post_hook(_rates_as_tensors)
+    if runtime.precision == "fp16":
+        _scale(optimizer)
+    return optimizer
+
+
+def _rates_as_numbers(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> dict[str, Any]:
+    groups = [{**group, "lr": float(group["lr"])} for group in state["param_groups"]]
+    return {**state, "param_groups": groups}
+
+
+def _rates_as_tensors(optimizer: torch.optim.Optimizer) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = torch.tensor(float(group["lr"]), device=group["params"][0].device)
+        if "capturable" in optimizer.defaults:
+            group["capturable"] = optimizer.defaults["capturable"]
+
+
+def _scale(optimizer: torch.optim.Optimizer) -> None:
+    """Loss scaling for fp16 (Micikevicius et al. 2018): its scale belongs to the optimizer's state in checkpoints.
+
+    The scaler skips a step whose gradients overflowed and halves the scale; the optimizer's fused kernel reads both
+    from the device, so that nothing waits.
+    """
+    scaler = torch.amp.GradScaler("cuda")
+    scaler._lazy_init_scale_growth_tracker(optimizer.param_groups[0]["params"][0].device)
+    optimizer.scaler = scaler  # type: ignore[attr-defined]
+
+    def with_scale(_: torch.optim.Optimizer, state: dict[str, Any]) -> dict[str, Any]:
+        return {**state, "scaler": scaler.state_dict()}
+
+    def take_scale(_: torch.optim.Optimizer, state: dict[str, Any]) -> dict[str, Any]:
+        scaler.load_state_dict(state["scaler"])
+        return {key: value for key, value in state.items() if key != "scaler"}
+
+    optimizer.register_state_dict_post_hook(with_scale)
+    optimizer.register_load_state_dict_pre_hook(take_scale)
 
 
 def rate(loop: Config, epoch: float, lr: float | None = None) -> float:
@@ -50,22 +88,53 @@ def depends_on_total(loop: Config) -> bool:
     return loop.schedule in ("cosine", "linear")
 
 
-def update(
-    optimizer: torch.optim.Optimizer, runtime: Runtime, loop: Config, epoch: float, lr: float | None = None
-) -> Tensor | None:
-    """After backward(): average gradients over ranks, clip, set the rate, step, clear.
+def set_rate(optimizer: torch.optim.Optimizer, loop: Config, epoch: float, lr: float | None = None) -> None:
+    """The learning rate of the step that begins at `epoch`; `lr` replaces loop.lr as the peak."""
+    value = rate(loop, epoch, lr)
+    for group in optimizer.param_groups:
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(value)
+        else:
+            group["lr"] = value
+
+
+def backward(
+    loss: Tensor, optimizer: torch.optim.Optimizer, runtime: Runtime, inputs: list[nn.Parameter] | None = None
+) -> None:
+    """Gradients of a loss, into what `optimizer` changes (or into `inputs` alone); scaled where precision is fp16."""
+    scaler = getattr(optimizer, "scaler", None)
+    with runtime.span("backward"):
+        (loss if scaler is None else scaler.scale(loss)).backward(inputs=inputs)
+    if scaler is not None:
+        optimizer.scaled = True  # type: ignore[attr-defined]
+
+
+def update(optimizer: torch.optim.Optimizer, runtime: Runtime, loop: Config) -> Tensor | None:
+    """After backward(): average gradients over ranks, clip, step, clear.
 
     Returns the norm of the gradient when it is clipped (loop.clip_norm=inf measures and clips nothing).
+    Raises RuntimeError where the loss of fp16 went backward without its scale.
     """
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     runtime.mean_grads(parameters)
+    scaler: Any = getattr(optimizer, "scaler", None)
+    if scaler is not None:
+        if not getattr(optimizer, "scaled", False):
+            raise RuntimeError("precision fp16: call optim.backward(loss, optimizer, runtime), not loss.backward()")
+        optimizer.scaled = False  # type: ignore[attr-defined]
+        if loop.clip_norm > 0:
+            scaler.unscale_(optimizer)
     if math.isinf(loop.clip_norm):
         norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
     else:
         norm = nn.utils.clip_grad_norm_(parameters, loop.clip_norm) if loop.clip_norm > 0 else None
-    for group in optimizer.param_groups:
-        group["lr"] = rate(loop, epoch, lr)
+    if scaler is not None and norm is not None:
+        norm = torch.where(norm.isfinite(), norm, 0)  # of a step that the scaler skips
     with runtime.span("optimizer"):
-        optimizer.step()
+        if scaler is None:
+            optimizer.step()
+        else:
+            scaler.step(optimizer)
+            scaler.update()
         optimizer.zero_grad(set_to_none=True)
     return norm

@@ -8,37 +8,46 @@ import os
 import platform
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
-from sketchlab.engine import memory
 from sketchlab.engine.profile import Profile
+from sketchlab.engine.recompute import recomputed
 from sketchlab.errors import UserError
 
 
 @dataclass(frozen=True)
 class Config:
     device: str  # auto (a CUDA GPU if there is one), cpu, cuda
-    precision: str  # auto (bf16 on a GPU that has it, else fp32), fp32 (TF32 matrix products on a GPU), bf16
+    precision: (
+        str  # auto (on a GPU bf16 where it is native, else fp16; on a CPU fp32), fp32 (TF32 on a GPU), bf16, fp16
+    )
     ranks: int  # processes that share each batch; on GPUs one each
+    overlap: bool  # ranks average gradients while others are computed (DistributedDataParallel): other bits
     workers: int  # threads that fetch batches ahead; 0 = fetched when needed. Never changes a result
     deterministic: bool  # true: same bits every time, on a GPU too; false: the fastest kernels
     channels_last: bool  # memory layout of images
     compile: bool  # torch.compile the networks
     recompute: bool  # activations of a chain of layers partly computed again in the backward pass, to save memory
+    graph: str  # auto: on a GPU steps are recorded once and replayed (engine/steps.py), the same bits; false: never
     profile: bool  # where the time goes: profile.csv, and trace.json of a few steps for chrome://tracing
 
     def __post_init__(self) -> None:
-        for key, allowed in (("device", ("auto", "cpu", "cuda")), ("precision", ("auto", "fp32", "bf16"))):
+        for key, allowed in (("device", ("auto", "cpu", "cuda")), ("precision", ("auto", "fp32", "bf16", "fp16"))):
             if getattr(self, key) not in allowed:
                 raise UserError(f"runtime.{key}={getattr(self, key)}: expected one of {', '.join(allowed)}")
+        if self.graph not in ("auto", "false"):
+            raise UserError(f"runtime.graph={self.graph}: expected auto or false")
         if self.ranks < 1 or self.workers < 0:
             raise UserError(
                 f"runtime.ranks={self.ranks}, runtime.workers={self.workers}: expected ranks ≥ 1, workers ≥ 0"
             )
+        if self.overlap and self.recompute:
+            raise UserError("runtime.overlap=true and runtime.recompute=true: a layer computed again is reduced again")
         if self.compile and self.recompute:
             raise UserError("runtime.compile=true and runtime.recompute=true: the compiler decides itself what to keep")
 
@@ -52,9 +61,19 @@ class Config:
             raise UserError(
                 f"runtime.ranks={self.ranks}: this machine has {torch.cuda.device_count()} GPU(s), one rank each"
             )
+        if self.precision == "fp16" and device == "cpu":
+            raise UserError("runtime.precision=fp16 needs a CUDA GPU; on a CPU use fp32 or bf16")
         if self.precision != "auto":
             return device, self.precision
-        return device, "bf16" if device == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
+        return device, native_precision() if device == "cuda" else "fp32"
+
+
+def native_precision() -> str:
+    """The fastest precision that the GPU computes in hardware: bf16 from Ampere on, fp16 on Volta and Turing (V100, T4,
+    RTX 20), where bf16 would be emulated; fp32 before."""
+    if torch.cuda.is_bf16_supported(including_emulation=False):
+        return "bf16"
+    return "fp16" if torch.cuda.get_device_capability() >= (7, 0) else "fp32"
 
 
 def keep_freed_memory() -> None:
@@ -67,6 +86,17 @@ def keep_freed_memory() -> None:
         libc, m_mmap_max, m_trim_threshold = ctypes.CDLL(None), -4, -1  # malloc.h
         libc.mallopt(m_mmap_max, 0)
         libc.mallopt(m_trim_threshold, 2**30)
+
+
+Batch = TypeVar("Batch")  # a Tensor, or drawings as strokes or lines: what has device, pin_memory() and to()
+
+
+def to_device(batch: Batch, device: torch.device) -> Batch:
+    """A copy that the host does not wait for: pageable memory would make it wait for all that was launched before."""
+    raw: Any = batch
+    if device.type == "cuda" and raw.device.type == "cpu":
+        raw = raw.pin_memory()
+    return raw.to(device, non_blocking=True)
 
 
 class Runtime:
@@ -82,6 +112,8 @@ class Runtime:
             torch.backends.cudnn.benchmark = not config.deterministic
             torch.set_float32_matmul_precision("high")
             torch.backends.cudnn.allow_tf32 = True
+            if config.graph == "auto" and ranks == 1:
+                torch.cuda.set_stream(torch.cuda.Stream())  # the default one cannot be recorded
         else:
             keep_freed_memory()
             if ranks > 1:
@@ -96,8 +128,8 @@ class Runtime:
         return self.profile.span(part) if self.profile else contextlib.nullcontext()
 
     def autocast(self) -> Any:
-        if self.precision == "bf16":
-            return torch.autocast(self.device.type, dtype=torch.bfloat16)
+        if self.precision != "fp32":
+            return torch.autocast(self.device.type, torch.bfloat16 if self.precision == "bf16" else torch.float16)
         return contextlib.nullcontext()
 
     def place(self, module: nn.Module) -> nn.Module:
@@ -105,14 +137,34 @@ class Runtime:
         layout = torch.channels_last if self.config.channels_last else torch.contiguous_format
         return module.to(self.device).to(memory_format=layout)
 
-    def forward(self, module: nn.Module) -> Any:
-        """What to call for a forward pass: the module, or its compiled twin (state stays in the module)."""
+    def forward(self, module: nn.Module, learns: bool = True) -> Any:
+        """What to call for a forward pass: the module, or its compiled twin (state stays in the module). learns: it is
+        what the training step calls, once a step."""
         run: Any = torch.compile(module) if self.config.compile else module
-        run = memory.recomputed(module) if self.config.recompute else run
+        overlapped = self.config.overlap and self.ranks > 1 and learns
+        if overlapped and any(p.requires_grad for p in module.parameters()):
+            devices = [self.device] if self.device.type == "cuda" else None
+            run = DistributedDataParallel(run, devices, broadcast_buffers=False)
+        run = recomputed(module) if self.config.recompute else run
         return self.profile.spanned("forward", run) if self.profile else run
 
-    def to_device(self, tensor: Tensor) -> Tensor:
-        return tensor.to(self.device, non_blocking=True)
+    def check_one_call(self, pipeline: str) -> None:
+        """Raises UserError for a pipeline that calls a network several times a step."""
+        if self.config.overlap and self.ranks > 1:
+            raise UserError(
+                f"runtime.overlap=true: pipeline={pipeline} calls a network several times a step, which "
+                "DistributedDataParallel does not take; use runtime.overlap=false"
+            )
+
+    def to_device(self, batch: Batch) -> Batch:
+        return to_device(batch, self.device)
+
+    def prepared(self, prepare: Any, raw: Any, keys: Tensor | None = None) -> Tensor:
+        """Raw samples (and their keys, to augment them) → what a network takes, on the device; see data.dataset."""
+        keys = keys if prepare.active else None
+        raw = prepare.ahead(raw, keys)
+        with self.span("augment"):
+            return self.layout(prepare(self.to_device(raw), keys if keys is None else self.to_device(keys)))
 
     def layout(self, images: Tensor) -> Tensor:
         """(B, C, H, W) in the configured memory layout; sequences (B, L, C) as they are."""
@@ -124,9 +176,9 @@ class Runtime:
         """Average gradients over ranks: one flat all-reduce in the order of `parameters`.
 
         Not DistributedDataParallel: it lays its buckets out anew after the first step, which changes bits from three
-        ranks on, and GANs call one network several times a step.
+        ranks on, and GANs call one network several times a step. runtime.overlap=true uses it all the same.
         """
-        if self.ranks == 1:
+        if self.ranks == 1 or self.config.overlap:
             return
         grads = [p.grad for p in parameters if p.grad is not None]
         flat = torch.cat([g.reshape(-1) for g in grads])

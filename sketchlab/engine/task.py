@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Hashable
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+
+# what only explains a result (Grad-CAM, maps, sheets), in words → what makes it, as `evaluate` gives its results
+Explained = dict[str, Callable[[], dict[str, Any]]]
 
 
 class Stateful(Protocol):
@@ -21,22 +25,43 @@ class Task(Protocol):
     n_train: how many samples an epoch has. views: augmentation repeats after so many epochs, 0 = never.
     monitor: "+val/accuracy" or "-val/loss": best.pt is kept by it; "" = the last weights are the result.
     networks: name → (module, example inputs): what the architecture printout shows.
+    fixed_shapes: whether every batch has the same shapes.
     """
 
     parts: dict[str, Stateful]
     weights: tuple[str, ...]
     n_train: int
     views: int
+    fixed_shapes: bool
     monitor: str
     splits: tuple[str, ...]  # what evaluate() takes, in the order of train, val, test
     networks: dict[str, tuple[nn.Module, tuple[Tensor, ...]]]
 
-    def draw(self, places: Tensor, keys: Tensor) -> Any:
-        """(B,) places in the training split and (B,) int64 keys → a batch. Runs in the loader's threads."""
+    def draw(self, places: Tensor, keys: Tensor) -> dict[str, Any]:
+        """(B,) places in the training split and (B,) int64 keys → raw samples, of one step or of several, one after
+        another. Runs in the loader's threads where samples lie in memory or on disk."""
         ...
 
-    def train_step(self, batch: Any, epoch: float) -> dict[str, Tensor]:
-        """From batch to optimizer.step(); `epoch` counts epochs done, with fraction. Returns scalars to average."""
+    def prepare(self, raw: dict[str, Any]) -> dict[str, Tensor]:
+        """What draw gives → what train_step takes, on the device: (steps · B, …) each. Every sample by itself."""
+        ...
+
+    def begin_step(self, epoch: float) -> Hashable:
+        """What the host decides before a step: whose turn it is, learning rates, what is drawn by lot. `epoch` counts
+        epochs done, with fraction. Steps of equal value launch the same kernels."""
+        ...
+
+    def train_step(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """From batch to optimizer.step(), on the device alone: nothing here waits for it, or changes a Python value.
+        Returns scalars to average. On a GPU it is recorded once and replayed (engine/steps.py)."""
+        ...
+
+    def end_step(self) -> None:
+        """What is counted after a step."""
+        ...
+
+    def learning(self) -> list[nn.Parameter]:
+        """The parameters that some optimizer of the task changes."""
         ...
 
     def evaluate(self, split: str) -> dict[str, Any]:
@@ -49,7 +74,7 @@ class Task(Protocol):
         """
         ...
 
-    # explain(split) -> explain.Parts, optional: what shows why the last answers were given, asked for once at the end
+    # explain(split) -> Explained, optional: what shows why the last answers were given, asked for once at the end
 
 
 class FitOnce(Protocol):

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from sketchlab import weights
 from sketchlab.errors import UserError
 from sketchlab.inputs import Input
-from sketchlab.models import frame_front, weights
+from sketchlab.layers import frame_front
 
 FITS = ("classify",)
 OUTPUTS = ("all", "last", "mean")

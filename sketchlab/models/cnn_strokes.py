@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from sketchlab import weights
 from sketchlab.errors import UserError
 from sketchlab.inputs import Input
-from sketchlab.models import frame_front, weights
+from sketchlab.layers import frame_front
 
 FITS = ("classify",)
 

@@ -21,9 +21,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sketchlab import weights
 from sketchlab.errors import UserError
 from sketchlab.inputs import Input
-from sketchlab.models import torchvision_nets, weights
+from sketchlab.models import torchvision_nets
 
 FITS = ("gan",)
 ACTIVATIONS = ("relu", "leaky", "jrelu")

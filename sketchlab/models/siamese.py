@@ -14,7 +14,7 @@ from torch import nn
 
 from sketchlab.errors import UserError
 from sketchlab.inputs import Input
-from sketchlab.models.stages import Mirrored, UnitLength, towers
+from sketchlab.layers.stages import Mirrored, UnitLength, towers
 
 FITS = ("retrieve",)
 

@@ -15,7 +15,7 @@ from torch import nn
 
 from sketchlab.errors import UserError
 from sketchlab.inputs import Input
-from sketchlab.models.stages import UnitLength, towers
+from sketchlab.layers.stages import UnitLength, towers
 
 FITS = ("retrieve",)
 

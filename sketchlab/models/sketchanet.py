@@ -16,10 +16,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sketchlab import weights
 from sketchlab.errors import UserError
 from sketchlab.inputs import Input
-from sketchlab.models import weights
-from sketchlab.stages import penultimate
+from sketchlab.layers.chain import penultimate
 
 FITS = ("classify",)
 ARCH = "sketchanet"
@@ -171,7 +171,7 @@ def at_scale(images: Tensor, scale_px: int) -> Tensor:
 def random_crop(images: Tensor, crop_px: int) -> Tensor:
     """(B, C, S, S) → (B, C, crop, crop): every place equally likely, every other one mirrored."""
     n, room = len(images), images.shape[-1] - crop_px + 1
-    draws = torch.rand(n, 3).to(images.device)  # on the CPU: the same crops on every device
+    draws = torch.rand(n, 3, device=images.device)
     top, left = (draws[:, 0] * room).long(), (draws[:, 1] * room).long()
     parts = images.unfold(2, crop_px, 1).unfold(3, crop_px, 1)  # (B, C, room, room, crop, crop), a view
     crops = parts[torch.arange(n, device=images.device), :, top, left]  # (B, C, crop, crop)

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from sketchlab import weights
 from sketchlab.errors import UserError
 from sketchlab.inputs import Input
-from sketchlab.models import weights
-from sketchlab.models.stages import GlobalMean
+from sketchlab.layers.stages import GlobalMean
 
 FITS = ("classify",)
 

@@ -9,7 +9,7 @@ from torch import nn
 
 from sketchlab.errors import UserError
 from sketchlab.inputs import Input
-from sketchlab.models.stages import AdaptiveMean, UnitLength, towers
+from sketchlab.layers.stages import AdaptiveMean, UnitLength, towers
 
 FITS = ("retrieve",)
 

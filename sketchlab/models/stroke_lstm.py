@@ -19,10 +19,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sketchlab import inputs
+from sketchlab import inputs, weights
 from sketchlab.errors import UserError
 from sketchlab.inputs import Input
-from sketchlab.models import weights
 
 FITS = ("classify",)
 

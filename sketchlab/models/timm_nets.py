@@ -15,9 +15,10 @@ from typing import Any
 
 from torch import nn
 
+from sketchlab import weights
 from sketchlab.errors import UserError
 from sketchlab.inputs import Input
-from sketchlab.models import weight_files, weights
+from sketchlab.weights import files as weight_files
 
 FITS = ("classify",)
 PRETRAINED = "timm"  # model.weights: those that timm knows for the arch

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import torchvision
 from torch import nn
 
+from sketchlab import weights
 from sketchlab.errors import UserError
 from sketchlab.inputs import Input
-from sketchlab.models import weights
-from sketchlab.models.stages import AdaptiveMean, GlobalMean
+from sketchlab.layers.stages import AdaptiveMean, GlobalMean
 
 FITS = ("classify",)
 HEADS = {  # the last layer of each network

@@ -14,10 +14,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models.vgg import cfgs, make_layers
 
+from sketchlab import weights
 from sketchlab.errors import UserError
 from sketchlab.inputs import Input
-from sketchlab.models import weights
-from sketchlab.models.stages import AdaptiveMean, GlobalMean
+from sketchlab.layers.stages import AdaptiveMean, GlobalMean
 
 FITS = ("classify",)
 ARCH = "vgg16"

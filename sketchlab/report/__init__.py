@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from sketchlab.report import page, plots, scores, transfer, warnings
+from sketchlab.report import page, scores
 from sketchlab.report.read import read
-from sketchlab.report.sections import sections
+from sketchlab.report.run import plots, transfer, warnings
+from sketchlab.report.run.sections import sections
 
 
 def write(folder: Path) -> Path:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from sketchlab import report
 from sketchlab.errors import UserError, said
-from sketchlab.report import compare, groups
+from sketchlab.report.comparison import compare, groups
 
 EPILOG = """
 examples:

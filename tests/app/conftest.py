@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from sketchlab import config
-from sketchlab import run as runs
-from sketchlab.data import shapes
+from sketchlab.data.sets import shapes
+from sketchlab.training import session
 from tests import every
 
 NAMES = ["circle", "line", "square"]
@@ -59,8 +59,8 @@ def run_of(tmp_path_factory, words):
             overrides += ["data/raster=picture"] * (kind in ("strokes", "baseline"))
             overrides += ["pipeline.explain=0"] * (kind not in ("baseline", "photos") and not gan)
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(runs, "report", lambda folder: None)
-                runs.execute(config.from_overrides(every.small(MODELS[kind], *overrides)))
+                patch.setattr(session, "report", lambda folder: None)
+                session.execute(config.from_overrides(every.small(MODELS[kind], *overrides)))
         return every.folder_in(root)
 
     return one

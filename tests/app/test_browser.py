@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from sketchlab import config
-from sketchlab import run as runs
+from sketchlab.training import session
 from tests import every
 
 pytestmark = pytest.mark.browser
@@ -33,8 +33,8 @@ def run(tmp_path_factory) -> Path:
     """Shapes, stroke by stroke: some 10 s on two cores."""
     root = tmp_path_factory.mktemp("outputs")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(runs, "report", lambda folder: None)
-        runs.execute(config.from_overrides([*TRAINED, f"run.root={root}"]))
+        patch.setattr(session, "report", lambda folder: None)
+        session.execute(config.from_overrides([*TRAINED, f"run.root={root}"]))
     return every.folder_in(root)
 
 

@@ -8,7 +8,7 @@ import pytest
 from sketchlab.app import clean as cleans
 from sketchlab.app.clean import clean
 from sketchlab.app.clean_forms import FORMS, Form
-from sketchlab.data import shapes
+from sketchlab.data.sets import shapes
 
 
 def turned(points: np.ndarray, degrees: float) -> np.ndarray:

@@ -20,7 +20,7 @@ from sketchlab import report as reports
 from sketchlab.app import __main__ as app
 from sketchlab.app import server
 from sketchlab.app.maker import Maker
-from sketchlab.opened import OpenedRun
+from sketchlab.runs import OpenedRun
 from sketchlab.stats import wilson
 from tests import finished
 

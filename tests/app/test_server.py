@@ -16,7 +16,8 @@ from sketchlab import config
 from sketchlab.app import __main__ as app
 from sketchlab.app import server
 from sketchlab.app.judge import Judge, PhotoJudge, opened
-from sketchlab.data import shapes, simplify
+from sketchlab.data.sets import shapes
+from sketchlab.data.strokes import simplify
 from tests import finished
 from tests.app.conftest import NAMES
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from sketchlab import rng
-from sketchlab.data.augment import Config, Prepare
+from sketchlab.data.images.augment import Config, Prepare
 from sketchlab.errors import UserError
 from sketchlab.inputs import Input
 

@@ -5,7 +5,9 @@ import pytest
 import torch
 from PIL import Image
 
-from sketchlab.data import augment, celeba, cifar10, splits
+from sketchlab.data import splits
+from sketchlab.data.images import augment
+from sketchlab.data.sets import celeba, cifar10
 from sketchlab.errors import UserError
 from sketchlab.inputs import Input
 

@@ -8,7 +8,7 @@ import torch
 from PIL import Image, ImageDraw
 
 from sketchlab.data import __main__ as cli
-from sketchlab.data import check
+from sketchlab.data.commands import check
 from sketchlab.data.dataset import Dataset, Images, Split
 
 

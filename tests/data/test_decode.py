@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from sketchlab.data import decode
-from sketchlab.data.decode import BadImage
+from sketchlab.data.images import decode
+from sketchlab.data.images.decode import BadImage
 
 
 def encode(image, kind="PNG", **options):

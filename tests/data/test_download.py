@@ -11,8 +11,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import numpy as np
 import pytest
 
-from sketchlab.data import download, unpack
-from sketchlab.data.download import File, Source
+from sketchlab.data.commands import fetch as download
+from sketchlab.data.commands import unpack
+from sketchlab.data.commands.fetch import File, Source
 from sketchlab.errors import UserError
 
 NOISE = np.random.default_rng(0).bytes(300_000)

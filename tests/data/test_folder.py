@@ -8,7 +8,9 @@ import pytest
 import torch
 from PIL import Image
 
-from sketchlab.data import augment, folder, mixed, splits
+from sketchlab.data import splits
+from sketchlab.data.images import augment
+from sketchlab.data.sets import folder, mixed
 from sketchlab.errors import UserError
 from sketchlab.inputs import Input
 

@@ -13,10 +13,15 @@ import numpy as np
 import pytest
 import torch
 
-from sketchlab import config, run
-from sketchlab.data import ndjson_files, show, stroke_index, stroke_store, strokes
+from sketchlab import config
+from sketchlab.data.commands import show
 from sketchlab.data.dataset import fingerprint
+from sketchlab.data.sets import strokes
+from sketchlab.data.strokes import index as stroke_index
+from sketchlab.data.strokes import ndjson as ndjson_files
+from sketchlab.data.strokes import store as stroke_store
 from sketchlab.inputs import Input
+from sketchlab.training.work import digest
 from tests.data.test_ndjson_simplify import record, write
 from tests.data.test_raster import random_drawings
 
@@ -80,7 +85,7 @@ def test_the_digest_knows_who_is_there_whatever_the_order(folder):
     turned = stroke_store.Ids(train.store, train.rows.numpy()[::-1].copy())
     fewer = stroke_store.Ids(train.store, train.rows.numpy()[1:])
     assert ids.digest() == turned.digest() != fewer.digest()
-    assert run.digest(ids) == fingerprint(sorted(ids))  # as it is for every other data set
+    assert digest(ids) == fingerprint(sorted(ids))  # as it is for every other data set
 
 
 def test_the_page_of_many_is_measured_on_some(folder, monkeypatch):

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sketchlab.data import ndjson_files, stroke_part
-from sketchlab.data.simplify import BadDrawing, convention
+from sketchlab.data.strokes import ndjson as ndjson_files
+from sketchlab.data.strokes import part as stroke_part
+from sketchlab.data.strokes.simplify import BadDrawing, convention
 from sketchlab.errors import UserError
 
 REAL = pytest.mark.skipif(not os.environ.get("SKETCHLAB_DATA"), reason="SKETCHLAB_DATA is not set")

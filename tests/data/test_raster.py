@@ -8,8 +8,10 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 
-from sketchlab.data import raster, shapes, stroke_batch
-from sketchlab.data.stroke_batch import Strokes
+from sketchlab.data.sets import shapes
+from sketchlab.data.strokes import batch as stroke_batch
+from sketchlab.data.strokes import raster
+from sketchlab.data.strokes.batch import Strokes
 from sketchlab.errors import UserError
 
 DOCUMENT = raster.Config(pool_px=4, line_px=1, antialias=False, late="drop", align="corner", margin=0.0)
@@ -95,7 +97,8 @@ def by_tensors(batch, settings=DOCUMENT, size=64, frames=8):
     points = raster.on_canvas(batch, settings, size * settings.pool_px)
     whole, used = Strokes(points, batch.lengths, batch.counts), batch.counts.clamp(max=frames)
     pen = raster.brush(settings.line_px)
-    return raster.by_tensors(whole, batch.number_of_stroke(), used, size, settings.pool_px, pen, frames, True)
+    how = (size, settings.pool_px, pen, frames, True)
+    return raster.by_tensors(whole, batch.number_of_stroke(), used, *how, raster._pixels(whole))
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -135,7 +138,7 @@ def test_lines_of_every_slope_are_those_of_whole_numbers(pool_px):
 @pytest.mark.realdata
 @pytest.mark.skipif(not os.environ.get("SKETCHLAB_DATA"), reason="SKETCHLAB_DATA is not set")
 def test_real_drawings():
-    from sketchlab.data import ndjson_files
+    from sketchlab.data.strokes import ndjson as ndjson_files
 
     home = Path(os.environ["SKETCHLAB_DATA"], "quickdraw/simplified")
     drawings = [line.drawing for path in sorted(home.iterdir())[::8] for line in ndjson_files.lines(path)]

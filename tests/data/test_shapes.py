@@ -9,8 +9,14 @@ import torch
 import yaml
 
 from sketchlab import inputs, rng
-from sketchlab.data import augment, raster, shape_hand, shapes, splits, stroke_augment, stroke_batch
-from sketchlab.data.shape_strokes import parts_of
+from sketchlab.data import splits
+from sketchlab.data.images import augment
+from sketchlab.data.sets import shapes
+from sketchlab.data.sets.shapes import hand as shape_hand
+from sketchlab.data.sets.shapes.objects import parts_of
+from sketchlab.data.strokes import augment as stroke_augment
+from sketchlab.data.strokes import batch as stroke_batch
+from sketchlab.data.strokes import raster
 from sketchlab.errors import UserError
 from sketchlab.inputs import Input
 

@@ -13,8 +13,10 @@ import torch
 from PIL import Image
 
 from sketchlab import config as border
-from sketchlab.data import augment, pairs, splits
+from sketchlab.data import splits
 from sketchlab.data.__main__ import main as command
+from sketchlab.data.images import augment
+from sketchlab.data.sets import pairs
 from sketchlab.errors import UserError
 from sketchlab.inputs import Input
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from sketchlab.data import store
+from sketchlab.data.images import store
 from sketchlab.errors import UserError
 
 
@@ -175,7 +175,7 @@ def test_unknown_words(root, key, value):
 
 def test_processes_that_build_at_once(root, cache):
     code = (
-        "import sys, pathlib; from sketchlab.data import store; names = [f'{i}.png' for i in range(6)]\n"
+        "import sys, pathlib; from sketchlab.data.images import store; names = [f'{i}.png' for i in range(6)]\n"
         "built = store.images(pathlib.Path(sys.argv[1]), names, 32, 1, 'pad', 'error')\n"
         "print(built.fingerprint, int(built.pixels.sum()))"
     )

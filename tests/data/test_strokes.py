@@ -12,9 +12,15 @@ import pytest
 import torch
 
 from sketchlab import config, inputs
-from sketchlab.data import raster, splits, stroke_augment, stroke_batch, stroke_part, stroke_store, strokes
+from sketchlab.data import splits
 from sketchlab.data.dataset import resident
-from sketchlab.data.stroke_prepare import Prepare, of_points
+from sketchlab.data.sets import strokes
+from sketchlab.data.strokes import augment as stroke_augment
+from sketchlab.data.strokes import batch as stroke_batch
+from sketchlab.data.strokes import part as stroke_part
+from sketchlab.data.strokes import raster
+from sketchlab.data.strokes import store as stroke_store
+from sketchlab.data.strokes.prepare import Prepare, of_points
 from sketchlab.errors import UserError
 from sketchlab.inputs import Input
 from tests.data.test_ndjson_simplify import REAL, record, write
@@ -204,7 +210,7 @@ def test_small_stretches_give_the_same_arrays(folder, monkeypatch, cache):
 def test_a_killed_build_goes_on_with_the_missing_files(folder, cache):
     code = f"""
 import os, signal
-from sketchlab.data import stroke_store, ndjson_files
+from sketchlab.data.strokes import ndjson as ndjson_files, store as stroke_store
 from pathlib import Path
 real, done = os.replace, []
 def deadly(*args):
@@ -245,7 +251,7 @@ def test_gather_slices_and_moves(folder):
     assert stroke_batch.to_drawings(batch[1::2]) == single[1::2] and stroke_batch.to_drawings(batch[1:4]) == single[1:4]
     assert stroke_batch.to_drawings(batch.take(torch.tensor([4, 0]))) == [single[4], single[0]]
     moved = resident(data, torch.device("cpu"), 10**9).splits["train"]
-    assert type(moved.store).__name__ == "Memory" and moved.store.nbytes == split.store.nbytes
+    assert moved.store is split.store, "drawings stay in memory: laid on the canvas, they travel"
     assert stroke_batch.to_drawings(moved.gather(places)) == single
     assert split.pictures(places).shape == (5, 1, 96, 96) and split.pictures(places).dtype == torch.uint8
     assert len(split.gather(places[:0])) == 0 and list(split.ids[3:5]) == [split.ids[3], split.ids[4]]
@@ -399,7 +405,7 @@ def test_real_folders(words, classes, n):
 
 
 def test_the_page_counts_strokes_and_points(folder):
-    from sketchlab.data import show_strokes
+    from sketchlab.data.commands import show_strokes
 
     data = made(folder)
     text = show_strokes.section(data)

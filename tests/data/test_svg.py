@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sketchlab.data import simplify, svg
-from sketchlab.data.simplify import BadDrawing
+from sketchlab.data.strokes import simplify, svg
+from sketchlab.data.strokes.simplify import BadDrawing
 
 HEAD = '<svg viewBox="0 0 800 800" xmlns="http://www.w3.org/2000/svg">'
 

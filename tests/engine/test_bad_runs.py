@@ -19,12 +19,13 @@ from sketchlab import config, run
 from sketchlab.engine import checkpoint, loop, optim
 from sketchlab.engine.lock import STALE_S, Lock
 from sketchlab.errors import UserError
+from sketchlab.training import session
 from tests import every
 
 
 @pytest.fixture(autouse=True)
 def no_report(monkeypatch):
-    monkeypatch.setattr(run, "report", lambda folder: None)
+    monkeypatch.setattr(session, "report", lambda folder: None)
 
 
 def execute(root: Path, *more: str) -> None:
@@ -113,7 +114,7 @@ def test_same_run_twice_at_once_is_refused(tmp_path, monkeypatch):
             execute(tmp_path)
         raise Cut
 
-    monkeypatch.setattr(run, "train", second)
+    monkeypatch.setattr(session, "train", second)
     with pytest.raises(Cut):
         execute(tmp_path)
 
@@ -130,10 +131,11 @@ def test_full_disk_while_saving_keeps_the_last_good_checkpoint(tmp_path):
     small = every.small("small_cnn", f"run.root={tmp_path}", "loop.save_every_s=0")
     code = (
         "import resource, sys; from sketchlab import config, run; from sketchlab.engine import loop\n"
+        "from sketchlab.training import session\n"
         "save, n = loop.save_best, iter(range(99))\n"
         "def fill(*args):\n"
         "    save(*args); resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, -1))\n"
-        "loop.save_best = fill; run.report = lambda folder: None\n"
+        "loop.save_best = fill; session.report = lambda folder: None\n"
         f"run.job = lambda cfg: run.execute(config.from_overrides({small!r}))\n"
         "from sketchlab.errors import UserError\n"
         "try: run.job(None)\n"
@@ -201,7 +203,7 @@ def test_found_again_rerun_and_other_code(tmp_path, capsys, monkeypatch):
     assert {"train/loss", "val/loss", "val/accuracy", "test/accuracy"} <= set(first["metrics"])
     execute(tmp_path)
     assert "found: this run is finished\n" in capsys.readouterr().out and status(tmp_path) == first
-    monkeypatch.setattr("sketchlab.engine.environment.code", lambda: "0" * 12)
+    monkeypatch.setattr("sketchlab.training.environment.code", lambda: "0" * 12)
     execute(tmp_path)
     assert "made by other code" in capsys.readouterr().out
     execute(tmp_path, "rerun=true")

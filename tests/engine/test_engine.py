@@ -15,13 +15,15 @@ from torch import nn
 
 from sketchlab import config
 from sketchlab.engine import loop, optim
-from sketchlab.engine.loader import Order, batches
+from sketchlab.engine.loader import Feed, Order
 from sketchlab.engine.runtime import Runtime
+from sketchlab.engine.settings import OPTIMIZERS, Config
+from sketchlab.engine.steps import Averages
 from sketchlab.errors import UserError
 from tests import every
 
 
-def settings(*overrides: str) -> loop.Config:
+def settings(*overrides: str) -> Config:
     return config.from_overrides(list(overrides)).loop
 
 
@@ -57,8 +59,10 @@ def test_ranks_share_a_batch_and_workers_change_nothing():
             merged[rank::3] = parts[rank][step]
         assert torch.equal(merged, places)
     for workers in (0, 1, 4):
-        drawn = list(batches(order, lambda p, k: p, 2, 9, 0, 1, workers))
-        assert all(torch.equal(a, b) for a, b in zip(drawn, whole[2:9], strict=True))
+        runtime = Runtime(config.from_overrides(["runtime.device=cpu", f"runtime.workers={workers}"]).runtime)
+        for at_once in (False, True):
+            feed = Feed(order, lambda p, k: {"places": p}, lambda raw: raw, runtime, at_once)
+            assert all(torch.equal(a["places"], b) for a, b in zip(feed(2, 9), whole[2:9], strict=True))
 
 
 def test_views_repeat_their_keys():
@@ -75,7 +79,8 @@ def test_a_failing_fetch_is_heard():
         raise UserError("no such file")
 
     with pytest.raises(UserError, match="no such file"):
-        list(batches(Order(4, 2, 0), broken, 0, 2, 0, 1, 2))
+        runtime = Runtime(config.from_overrides(["runtime.device=cpu"]).runtime)
+        list(Feed(Order(4, 2, 0), broken, dict, runtime)(0, 2))
 
 
 # --- learning rate
@@ -97,7 +102,7 @@ def test_rates_against_their_formulas():
     assert optim.rate(constant, 1e6) == constant.lr
 
 
-@pytest.mark.parametrize("name", optim.OPTIMIZERS)
+@pytest.mark.parametrize("name", OPTIMIZERS)
 def test_update_is_torchs_own_step(name):
     run = settings(f"loop.optimizer={name}", "loop.schedule=constant", "loop.warmup_epochs=0", "loop.lr=0.1")
     ours, theirs = nn.Linear(3, 2), nn.Linear(3, 2)
@@ -107,13 +112,14 @@ def test_update_is_torchs_own_step(name):
         "adam": lambda p: torch.optim.Adam(p, 0.1, weight_decay=0.01),
         "adamw": lambda p: torch.optim.AdamW(p, 0.1, weight_decay=0.01),
     }
-    a, b = optim.make(list(ours.parameters()), run), kinds[name](theirs.parameters())
     runtime = Runtime(config.from_overrides(["runtime.device=cpu"]).runtime)
+    a, b = optim.make(list(ours.parameters()), run, runtime), kinds[name](theirs.parameters())
     for _ in range(3):
         x = torch.ones(4, 3)
         ours(x).square().sum().backward()
         theirs(x).square().sum().backward()
-        optim.update(a, runtime, run, 1.0)
+        optim.set_rate(a, run, 1.0)
+        optim.update(a, runtime, run)
         b.step()
         b.zero_grad()
     assert torch.equal(ours.weight, theirs.weight)
@@ -124,16 +130,16 @@ def test_clipping_bounds_the_gradient():
     run = dataclasses.replace(run, schedule="constant", warmup_epochs=0)
     net = nn.Linear(4, 4)
     before = torch.cat([p.detach().flatten() for p in net.parameters()])
-    optimizer = optim.make(list(net.parameters()), run)
+    runtime = Runtime(config.from_overrides(["runtime.device=cpu"]).runtime)
+    optimizer = optim.make(list(net.parameters()), run, runtime)
     (net(torch.ones(2, 4)) * 100).square().sum().backward()
-    norm = optim.update(optimizer, Runtime(config.from_overrides(["runtime.device=cpu"]).runtime), run, 1.0)
+    norm = optim.update(optimizer, runtime, run)
     moved = torch.cat([p.detach().flatten() for p in net.parameters()]) - before
     assert norm is not None and norm > 100 and moved.norm() == pytest.approx(0.5, rel=1e-4)
 
     (net(torch.ones(2, 4)) * 100).square().sum().backward()
     wanted = torch.cat([p.grad.flatten() for p in net.parameters() if p.grad is not None]).norm()
-    runtime = Runtime(config.from_overrides(["runtime.device=cpu"]).runtime)
-    norm = optim.update(optimizer, runtime, dataclasses.replace(run, clip_norm=math.inf), 1.0)
+    norm = optim.update(optimizer, runtime, dataclasses.replace(run, clip_norm=math.inf))
     assert norm is not None and norm == pytest.approx(wanted.item(), rel=1e-6), "measured, not clipped"
 
 
@@ -141,18 +147,18 @@ def test_averages_are_those_of_each_value_alone():
     """Values that join late, are missing at times or change places; taken up again in the middle."""
     draw, runtime = torch.Generator().manual_seed(0), Runtime(config.from_overrides(["runtime.device=cpu"]).runtime)
     rows = [{key: torch.rand((), generator=draw) for key in keys} for keys in ("ab", "ab", "bca", "ac", "cab")]
-    averages = loop.Averages(None, runtime)
+    averages = Averages(None, 0, runtime)
     for i, row in enumerate(rows):
         if i == 3:
-            averages = loop.Averages(averages.state(runtime), runtime)
+            averages = Averages(averages.state(runtime), i, runtime)
         averages.add(row)
-        assert averages.latest is not None and averages.latest.item() == pytest.approx(
-            sum(v.item() for v in row.values())
-        )
+        averages.count += 1
     wanted = {f"train/{key}": sum(float(row[key]) for row in rows if key in row) / len(rows) for key in "abc"}
     assert averages.take(runtime) == pytest.approx(wanted, rel=1e-12)
-    averages.add({"d": torch.tensor(math.nan)})
-    assert averages.latest is not None and math.isnan(averages.latest.item())
+    assert averages.bad == -1
+    for value in (1.0, math.nan, 2.0, math.inf):
+        averages.add({"d": torch.tensor(value)})
+    assert averages.bad == len(rows) + 2, "the first step that was not finite"
 
 
 def test_patience_stops_early():

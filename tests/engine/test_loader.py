@@ -8,7 +8,13 @@ import time
 import pytest
 import torch
 
-from sketchlab.engine.loader import Order, batches
+from sketchlab import config
+from sketchlab.engine.loader import Feed, Order
+from sketchlab.engine.runtime import Runtime
+
+
+def runtime(*words: str) -> Runtime:
+    return Runtime(config.from_overrides(["runtime.device=cpu", *words]).runtime)
 
 
 @pytest.mark.parametrize(("pause_s", "threads"), [(0.0, False), (0.003, True)])
@@ -18,15 +24,35 @@ def test_threads_draw_only_what_is_slow(pause_s, threads):
     def draw(places, keys):
         time.sleep(pause_s)
         who.append(threading.current_thread() is threading.main_thread())
-        return places, keys
+        return {"places": places, "keys": keys}
 
-    drawn = list(batches(order, draw, 1, 31, 0, 1, 2))
+    feed = Feed(order, draw, lambda raw: raw, runtime(), at_once=False)
+    drawn = list(feed(1, 31))
     for step, got in enumerate(drawn, 1):
-        assert all(torch.equal(a, b) for a, b in zip(got, order.batch(step), strict=True))
+        assert all(torch.equal(a, b) for a, b in zip(got.values(), order.batch(step), strict=True))
     assert len(drawn) == len(who) == 30
     assert who[0] and (not all(who)) == threads
     if threads:
         assert not any(who[4:])  # four slow ones are enough to tell
+        assert feed.wait_s > 4 * pause_s
+
+
+@pytest.mark.parametrize("most", [1, 3, 32])
+def test_batches_are_prepared_together_and_cut_again(most, monkeypatch):
+    """Whatever fits into memory at once, also when less does than was thought."""
+    order, asked = Order(10, 4, 0), []
+
+    def prepare(raw):
+        asked.append(len(raw["places"]) // 4)
+        if asked[-1] > most:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return {"places": raw["places"] * 2}
+
+    feed = Feed(order, lambda places, keys: {"places": places}, prepare, runtime())
+    for step, got in enumerate(feed(0, 100)):
+        assert torch.equal(got["places"], 2 * order.batch(step)[0])
+    assert step == 99 and max(asked) == 32 and sum(n for n in asked if n <= most) == 100
+    assert len(asked) < 100 or most == 1
 
 
 def test_a_drawn_batch_outlives_the_next_ones():

@@ -14,6 +14,7 @@ from torch import nn
 from sketchlab import config, run
 from sketchlab.engine import checkpoint, memory
 from sketchlab.engine.profile import SKIPPED_STEPS
+from sketchlab.engine.recompute import recomputed
 from sketchlab.errors import UserError
 from tests import every
 
@@ -30,7 +31,7 @@ def chain() -> nn.Sequential:
 def test_recomputed_activations_give_the_same_bits_and_fewer_are_kept():
     nets = [chain(), copy.deepcopy(chain())]
     x, kept, outputs = torch.randn(5, 3, 8, 8), [], []
-    for net, forward in zip(nets, (nets[0], memory.recomputed(nets[1])), strict=True):
+    for net, forward in zip(nets, (nets[0], recomputed(nets[1])), strict=True):
         n_bytes = 0
 
         def pack(t: torch.Tensor) -> torch.Tensor:
@@ -65,14 +66,14 @@ def test_a_run_that_recomputes_is_the_same_run(tmp_path):
 
 def test_a_network_that_is_no_chain_is_refused():
     with pytest.raises(UserError, match="runtime.recompute=true: Bilinear is not a chain of stages"):
-        memory.recomputed(nn.Bilinear(2, 2, 2))
+        recomputed(nn.Bilinear(2, 2, 2))
     with pytest.raises(UserError, match="runtime.compile=true and runtime.recompute=true"):
         config.from_overrides(["runtime.compile=true", "runtime.recompute=true"])
 
 
 def test_what_filled_the_memory_is_let_go_before_less_is_tried():
     class Task:
-        def train_step(self, batch, epoch):
+        def train_step(self, batch):
             activations = Held()
             held.append(weakref.ref(activations))
             raise torch.OutOfMemoryError("CUDA out of memory")
@@ -81,7 +82,7 @@ def test_what_filled_the_memory_is_let_go_before_less_is_tried():
         pass
 
     held: list[weakref.ref[Held]] = []
-    assert memory.attempt(Task(), {}, 0.0) is None
+    assert memory.attempt(Task(), {}) is None
     assert held[0]() is None
 
 
@@ -104,14 +105,14 @@ def test_a_short_run_leaves_no_trace_running(epochs, steps, tmp_path):
 
 @pytest.mark.parametrize(("fits", "said"), [(6, "4 fits (tried)"), (0, "and with 1 too")])
 def test_out_of_memory_says_what_fits(tmp_path, monkeypatch, fits, said):
-    from sketchlab.pipelines.classify import Classify
+    from sketchlab.pipelines.classify.task import Classify
 
     step = Classify.train_step
 
-    def short(self, batch, epoch):
+    def short(self, batch):
         if len(batch["labels"]) > fits:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return step(self, batch, epoch)
+        return step(self, batch)
 
     monkeypatch.setattr(Classify, "train_step", short)
     words = every.small("small_cnn", "loop.batch_size=8", f"run.root={tmp_path}")
@@ -128,7 +129,8 @@ def test_a_profiled_run_says_where_its_time_went(tmp_path):
     parts = pd.read_csv(folder / "profile.csv").set_index("part")
     assert (parts.seconds >= 0).all() and parts.share.sum() == pytest.approx(1, abs=1e-3)
     steps = 4 * 12 // 4
-    assert [parts.calls[name] for name in ("augment", "forward", "backward", "optimizer")] == [steps] * 4
+    assert [parts.calls[name] for name in ("forward", "backward", "optimizer")] == [steps] * 3
+    assert parts.calls["augment"] == parts.calls["loading"] == 2  # the first step's batch, then all others together
     assert parts.calls["evaluation"] == 5  # after each epoch, and at the end
     names = {event.get("name") for event in json.loads((folder / "trace.json").read_text())["traceEvents"]}
     assert {"forward", "backward", "optimizer"} <= names

@@ -16,21 +16,22 @@ import pytest
 import yaml
 
 from sketchlab import config, stats
-from sketchlab.report.groups import Group
-from sketchlab.report.paired import over_examples
+from sketchlab.report.comparison.groups import Group
+from sketchlab.report.comparison.paired import over_examples
 from sketchlab.report.read import Run
 
 FOLDER = Path(__file__).parents[2] / "experiments"
 sys.path.append(str(FOLDER))  # scripts: they find one another as python FILE does
 import arms  # noqa: E402
 import arms_tests  # noqa: E402
+import arms_types  # noqa: E402
 import retrieval_001 as retrieval  # noqa: E402
 
 FILES = sorted(path for path in FOLDER.glob("*.py") if "__main__" in path.read_text())
 OF_ARMS = [path.stem for path in FILES if "EXPERIMENT = Experiment(" in path.read_text()]
 
 
-def experiment(name: str) -> arms.Experiment:
+def experiment(name: str) -> arms_types.Experiment:
     return importlib.import_module(name).EXPERIMENT
 
 
@@ -95,7 +96,7 @@ def test_splits_are_as_the_docstring_says():
 
 
 def test_only_rows_that_can_run_unless_named():
-    rows = [arms.Arm("cheap", []), arms.Arm("dear", [], "a thousand GPUs")]
+    rows = [arms_types.Arm("cheap", []), arms_types.Arm("dear", [], "a thousand GPUs")]
     assert arms._choose(rows, None, anything=False) == (rows[:1], rows[1:])
     assert arms._choose(rows, ["d*"], anything=False) == (rows[1:], [])
     assert arms._choose(rows, None, anything=True) == (rows, [])
@@ -128,15 +129,15 @@ def groups_of(tmp_path: Path, seeds: int, own_splits: bool, lead: float) -> dict
     return out
 
 
-def small(claims: list[arms.Claim]) -> arms.Experiment:
+def small(claims: list[arms_types.Claim]) -> arms_types.Experiment:
     found = experiment("stem_000")
-    return replace(found, arms=[arms.Arm("a", []), arms.Arm("b", [])], claims=claims, published=[])
+    return replace(found, arms=[arms_types.Arm("a", []), arms_types.Arm("b", [])], claims=claims, published=[])
 
 
 def test_one_test_set_is_compared_by_the_bootstrap_within_seeds(tmp_path):
     groups = groups_of(tmp_path, 3, own_splits=False, lead=0.4)
-    said = arms.Claim("a", "b", "a wins")
-    tested = arms_tests.test(small([said, arms.Claim("b", "a", "b is no better", "no better")]), groups)
+    said = arms_types.Claim("a", "b", "a wins")
+    tested = arms_tests.test(small([said, arms_types.Claim("b", "a", "b is no better", "no better")]), groups)
     values = [
         np.array(
             [pd.read_csv(r.folder / "predictions_test.csv")["prediction"] == "cat" for r in groups[n].runs.values()]
@@ -154,7 +155,7 @@ def test_one_test_set_is_compared_by_the_bootstrap_within_seeds(tmp_path):
 @pytest.mark.parametrize(("seeds", "verdict"), [(8, "better"), (4, "too few to tell")])
 def test_splits_of_their_own_need_both_tests(tmp_path, seeds, verdict):
     groups = groups_of(tmp_path, seeds, own_splits=True, lead=0.4)
-    (tested,) = arms_tests.test(small([arms.Claim("a", "b")]), groups)
+    (tested,) = arms_tests.test(small([arms_types.Claim("a", "b")]), groups)
     gaps, images = [], {}
     for a, b in zip(*(groups[n].runs.values() for n in "ab"), strict=True):
         one, other = (
@@ -174,7 +175,7 @@ def test_splits_of_their_own_need_both_tests(tmp_path, seeds, verdict):
 
 def test_no_difference_is_called_none(tmp_path):
     groups = groups_of(tmp_path, 8, own_splits=True, lead=0.0)
-    said = [arms.Claim("a", "b", "a wins"), arms.Claim("a", "b", "a does nothing", "no better")]
+    said = [arms_types.Claim("a", "b", "a wins"), arms_types.Claim("a", "b", "a does nothing", "no better")]
     texts = [arms_tests.of_claim(t) for t in arms_tests.test(small(said), groups)]
     assert texts[0].startswith("not shown here") and texts[1].startswith("nothing here speaks against it")
 

@@ -9,8 +9,9 @@ import torch
 import torchvision
 
 from sketchlab.errors import UserError
-from sketchlab.models import torchvision_nets, vgg16, weight_files
-from sketchlab.stages import penultimate
+from sketchlab.layers.chain import penultimate
+from sketchlab.models import torchvision_nets, vgg16
+from sketchlab.weights import files as weight_files
 
 pytestmark = [
     pytest.mark.realdata,

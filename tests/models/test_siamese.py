@@ -11,7 +11,7 @@ from torch import nn
 from sketchlab import config
 from sketchlab.engine.runtime import Runtime
 from sketchlab.errors import UserError
-from sketchlab.models.stages import Mirrored
+from sketchlab.layers.stages import Mirrored
 from tests import every
 
 TINY = every.TWINS["siamese_vgg16"]
@@ -123,7 +123,7 @@ def test_frozen_layers_run_once_and_change_nothing(weights, shared):
         assert made.cached == (cache == "true")
         batch = made.draw(torch.arange(8), torch.arange(8))
         assert batch["sketch"].ndim == (2 if made.cached else 4)
-        losses = [made.train_step(batch, 1.0)["loss"] for _ in range(3)]
+        losses = [every.step(made, batch, 1.0)["loss"] for _ in range(3)]
         found.append((losses, *made.embeddings("val"), made.evaluate("test")["class_mAP"]))
         trained = {k for k, p in made.net.named_parameters() if p.requires_grad}
         assert {k.rpartition("backbone.")[2] for k in trained} == {"classifier.1.weight", "classifier.1.bias"}

@@ -7,9 +7,9 @@ from torch import nn
 from torchvision.transforms import functional as TF
 
 from sketchlab.errors import UserError
+from sketchlab.layers.chain import frozen_prefix, penultimate
 from sketchlab.models import sketchanet
-from sketchlab.pipelines import gradcam
-from sketchlab.stages import frozen_prefix, penultimate
+from sketchlab.pipelines.classify import gradcam
 
 
 def _input(size_px, channels=1):

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from sketchlab.models.stages import AdaptiveMean, GlobalMean
-from sketchlab.stages import flatten, frozen_prefix, penultimate, set_train
+from sketchlab.layers.chain import flatten, frozen_prefix, penultimate, set_train
+from sketchlab.layers.stages import AdaptiveMean, GlobalMean
 
 
 def _net(dropout: float = 0.5) -> nn.Sequential:

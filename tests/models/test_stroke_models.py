@@ -7,8 +7,8 @@ from torch import nn
 from sketchlab import config, inputs
 from sketchlab.errors import UserError
 from sketchlab.inputs import Input
+from sketchlab.layers.frame_front import FrameFront
 from sketchlab.models.cnn_bilstm2d import BiLSTM2D
-from sketchlab.models.frame_front import FrameFront
 
 BRIGHT = Input("frames", 16, 6, "bright", [0.0], [1.0])
 DARK = Input("frames", 16, 6, "dark", [0.2], [0.5])
@@ -51,6 +51,22 @@ def plain(front: FrameFront) -> nn.Sequential:
         twin.bias.data = conv.bias.data.clone()
         layers += [twin, nn.ReLU(), nn.MaxPool3d((1, 2, 2))]
     return nn.Sequential(*layers).double()
+
+
+@pytest.mark.parametrize("channels", [[8, 4, 2], [3, 5], [2, 2]])
+def test_every_frame_as_on_a_gpu_is_the_three_dimensional_one(channels):
+    torch.manual_seed(2)
+    front, batch = FrameFront(BRIGHT, channels).double(), frames(BRIGHT, [1, 6, 3]).double()
+    x = batch.flatten(0, 1).unsqueeze(1).requires_grad_()
+    out = x
+    for layer in front.layers:
+        out = layer(out, 6)
+    given = x.detach().unflatten(0, (3, 6)).transpose(1, 2).requires_grad_()  # (B, 1, T, S, S)
+    wanted = plain(front)(given)
+    torch.testing.assert_close(out.unflatten(0, (3, 6)), wanted.transpose(1, 2))
+    out.sin().sum().backward()
+    wanted.sin().sum().backward()
+    torch.testing.assert_close(x.grad.unflatten(0, (3, 6)), given.grad.transpose(1, 2))
 
 
 @pytest.mark.parametrize("like", [BRIGHT, DARK])

@@ -10,8 +10,8 @@ from safetensors.torch import save_file
 
 from sketchlab import config
 from sketchlab.errors import UserError
+from sketchlab.layers.chain import frozen_prefix, penultimate
 from sketchlab.models import timm_nets
-from sketchlab.stages import frozen_prefix, penultimate
 
 HALF = {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]}
 GREY = {"channels": 1, "mean": [0.0], "std": [1.0], "size_px": 64}

@@ -6,8 +6,9 @@ import torchvision
 from torch import nn
 
 from sketchlab.errors import UserError
-from sketchlab.models import torchvision_nets, weight_files
-from sketchlab.stages import frozen_prefix, set_train
+from sketchlab.layers.chain import frozen_prefix, set_train
+from sketchlab.models import torchvision_nets
+from sketchlab.weights import files as weight_files
 
 ARCHS = list(torchvision_nets.HEADS)
 SIZES = {"alexnet": 100, "inception_v3": 80}  # smallest that test something; AlexNet's map is not 6×6 here

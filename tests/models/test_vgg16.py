@@ -9,8 +9,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from sketchlab.errors import UserError
-from sketchlab.models import vgg16, weight_files
-from sketchlab.stages import frozen_prefix
+from sketchlab.layers.chain import frozen_prefix
+from sketchlab.models import vgg16
+from sketchlab.weights import files as weight_files
 
 SMALL = {"input.size_px": 32}
 

@@ -12,8 +12,9 @@ import yaml
 from safetensors.torch import save_file
 from torch import nn
 
+from sketchlab import weights
 from sketchlab.errors import UserError
-from sketchlab.models import weight_files, weights
+from sketchlab.weights import files as weight_files
 
 
 def _net(classes: int = 3, width: int = 4) -> nn.Sequential:

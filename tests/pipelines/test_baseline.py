@@ -11,7 +11,7 @@ from sklearn.naive_bayes import GaussianNB
 from sketchlab import config
 from sketchlab.engine.runtime import Runtime
 from sketchlab.errors import UserError
-from sketchlab.pipelines import baseline
+from sketchlab.pipelines.baseline import task as baseline
 
 DATA = ["data.per_class=10", "data.classes=[circle,square,line]"]
 

@@ -5,9 +5,10 @@ import math
 import pytest
 import torch
 
-from sketchlab.data import shapes, stroke_batch
 from sketchlab.data.dataset import Images, Split
-from sketchlab.pipelines import early
+from sketchlab.data.sets import shapes
+from sketchlab.data.strokes import batch as stroke_batch
+from sketchlab.pipelines.classify import early
 
 
 def samples() -> tuple[Split, list]:

@@ -16,8 +16,8 @@ from sketchlab.baselines import features_random_forest as forests
 from sketchlab.baselines import hog_svm
 from sketchlab.engine.runtime import Runtime
 from sketchlab.errors import UserError
-from sketchlab.pipelines import baseline
-from sketchlab.stages import penultimate
+from sketchlab.layers.chain import penultimate
+from sketchlab.pipelines.baseline import task as baseline
 from tests import every
 
 DATA = ["data.per_class=12", "data.classes=[circle,square,line]", "runtime.device=cpu"]

@@ -14,7 +14,7 @@ from torchvision.models import inception
 
 from sketchlab.errors import UserError
 from sketchlab.metrics import generation
-from sketchlab.pipelines import feature_nets
+from sketchlab.pipelines.gan import feature_nets
 
 CPU = torch.device("cpu")
 

@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from sketchlab import config, rng
-from sketchlab.data import store
+from sketchlab.data.images import store
+from sketchlab.engine import features
 from sketchlab.engine.loader import Order
 from sketchlab.engine.runtime import Runtime
 from sketchlab.errors import UserError
-from sketchlab.pipelines import features
-from sketchlab.stages import flatten
+from sketchlab.layers.chain import flatten
 from tests import every
 
 
@@ -50,7 +50,7 @@ def count(monkeypatch):
 
 def learn(made, steps: int = 4):
     order = Order(made.n_train, 8, 1, made.views)
-    losses = [made.train_step(made.draw(*order.batch(step)), 0.0)["loss"] for step in range(steps)]
+    losses = [every.step(made, made.draw(*order.batch(step)), 0.0)["loss"] for step in range(steps)]
     return torch.stack(losses), made.logits("val"), made.logits("test")
 
 

@@ -16,7 +16,10 @@ from sketchlab import config
 from sketchlab.engine.runtime import Runtime
 from sketchlab.errors import UserError
 from sketchlab.models import dcgan
-from sketchlab.pipelines import gan, gan_data, gan_sheets, gan_state
+from sketchlab.pipelines.gan import data as gan_data
+from sketchlab.pipelines.gan import sheets as gan_sheets
+from sketchlab.pipelines.gan import state as gan_state
+from sketchlab.pipelines.gan import task as gan
 from tests import every
 
 SMALL = [
@@ -38,7 +41,7 @@ def task(*words: str) -> gan.Gan:
 def step(a_task: gan.Gan, number: int = 0) -> dict[str, Tensor]:
     torch.manual_seed(number)
     places = torch.arange(a_task.loop.batch_size) + number
-    return a_task.train_step(a_task.draw(places, places), 0.0)
+    return every.step(a_task, a_task.draw(places, places), 0.0)
 
 
 def parameters(net: torch.nn.Module) -> list[Tensor]:
@@ -333,10 +336,12 @@ def test_gate_fires_when_both_losses_stand_still_and_keeps_adams_moments():
     gate = gan_state.Gate(4, 0.01, 2.0, 3.0, Runtime(task().runtime.config))
     for number in range(12):
         loss_d = torch.tensor(1.0 + (0.5 * number if number < 4 else 0.0))
-        gate.add(torch.tensor(0.7), loss_d, number + 1)
+        gate.add(torch.tensor(0.7), loss_d)
+        gate.look(number + 1)
     assert gate.fired == [[8, 2.0], [12, 3.0]] and gate.rate == 3.0
     for number in range(4):
-        gate.add(torch.tensor(0.7), torch.tensor(1.0), 13 + number)
+        gate.add(torch.tensor(0.7), torch.tensor(1.0))
+        gate.look(13 + number)
     assert len(gate.fired) == 2  # never past the most
     a_task = task(*OPTIONS["gate"], "pipeline.lr_g=0.001")
     for number in range(4):
@@ -431,7 +436,7 @@ def test_nearest_real_finds_a_copy():
 
 
 def test_strokes_are_drawn_for_it(tmp_path):
-    from sketchlab.data.shapes import drawings
+    from sketchlab.data.sets.shapes import drawings
 
     for name in ("circle", "square"):
         drawn = enumerate(drawings(name, list(range(10))))

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from sketchlab import rng
 from sketchlab.errors import UserError
-from sketchlab.pipelines import losses, mining
-from sketchlab.pipelines.mining import Rule
+from sketchlab.pipelines.retrieve import losses, mining
+from sketchlab.pipelines.retrieve.mining import Rule
+from tests import every
 from tests.pipelines.test_retrieve import PHOTO, SKETCH, maker, task
 
 MARGIN, SHARE, TEMPERATURE = 0.7, 0.3, 0.2
@@ -157,7 +158,7 @@ def test_balanced_batches_have_as_many_of_each_class_and_every_sketch_is_as_like
     made = maker("class")  # three, two and two sketches
     counts, drawn = torch.zeros(7), 0
     for step in range(400):
-        places = made.balanced(rng.fold_each(step, torch.arange(8)))
+        places = made.balanced(rng.fold_each(step, torch.arange(8)), 8)
         per_class = torch.bincount(SKETCH.labels[places], minlength=3)
         assert per_class.max() - per_class.min() <= 1
         counts += torch.bincount(places, minlength=7)
@@ -199,7 +200,7 @@ def test_groups_may_be_hashes():
 def test_learns_a_batch_by_heart(words):
     made = task("loop.schedule=constant", "loop.warmup_epochs=0", *words)
     drawn = made.draw(torch.arange(0, 24, 3), rng.fold_each(0, torch.arange(8)))  # of three classes
-    logs = [made.train_step(drawn, 0.0) for _ in range(60)]
+    logs = [every.step(made, drawn, 0.0) for _ in range(60)]
     assert set(logs[0]) == {"loss", "distance_match", "distance_other"}
     assert logs[-1]["loss"] < 0.5 * logs[0]["loss"] and logs[-1]["distance_match"] < logs[-1]["distance_other"]
     assert math.isfinite(made.evaluate("val")["loss"])

@@ -7,9 +7,9 @@ from torch import nn
 from sketchlab import config
 from sketchlab.engine.runtime import Runtime
 from sketchlab.errors import UserError
+from sketchlab.layers.chain import flatten
 from sketchlab.models.cnn_bilstm2d import DIRECTIONS, BiLSTM2D
-from sketchlab.pipelines import gradcam, mixing
-from sketchlab.stages import flatten
+from sketchlab.pipelines.classify import gradcam, mixing
 from tests import every
 
 

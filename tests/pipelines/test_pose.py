@@ -10,11 +10,12 @@ import pytest
 import torch
 
 from sketchlab import config, open_run
-from sketchlab.data import stroke_augment, stroke_batch
+from sketchlab.data.strokes import augment as stroke_augment
+from sketchlab.data.strokes import batch as stroke_batch
 from sketchlab.engine.loader import Order
 from sketchlab.engine.runtime import Runtime
 from sketchlab.errors import UserError
-from sketchlab.pipelines import pose
+from sketchlab.pipelines.classify import pose
 from tests import every
 from tests.test_exact import digest, start
 
@@ -85,7 +86,7 @@ def test_it_learns_angles_and_leaves_the_answers_alone():
     still = ["loop.lr=0.003", "loop.schedule=constant", "loop.warmup_epochs=0"]
     both = task(*TURNED, "data.classes=[line,house]", "loop.batch_size=8", *still)
     batch = both.draw(*Order(both.n_train, 8, 1).batch(0))
-    losses = [both.train_step(batch, 0.0)["pose_loss"].item() for _ in range(80)]
+    losses = [every.step(both, batch, 0.0)["pose_loss"].item() for _ in range(80)]
     assert losses[0] > 0.5 and losses[-1] < 0.05
     both.net.eval()
     images = both.data.prepare(both.train.gather(torch.arange(4)))

@@ -12,8 +12,8 @@ from sketchlab import stats
 from sketchlab.data.dataset import Images, Pairs, Split
 from sketchlab.errors import UserError
 from sketchlab.metrics import retrieval as metrics
-from sketchlab.pipelines import retrieval_answers as answers
-from sketchlab.pipelines.embedding_map import MOST, THUMB_PX, embedding_map, plane
+from sketchlab.pipelines.retrieve import answers
+from sketchlab.pipelines.retrieve.embedding_map import MOST, THUMB_PX, embedding_map, plane
 
 
 def side(n: int, channels: int, kind: str) -> Split:

@@ -17,10 +17,10 @@ from sketchlab.engine.rundir import RunDir
 from sketchlab.engine.runtime import Runtime
 from sketchlab.errors import UserError
 from sketchlab.metrics import retrieval as metrics
-from sketchlab.pipelines import losses
-from sketchlab.pipelines.pair_maker import PairMaker
-from sketchlab.pipelines.retrieval_sheet import RIGHT, THICK_PX, best_and_worst, sheet
-from sketchlab.pipelines.retrieve import Retrieve
+from sketchlab.pipelines.retrieve import losses
+from sketchlab.pipelines.retrieve.pair_maker import PairMaker
+from sketchlab.pipelines.retrieve.sheet import RIGHT, THICK_PX, best_and_worst, sheet
+from sketchlab.pipelines.retrieve.task import Retrieve
 from tests import every
 
 SMALL = [
@@ -46,9 +46,9 @@ def trained() -> Retrieve:
     """A few steps on one batch, learnt by heart."""
     made = task("loop.schedule=constant", "loop.warmup_epochs=0")
     batch = made.draw(torch.arange(8), torch.arange(8))
-    first = made.train_step(batch, 0.0)["loss"].item()
+    first = every.step(made, batch, 0.0)["loss"].item()
     for _ in range(60):
-        last = made.train_step(batch, 0.0)
+        last = every.step(made, batch, 0.0)
     assert last["loss"].item() < 0.3 * first
     assert last["distance_match"] < 0.5 * last["distance_other"]
     return made
@@ -154,7 +154,7 @@ def test_accumulated_parts_give_the_logs_of_the_whole():
     logs = []
     for parts in (1, 2):
         made = task(f"loop.accumulate={parts}", "model.norm=none")
-        logs.append(made.train_step(made.draw(torch.arange(8), torch.arange(8)), 0.0))
+        logs.append(every.step(made, made.draw(torch.arange(8), torch.arange(8)), 0.0))
     assert set(logs[0]) == {"loss", "distance_match", "distance_other"}
     torch.testing.assert_close(logs[0], logs[1])
 
@@ -231,7 +231,7 @@ def test_what_is_kept_where(trained, tmp_path):
 def test_two_networks_one_per_domain():
     made = task("model.shared=false")
     sketch = {k: v.clone() for k, v in made.net["sketch"].state_dict().items()}
-    made.train_step(made.draw(torch.arange(8), torch.arange(8)), 1.0)
+    every.step(made, made.draw(torch.arange(8), torch.arange(8)), 1.0)
     assert any(not torch.equal(v, made.net["sketch"].state_dict()[k]) for k, v in sketch.items())
     sketches, photos = made.embeddings("val")
     both = made._images(made.data.splits["val"].sketch.gather(torch.arange(12)), None)

@@ -8,7 +8,8 @@ from sketchlab import config, inputs
 from sketchlab.data.sheet import of_training
 from sketchlab.engine.runtime import Runtime
 from sketchlab.inputs import Input
-from sketchlab.pipelines import classify
+from sketchlab.pipelines.classify import task as classify
+from tests import every
 
 WORDS = [
     "data=shapes",
@@ -52,7 +53,7 @@ def test_a_step_in_parts_is_the_step_in_one(kind):
         made, data = task(kind, f"loop.accumulate={parts}")
         places = torch.arange(8)
         batch = made.draw(places, made.data.splits["train"].rows[:8])
-        made.train_step(batch, 0.0)
+        every.step(made, batch, 0.0)
         steps[parts] = [p.detach().clone() for p in made.net.parameters()]
     for one, four in zip(steps[1], steps[4], strict=True):
         assert torch.allclose(one, four, atol=1e-5)

@@ -14,8 +14,9 @@ from sketchlab import config
 from sketchlab.engine.runtime import Runtime
 from sketchlab.errors import UserError
 from sketchlab.models import cyclegan
-from sketchlab.pipelines.image_pool import Pool
-from sketchlab.pipelines.translate import Translate
+from sketchlab.pipelines.translate.image_pool import Pool
+from sketchlab.pipelines.translate.task import Translate
+from tests import every
 
 SMALL = [
     *("model=small_cyclegan", "model.input.size_px=16", "model.width=4", "model.blocks=1", "model.width_d=4"),
@@ -37,7 +38,7 @@ def task(*words: str) -> Translate:
 def step(a_task: Translate, number: int = 0) -> dict[str, Tensor]:
     torch.manual_seed(number)
     places = torch.arange(a_task.loop.batch_size) + number
-    return a_task.train_step(a_task.draw(places, places), 0.0)
+    return every.step(a_task, a_task.draw(places, places), 0.0)
 
 
 def test_a_step_is_the_authors():
@@ -57,7 +58,7 @@ def test_a_step_is_the_authors():
         for net, real, fake in ((D, sketch, fake_sketch), (E, photo, fake_photo))
     )
     first_step(D, E, loss_d)
-    logs = ours.train_step(batch, 0.0)
+    logs = every.step(ours, batch, 0.0)
     torch.testing.assert_close(logs["loss_g"], loss_g.detach())
     torch.testing.assert_close(logs["loss_d"], loss_d.detach())
     for name, twin in zip(("to_sketch", "to_photo", "D_sketch", "D_photo"), (G, H, D, E), strict=True):
@@ -87,7 +88,7 @@ def test_as_published_a_reconstruction_need_only_pass_for_real():
     fake_sketch, fake_photo = G(photo), H(sketch)
     judged = D(fake_sketch), E(fake_photo), D(G(fake_photo)), E(H(fake_sketch))
     terms = [F.softplus(-logits).mean() for logits in judged]
-    logs = ours.train_step(batch, 0.0)
+    logs = every.step(ours, batch, 0.0)
     weight = ours.config.weight_cycle
     torch.testing.assert_close(logs["loss_g"], terms[0] + terms[1] + weight * (terms[2] + terms[3]))
     assert logs["part_identity"] == 0 and 0 < logs["d_real"] < 1
@@ -123,27 +124,32 @@ def test_reflection_is_torchs():
     torch.testing.assert_close(images.grad, twin.grad)
 
 
+def asked(pool: Pool, images: Tensor) -> Tensor:
+    pool.choose(len(images))
+    return pool.query(images)
+
+
 def test_pool_gives_back_older_images_half_of_the_time():
     runtime = Runtime(config.from_overrides(SMALL).runtime)
     pool, own, seen = Pool(3, runtime), 0, []
     torch.manual_seed(1)
     for number in range(600):
         image = torch.full((1, 1, 1, 1), float(number))
-        out = pool.query(image)
+        out = asked(pool, image)
         if number < 3:
             assert torch.equal(out, image)
             continue
         own += int(torch.equal(out, image))
         seen.append(float(out))
     assert 250 < own < 350 and len(set(seen)) == len(seen)  # what comes out of the pool is replaced
-    assert len(pool.images) == 3
+    assert pool.filled == 3 and pool.images is not None and len(pool.images) == 3
     other = Pool(3, runtime)
     other.load_state_dict(pool.state_dict())
     torch.manual_seed(2)
-    first = [pool.query(torch.zeros(2, 1, 1, 1)) for _ in range(5)]
+    first = [asked(pool, torch.zeros(2, 1, 1, 1)) for _ in range(5)]
     torch.manual_seed(2)
-    assert all(torch.equal(a, other.query(torch.zeros(2, 1, 1, 1))) for a in first)
-    assert torch.equal(Pool(0, runtime).query(torch.ones(1, 1, 1, 1)), torch.ones(1, 1, 1, 1))
+    assert all(torch.equal(a, asked(other, torch.zeros(2, 1, 1, 1))) for a in first)
+    assert torch.equal(asked(Pool(0, runtime), torch.ones(1, 1, 1, 1)), torch.ones(1, 1, 1, 1))
 
 
 @pytest.mark.parametrize("words", [[], PUBLISHED])

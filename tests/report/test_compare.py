@@ -16,8 +16,9 @@ from PIL import Image
 
 from sketchlab.errors import UserError
 from sketchlab.report import __main__ as command
-from sketchlab.report import groups, tables
-from sketchlab.report.compare import compare, metrics
+from sketchlab.report import tables
+from sketchlab.report.comparison import groups
+from sketchlab.report.comparison.compare import compare, metrics
 from tests.report.conftest import KINDS, put, sweep
 
 

@@ -10,9 +10,10 @@ import yaml
 from PIL import Image
 
 from sketchlab import report
-from sketchlab.report import curves, generator, warnings
-from sketchlab.report.compare import compare
+from sketchlab.report.comparison.compare import compare
 from sketchlab.report.read import read
+from sketchlab.report.run import curves, warnings
+from sketchlab.report.run import gan as generator
 
 
 @pytest.fixture

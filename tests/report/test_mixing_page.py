@@ -3,8 +3,8 @@
 import numpy as np
 import pandas as pd
 
-from sketchlab.report import mixing
 from sketchlab.report.read import read
+from sketchlab.report.run import mixing
 
 
 def test_the_square_holds_its_share():

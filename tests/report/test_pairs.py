@@ -8,9 +8,9 @@ import pytest
 from scipy import stats as scipy_stats
 
 from sketchlab import stats
-from sketchlab.report import groups, pairs
+from sketchlab.report.comparison import groups, pairs
+from sketchlab.report.comparison.paired import half_width, inverted, over_examples, over_seeds
 from sketchlab.report.examples import Examples, examples
-from sketchlab.report.paired import half_width, inverted, over_examples, over_seeds
 from tests.report.conftest import put, retrieval, sweep
 
 KEY = "test/accuracy"

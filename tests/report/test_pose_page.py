@@ -2,8 +2,8 @@
 
 import pandas as pd
 
-from sketchlab.report import pose
 from sketchlab.report.read import read
+from sketchlab.report.run import pose
 
 COLUMNS = ["angle_error_deg", "angle_error_deg_of_a_constant", "size_error", "size_error_of_a_constant"]
 

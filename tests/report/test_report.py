@@ -13,8 +13,9 @@ from PIL import Image
 
 from sketchlab import report, stats
 from sketchlab.errors import UserError
-from sketchlab.report import curves, scores, warnings
+from sketchlab.report import scores
 from sketchlab.report.read import read
+from sketchlab.report.run import curves, warnings
 
 KINDS = ["classifier", "collapsed", "retrieval", "gan", "baseline", "interrupted"]
 

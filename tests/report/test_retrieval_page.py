@@ -5,9 +5,10 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from sketchlab.report import plots, retrieval
 from sketchlab.report.read import read
-from sketchlab.report.sections import result, samples
+from sketchlab.report.run import plots
+from sketchlab.report.run import retrieve as retrieval
+from sketchlab.report.run.sections import result, samples
 from tests.report.conftest import put
 
 

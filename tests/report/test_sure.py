@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 
 from sketchlab import stats
-from sketchlab.report import plots, sure
 from sketchlab.report.read import read
+from sketchlab.report.run import plots, sure
 
 
 @pytest.fixture

@@ -1,0 +1,52 @@
+"""What an experiment of arms.py is made of: its rows, what is claimed of them, and what others published."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+Execute = Callable[[list[str]], Path]  # words of python -m sketchlab.run → the folder of the finished run
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One row."""
+
+    name: str
+    words: list[str]  # what python -m sketchlab.run gets, besides seed and root
+    needs: str = ""  # what not every machine has: without it only --arms brings this row
+
+
+@dataclass(frozen=True)
+class Claim:
+    """Is a better than b?"""
+
+    a: str
+    b: str
+    said: str = ""  # by the document; "" = it asks, or leaves it open
+    expects: str = "better"  # or "no better", where the document says that
+    key: str = ""  # the score; "" = the experiment's first
+
+
+@dataclass(frozen=True)
+class Published:
+    arm: str
+    label: str  # what was measured, by whom
+    value: float
+    n: int | None  # samples; None where it is not said
+
+
+@dataclass(frozen=True)
+class Experiment:
+    name: str  # of the files in results/
+    doc: str  # the docstring: claim, protocol, deviations, cost
+    title: str
+    arms: list[Arm]
+    claims: list[Claim]
+    published: list[Published]
+    keys: list[str]  # scores of the table, such as test/accuracy; the first is tested and drawn
+    seeds: int
+    of_seed: Callable[[int], list[str]]  # what differs from seed to seed
+    common: list[str]  # words of all arms
+    smoke: Callable[[Arm, Execute], list[str]]  # the words of a small twin on shapes; may train what it starts from

@@ -1,0 +1,205 @@
+"""Downloads: resumed, verified, unpacked without leaving their folder, and whole or not there."""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import json
+import os
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from sketchlab.data.commands.unpack import unpack
+from sketchlab.errors import UserError
+
+RECORD = "checksums.json"  # below the data root: digests of what was fetched without an official checksum
+TRIES, TIMEOUT_S, BLOCK = 5, 30, 1 << 20
+
+
+@dataclass(frozen=True)
+class File:
+    """One file of a data set as its publisher offers it."""
+
+    urls: list[str]  # tried in order; [] = the publisher has no direct address, it must be fetched by hand
+    save_as: str  # below the data root
+    bytes: int | None  # size, null where it is not known for certain
+    sha256: str | None  # null where it is not known for certain
+    md5: str | None  # as published, where there is no sha256
+    unpack: str | None  # folder below the data root that the archive goes into; null = the file stays as it is
+    gives: str  # what is there afterwards, below the data root
+
+
+@dataclass(frozen=True)
+class Source:
+    """conf/data/source/<name>.yaml: where a data set comes from and what it is."""
+
+    title: str
+    page: str  # address a person opens
+    licence: str  # as the publisher states it
+    citation: str
+    layout: str  # what lies where below the data root
+    by_hand: str  # what to do without a network, or where the publisher asks for a form
+    files: list[File]
+
+
+def fetch(source: Source, root: Path, say: Callable[[str], None] = print) -> None:
+    """Bring all files of a source below `root`; what is there already is left alone. Raises UserError."""
+    root.mkdir(parents=True, exist_ok=True)
+    for file in source.files:
+        if (root / file.gives).exists():
+            if file.gives == file.save_as:
+                verify(file, root / file.gives, root)
+            say(f"{root / file.gives} is there already")
+            continue
+        target = root / file.save_as
+        if not target.exists():
+            download(file, target, source)
+        sha256 = verify(file, target, root)
+        if file.unpack is not None:
+            unpack(target, root / file.unpack, root / file.gives)
+            target.unlink()
+        if not (root / file.gives).exists():
+            raise UserError(f"{target} is there, but {root / file.gives} is not. {source.by_hand}")
+        if not (file.sha256 or file.md5):
+            _remember(file.save_as, sha256, root, say)
+        say(f"{root / file.gives} is ready")
+
+
+def by_hand(file: File, target: Path, source: Source) -> str:
+    address = file.urls[0] if file.urls else f"it from {source.page}"
+    if file.unpack is None and file.gives != file.save_as:  # an archive of a kind that is not unpacked here
+        return f"by hand: get {address}. {source.by_hand}"
+    again = f"put it at {target} and give the same command again: it is checked" + " and unpacked" * (
+        file.unpack is not None
+    )
+    return f"by hand: get {address}, {again}. {source.by_hand}".strip()
+
+
+def download(file: File, target: Path, source: Source) -> None:
+    """Fetch to target.part, going on where an earlier try stopped, then rename. Raises UserError."""
+    if not file.urls:
+        raise UserError(f"{source.title} has no direct address; {by_hand(file, target, source)}")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part, reason = target.with_name(target.name + ".part"), ""
+    for url in file.urls:
+        for attempt in range(TRIES):
+            had = _size(part)
+            try:
+                if _receive(url, part, file.bytes):
+                    os.replace(part, target)
+                    part.with_name(part.name + ".tag").unlink(missing_ok=True)
+                    return
+                reason = f"{url}: the connection broke off at {_size(part):,} bytes"
+            except urllib.error.HTTPError as error:
+                reason = f"{url}: the server answers {error.code} {error.reason}"
+                break
+            except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
+                reason = f"{url}: {getattr(error, 'reason', None) or error or type(error).__name__}"
+            except OSError as error:
+                raise UserError(f"cannot write {part}: {error.strerror}; it goes on from there next time") from None
+            if attempt and _size(part) == had:
+                break  # twice without a byte
+            time.sleep(min(2**attempt, 5) if had else 0.2)
+    kept = f" ({part.stat().st_size:,} bytes are kept, the same command goes on from there)" if part.exists() else ""
+    raise UserError(f"{reason}{kept}; {by_hand(file, target, source)}")
+
+
+def _size(part: Path) -> int:
+    return part.stat().st_size if part.exists() else 0
+
+
+def _receive(url: str, part: Path, expected: int | None) -> bool:
+    """Append to `part` until the server has sent all; False when it stopped before."""
+    tag, have = part.with_name(part.name + ".tag"), _size(part)
+    headers = {"User-Agent": "sketchlab"}
+    if have:
+        headers["Range"] = f"bytes={have}-"
+        if tag.exists():
+            headers["If-Range"] = tag.read_text()  # a file that changed meanwhile is sent from its start
+    try:
+        answer = urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=TIMEOUT_S)
+    except urllib.error.HTTPError as error:
+        if error.code != 416:
+            raise
+        if error.headers.get("Content-Range") == f"bytes */{have}":
+            return True  # nothing was left to send
+        part.unlink()
+        return False
+    with answer:
+        resumed = answer.status == 206 and answer.headers.get("Content-Range", "").startswith(f"bytes {have}-")
+        if answer.status == 206 and not resumed:
+            raise urllib.error.URLError(f"asked for bytes from {have}, got {answer.headers.get('Content-Range')}")
+        start = have if resumed else 0
+        length = answer.headers.get("Content-Length")
+        total = start + int(length) if length else expected
+        if mark := answer.headers.get("ETag") or answer.headers.get("Last-Modified"):
+            tag.write_text(mark)
+        with (
+            open(part, "ab" if resumed else "wb") as out,
+            tqdm(total=total, initial=start, unit="B", unit_scale=True, desc=part.stem, mininterval=0.5) as bar,
+        ):
+            while block := _read(answer):
+                out.write(block)
+                bar.update(len(block))
+        return total is None or part.stat().st_size >= total
+
+
+def _read(answer: Any) -> bytes:
+    try:
+        return answer.read(BLOCK)
+    except http.client.IncompleteRead as error:
+        return error.partial
+
+
+def digests(path: Path) -> tuple[str, str]:
+    """SHA-256 and MD5 in one reading."""
+    sha256, md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
+    with (
+        open(path, "rb") as file,
+        tqdm(total=path.stat().st_size, unit="B", unit_scale=True, desc=f"checking {path.name}", delay=2) as bar,
+    ):
+        while block := file.read(BLOCK):
+            sha256.update(block)
+            md5.update(block)
+            bar.update(len(block))
+    return sha256.hexdigest(), md5.hexdigest()
+
+
+def verify(file: File, target: Path, root: Path) -> str:
+    """The SHA-256 of a download. One that is not what was published, or fetched before, is put aside: UserError."""
+    size, (sha256, md5) = target.stat().st_size, digests(target)
+    official = file.sha256 or file.md5
+    expected_sha256 = file.sha256 if official else _remembered(root).get(file.save_as)
+    wanted = {"size": (file.bytes, size), "sha256": (expected_sha256, sha256), "md5": (file.md5, md5)}
+    for what, (expected, found) in wanted.items():
+        if expected is not None and expected != found:
+            aside = target.with_name(target.name + ".refused")
+            os.replace(target, aside)
+            whose = "" if official or what == "size" else f" (as recorded in {root / RECORD} at an earlier download)"
+            raise UserError(
+                f"{file.save_as}: {what} is {found}, expected {expected}{whose}; put aside as {aside.name}. Fetch it "
+                "again; if it stays so, the publisher's file has changed"
+            )
+    return sha256
+
+
+def _remembered(root: Path) -> dict[str, str]:
+    record = root / RECORD
+    return json.loads(record.read_text()) if record.exists() else {}
+
+
+def _remember(name: str, sha256: str, root: Path, say: Callable[[str], None]) -> None:
+    """Keep the digest of a file whose publisher gives none, once it proved to be what it is fetched for."""
+    record = root / RECORD
+    if name not in _remembered(root):
+        temporary = record.with_name(record.name + ".tmp")
+        temporary.write_text(json.dumps({**_remembered(root), name: sha256}, indent=2) + "\n")
+        os.replace(temporary, record)
+        say(f"{name}: no official checksum is known; sha256 {sha256} is recorded in {record}")

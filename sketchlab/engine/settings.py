@@ -1,0 +1,41 @@
+"""The settings of the loop (conf/loop), and the names of optimizers and schedules."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sketchlab.errors import UserError
+
+OPTIMIZERS = ("sgd", "adam", "adamw")
+SCHEDULES = ("constant", "cosine", "linear", "step")
+
+
+@dataclass(frozen=True)
+class Config:
+    epochs: int  # times every training sample is seen
+    batch_size: int  # samples a step, over all ranks together
+    lr: float  # peak learning rate
+    optimizer: str  # sgd, adam, adamw
+    momentum: float  # sgd only
+    betas: list[float]  # adam and adamw only
+    weight_decay: float
+    schedule: str  # constant, cosine, linear, step (engine/optim.py)
+    warmup_epochs: float  # linear rise from 0 to lr
+    step_epochs: int  # step: epochs between decays
+    step_gamma: float  # step: factor of each decay
+    decay_from_epoch: float  # linear: constant until here
+    clip_norm: float  # largest gradient norm; 0 = no clipping
+    accumulate: int  # parts a batch is run in, for memory
+    eval_every: int  # epochs between evaluations
+    patience: int  # evaluations without a better monitored score before stopping early; 0 = never
+    save_every_s: float  # seconds between checkpoints; 0 = after every step
+
+    def __post_init__(self) -> None:
+        for key, allowed in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES)):
+            if getattr(self, key) not in allowed:
+                raise UserError(f"loop.{key}={getattr(self, key)}: expected one of {', '.join(allowed)}")
+        for key in ("epochs", "batch_size", "accumulate", "eval_every", "step_epochs"):
+            if getattr(self, key) < 1:
+                raise UserError(f"loop.{key}={getattr(self, key)}: expected at least 1")
+        if not self.lr > 0 or len(self.betas) != 2:
+            raise UserError(f"loop.lr={self.lr}, loop.betas={self.betas}: expected lr > 0 and two betas")

@@ -1,0 +1,233 @@
+"""Classification: cross-entropy on labelled samples; what is frozen and deterministic runs once per sample."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sketchlab import rng
+from sketchlab.engine import optim
+from sketchlab.engine.features import Features
+from sketchlab.engine.runtime import Runtime
+from sketchlab.engine.settings import Config as Loop
+from sketchlab.engine.task import Explained, trainable
+from sketchlab.errors import UserError
+from sketchlab.layers.chain import Trained, flatten, frozen_prefix, set_train
+from sketchlab.pipelines.classify import early, gradcam, mixing, pose
+from sketchlab.pipelines.classify.answers import answers
+
+
+@dataclass(frozen=True)
+class Config:
+    label_smoothing: float  # share of the target spread over all classes; 0 = none
+    class_weights: str  # none, or balanced: each class counts the same in the loss, however many samples it has
+    mistakes: int  # wrong answers kept as pictures for the report, the most confident ones
+    eval_batch: int  # samples per forward pass where nothing is learnt
+    explain: int  # images of each evaluated split whose Grad-CAM the report shows, half of them wrong ones; 0 = none
+    pose_weight: float  # of a second head's loss, which learns angle and size of turned drawings (pose.py); 0 = none
+    cache: bool  # run what is frozen and deterministic once per image; the result is the same without, only slower
+
+    def __post_init__(self) -> None:
+        if self.class_weights not in ("none", "balanced"):
+            raise UserError(f"pipeline.class_weights={self.class_weights}: expected none or balanced")
+        if not 0 <= self.label_smoothing < 1:
+            raise UserError(f"pipeline.label_smoothing={self.label_smoothing}: expected 0 to below 1")
+        if self.pose_weight < 0:
+            raise UserError(f"pipeline.pose_weight={self.pose_weight}: expected 0 (no such head) or more")
+        if self.explain < 0:
+            raise UserError(f"pipeline.explain={self.explain}: expected a number of images, or 0 for none")
+
+
+class Classify:
+    """The task: parts net and optimizer, splits of labelled samples."""
+
+    monitor = "+val/accuracy"
+    weights: tuple[str, ...] = ("net",)
+
+    def __init__(self, config: Config, net: nn.Module, data: Any, loop: Loop, runtime: Runtime, seed: int) -> None:
+        self.config, self.loop, self.runtime, self.data, self.seed = config, loop, runtime, data, seed
+        self.net = runtime.place(net)
+        set_train(net)
+        crops = max(getattr(stage, "n_crops", 1) for stage in flatten(net))  # one sample may be looked at ten times
+        self.eval_batch = max(1, config.eval_batch // crops)
+        self.train = data.splits["train"]
+        self.n_train, self.views = len(self.train), data.views
+        self.splits = tuple(name for name in ("val", "test") if name in data.splits)
+        self.monitor = self.monitor if "val" in self.splits else ""
+        self.class_weights = self._class_weights()
+        example = data.prepare(self.train.gather(torch.zeros(1, dtype=torch.int64))).to(runtime.device)
+        self.networks = {"net": (net, (runtime.layout(example),))}
+        self.pose = pose.build(net, data, runtime.layout(example), seed) if config.pose_weight else None
+        learnt = trainable(net)
+        if self.pose is not None:
+            self._add_pose(self.pose, runtime.layout(example))
+            learnt += trainable(self.pose)
+        self.optimizer, self.learnt = optim.make(learnt, loop, runtime), learnt
+        self.fixed_shapes = data.prepare.input.kind != "points"  # drawings of a batch are as long as its longest
+        self.parts = {**{name: Trained(part) for name, (part, _) in self.networks.items()}, "optimizer": self.optimizer}
+        prefix, rest = frozen_prefix(net)
+        finite = not data.prepare.active or data.views > 0
+        self.cached = config.cache and finite and len(prefix) > 0 and self.pose is None
+        self.prefix, self.rest = (prefix, rest) if self.cached else (nn.Sequential(), net)
+        self.features = Features(self.prefix, data, self._images, runtime)
+        self.answered: dict[str, Tensor] = {}  # split → the logits of its last evaluation
+        self.forward = runtime.forward(self.rest, learns=self.pose is None)
+        if self.cached:
+            self._features("train", torch.zeros(1, dtype=torch.int64))  # here, not in the loader's threads
+
+    def _class_weights(self) -> Tensor | None:
+        if self.config.class_weights == "none":
+            return None
+        counts = torch.bincount(self.train.labels, minlength=len(self.data.classes)).float()
+        return (counts.sum() / counts.clamp(min=1) / len(counts)).to(self.runtime.device)
+
+    def _add_pose(self, head: pose.Pose, example: Tensor) -> None:
+        head.to(self.runtime.device)
+        self.networks["pose"] = (head, (pose.features(self.net, example),))
+        self.weights = tuple(self.networks)
+        self.both = self.runtime.forward(pose.Both(self.net, head))
+
+    # --- batches
+
+    def draw(self, places: Tensor, keys: Tensor) -> dict[str, Any]:
+        labels = self.train.labels[places]
+        if self.cached:
+            return {"inputs": self._features("train", self._rows(places, keys)), "labels": labels}
+        return {"raw": self.train.gather(places), "labels": labels, "keys": keys}
+
+    def prepare(self, raw: dict[str, Any]) -> dict[str, Tensor]:
+        labels = self.runtime.to_device(raw["labels"])
+        if self.cached:
+            return {"inputs": self.runtime.to_device(raw["inputs"]), "labels": labels}
+        if self.pose is None:
+            return {"inputs": self._images(raw["raw"], raw["keys"]), "labels": labels}
+        inputs, known = self._turned(raw["raw"], raw["keys"])
+        return {"inputs": inputs, "labels": labels, "pose": known}
+
+    def _rows(self, places: Tensor, keys: Tensor) -> Tensor:
+        """(B,) rows of the cached training features: the view is the one whose keys these are."""
+        rows = places.clone()
+        for view in range(1, self.views if self.data.prepare.active else 1):
+            rows += (keys == self._keys(view, places)) * (view * self.n_train)
+        return rows
+
+    def _keys(self, view: int, places: Tensor) -> Tensor:
+        return rng.fold_each(rng.fold(self.seed, "augment", view), places)
+
+    def _images(self, raw: Any, keys: Tensor | None) -> Tensor:
+        """Raw samples → what the network takes, on the device."""
+        return self.runtime.prepared(self.data.prepare, raw, keys)
+
+    def _turned(self, raw: Any, keys: Tensor) -> tuple[Tensor, Tensor]:
+        """Raw drawings turned by their keys → what the network takes, how they stand (B, 2), on the device."""
+        laid, known = self.data.prepare.ahead_posed(raw, keys)
+        with self.runtime.span("augment"):
+            inputs = self.runtime.layout(self.data.prepare(self.runtime.to_device(laid)))
+        return inputs, self.runtime.to_device(known)
+
+    def _features(self, split: str, places: Tensor) -> Tensor:
+        """(B,) places → what the frozen prefix gives; in training places of later views follow those of the first."""
+        if split == "train" and self.data.prepare.active:
+            every = torch.arange(self.n_train)
+            return self.features.views(
+                split, places, lambda: torch.cat([self._keys(view, every) for view in range(self.views)])
+            )
+        return self.features.plain(split, places)
+
+    # --- the step
+
+    def begin_step(self, epoch: float) -> None:
+        if not self.net.training:
+            set_train(self.net)
+        optim.set_rate(self.optimizer, self.loop, epoch)
+
+    def train_step(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        logs: dict[str, Tensor] = {}
+        parts = self.loop.accumulate
+        for part in range(parts):
+            inputs, labels = self.runtime.layout(batch["inputs"][part::parts]), batch["labels"][part::parts]
+            with self.runtime.autocast():
+                logits, said = (self.forward(inputs), None) if self.pose is None else self.both(inputs)
+            loss = F.cross_entropy(
+                logits.float(), labels, weight=self.class_weights, label_smoothing=self.config.label_smoothing
+            )
+            if self.pose is not None and said is not None:
+                apart = self.pose.loss(said.float(), pose.targets(batch["pose"][part::parts]))
+                loss = loss + self.config.pose_weight * apart
+                logs["pose_loss"] = logs.get("pose_loss", 0) + apart.detach() / parts
+            loss = loss / parts if parts > 1 else loss
+            optim.backward(loss, self.optimizer, self.runtime)
+            logs["loss"] = logs["loss"] + loss.detach() if part else loss.detach()
+        optim.update(self.optimizer, self.runtime, self.loop)
+        return logs
+
+    def end_step(self) -> None:
+        pass
+
+    def learning(self) -> list[nn.Parameter]:
+        return self.learnt
+
+    # --- scores
+
+    @torch.no_grad()
+    def logits(self, split: str) -> Tensor:
+        """(n, n_classes) on the CPU, every sample exactly once, in order, on every rank."""
+        samples = self.data.splits[split]
+        self.runtime.same_buffers(self.net)
+        self.net.eval()
+        out = [torch.empty(0, len(self.data.classes))]
+        for places in self.runtime.shard(len(samples)).split(self.eval_batch):
+            if self.cached and (split != "train" or not self.data.prepare.active):
+                inputs = self._features(split, places)
+            else:
+                inputs = self.prefix.eval()(self._images(samples.gather(places), None))
+            with self.runtime.autocast():
+                out.append(self.forward(self.runtime.to_device(inputs)).float().cpu())
+        return self.runtime.gather({"logits": torch.cat(out)}, len(samples))["logits"]
+
+    def evaluate(self, split: str) -> dict[str, Any]:
+        """Scores, confusion, predictions and mistakes, as pipelines/classify/answers.py names them."""
+        self.answered[split] = self.logits(split)
+        found = answers(self.answered[split], self.data.splits[split], self.data.classes, self.config.mistakes)
+        return found if self.pose is None else {**found, **self._pose_answers(split)}
+
+    @torch.no_grad()
+    def _pose_answers(self, split: str) -> dict[str, Any]:
+        """The second head asked about every drawing of a split, each turned by its own key; pose.py has the scores."""
+        samples = self.data.splits[split]
+        said, known = [torch.empty(0, 2)], [torch.empty(0, 2)]
+        for places in self.runtime.shard(len(samples)).split(self.eval_batch):
+            inputs, truth = self._turned(samples.gather(places), pose.keys(self.seed, places))
+            with self.runtime.autocast():
+                words = self.both(inputs)[1].float()
+            said.append(pose.read(words).cpu())
+            known.append(truth.cpu())
+        whole = self.runtime.gather({"said": torch.cat(said), "known": torch.cat(known)}, len(samples))
+        return pose.answers(whole["said"], whole["known"], samples.labels.cpu(), self.data.classes)
+
+    def explain(self, split: str) -> Explained:
+        """Of its last answers to a split: where it looked (gradcam.py, mixing.py), how early it knew (early.py)."""
+        logits, samples = self.answered[split], self.data.splits[split]
+
+        def images(raw: Any) -> Tensor:
+            return self._images(raw, None)
+
+        def ask(raw: Any) -> Tensor:
+            with torch.no_grad(), self.runtime.autocast():
+                return self.net(images(raw)).float().cpu()
+
+        most, device = self.config.explain, self.runtime.device
+        seed, prepare = self.seed, self.data.prepare
+        return {
+            "Grad-CAM": lambda: gradcam.explained(self.net, images, samples, logits, most, seed, device, prepare),
+            "maps of the LSTMs": lambda: mixing.answers(self.net, images, samples, most, seed, prepare),
+            "answers after each stroke": lambda: early.answers(ask, samples, logits, self.eval_batch),
+        }
+
+
+def build(config: Config, net: nn.Module, data: Any, loop: Loop, runtime: Runtime, seed: int) -> Classify:
+    return Classify(config, net, data, loop, runtime, seed)

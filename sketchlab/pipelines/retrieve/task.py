@@ -1,0 +1,274 @@
+"""Retrieval: sketches and photos in one space, where what belongs together is close (document 001)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sketchlab import rng
+from sketchlab.engine import optim
+from sketchlab.engine.features import Features
+from sketchlab.engine.runtime import Runtime
+from sketchlab.engine.settings import Config as Loop
+from sketchlab.engine.task import Explained, trainable
+from sketchlab.errors import UserError
+from sketchlab.layers.chain import Trained, frozen_prefix, set_train
+from sketchlab.metrics import retrieval as metrics
+from sketchlab.pipelines.retrieve import answers as found
+from sketchlab.pipelines.retrieve import losses, mining
+from sketchlab.pipelines.retrieve.embedding_map import embedding_map
+from sketchlab.pipelines.retrieve.pair_maker import MATCHES, PairMaker
+from sketchlab.pipelines.retrieve.sheet import best_and_worst, sheet
+
+DOMAINS = ("sketch", "photo")
+# What is trained for is what the best epoch is chosen by. class_mAP looks at the whole ranking of every query, so it
+# moves less by chance than a recall; of the recalls by instance, @10 moves least.
+MONITORS = {"class": "class_mAP", "instance": "recall@10"}
+RANK_BY = {"class": ("class_mAP",), "instance": ("recall@1", "recall@5", "recall@10", "class_mAP")}
+
+
+@dataclass(frozen=True)
+class Config:
+    match: str  # class: a photo matches when it is of the sketch's class (document 001); instance: of the very object
+    loss: str  # contrastive (document 001), triplet or infonce; see losses.py
+    sampler: str  # pairs: photos drawn for each sketch; all, semihard, hard: of those in the batch; see mining.py
+    balance: bool  # batches of as many sketches of each class as can be; false: every sketch once an epoch
+    match_share: float  # contrastive: weight of pairs that match, for sampler=pairs by number; document 001: half
+    hard_share: float  # match=instance: share of the photos drawn that do not match that are of the sketch's class
+    margin: float  # contrastive: others are pushed apart up to this distance; triplet: this much farther than the match
+    temperature: float  # infonce: squared distances are divided by twice this
+    cache: bool  # run what is frozen once per image; the result is the same without, only slower
+    eval_batch: int  # samples per forward pass where nothing is learnt
+    sheet_rows: int  # best, and as many worst, queries on the sheet; 0 = no sheet
+
+    def __post_init__(self) -> None:
+        if self.match not in MATCHES:
+            raise UserError(f"pipeline.match={self.match}: expected {' or '.join(MATCHES)}")
+        _ = self.rule
+        if self.hard_share and self.sampler != "pairs":
+            raise UserError(
+                f"pipeline.hard_share={self.hard_share}: for photos drawn, with pipeline.sampler=pairs alone"
+            )
+        if not 0 <= self.hard_share <= 1 or (self.hard_share and self.match == "class"):
+            raise UserError(f"pipeline.hard_share={self.hard_share}: expected a share; 0 with pipeline.match=class")
+        if self.eval_batch < 1 or self.sheet_rows < 0:
+            raise UserError(
+                f"pipeline.eval_batch={self.eval_batch}, sheet_rows={self.sheet_rows}: expected at least 1 and 0"
+            )
+
+    @property
+    def rule(self) -> mining.Rule:
+        return mining.Rule(self.loss, self.sampler, self.match_share, self.margin, self.temperature)
+
+
+class Retrieve:
+    """The task: parts net and optimizer, splits of sketches with their photos.
+
+    net: (B, C, S, S) → (B, D), for both domains; or an nn.ModuleDict of two such networks, `sketch` and `photo`.
+    """
+
+    weights = ("net",)
+    fixed_shapes = True
+
+    def __init__(self, config: Config, net: nn.Module, data: Any, loop: Loop, runtime: Runtime, seed: int) -> None:
+        self.config, self.loop, self.runtime, self.data, self.seed = config, loop, runtime, data, seed
+        if data.prepare.active and data.views:
+            raise UserError(
+                f"data.augment.views={data.views}: retrieval makes new pairs every epoch and keeps no features of "
+                "frozen layers; set data.augment.views=0"
+            )
+        self.net = runtime.place(net)
+        self.train, self.n_train, self.views = data.splits["train"], len(data.splits["train"]), 0
+        self.splits = tuple(name for name in ("val", "test") if name in data.splits)
+        self.monitor = f"+val/{MONITORS[config.match]}" if "val" in self.splits else ""
+        for name in self.splits:
+            found.check_gallery(data.splits[name], name)
+        self.makers = {name: self._maker(name) for name in ("train", *self.splits)}
+        self.optimizer = optim.make(trainable(net), loop, runtime)
+        self.parts = {"net": Trained(net), "optimizer": self.optimizer}
+        towers = dict(net.items()) if isinstance(net, nn.ModuleDict) else {"net": net}
+        example = runtime.layout(self._images(self.train.sketch.gather(torch.zeros(1, dtype=torch.int64)), None))
+        self.networks = {name: (tower, (example,)) for name, tower in towers.items()}
+        halves = {name: frozen_prefix(tower) for name, tower in towers.items()}
+        worth = all(any(True for _ in prefix.parameters()) for prefix, _ in halves.values())  # not a mere border
+        self.cached = config.cache and not data.prepare.active and worth
+        rests = {name: rest if self.cached else towers[name] for name, (_, rest) in halves.items()}
+        self.forwards = {name: runtime.forward(rest) for name, rest in rests.items()}
+        self.features = {name: self._features_of(prefix, name) for name, (prefix, _) in halves.items() if self.cached}
+        if self.cached:  # here, not in the loader's threads
+            for domain in DOMAINS:
+                self._inputs("train", domain, torch.zeros(1, dtype=torch.int64))
+
+    def _maker(self, split: str) -> PairMaker:
+        pair = self.data.splits[split]
+        return PairMaker(pair.sketch, pair.photo, self.config.match, self.config.hard_share, self.data.classes, split)
+
+    # --- batches
+
+    def draw(self, places: Tensor, keys: Tensor) -> dict[str, Any]:
+        """Each sketch with a photo; other (B,) bool: the two do not match. With sampler=pairs of loss=triplet: with a
+        matching photo and another, `negative`; with the other samplers: with a matching one, truth (B,): equal = match.
+        """
+        maker, drawn = self.makers["train"], self.config.sampler == "pairs"
+        places = maker.balanced(keys, self.loop.batch_size // self.runtime.ranks) if self.config.balance else places
+        if drawn and self.config.loss == "triplet":
+            photos, negatives = maker.both(places, keys)
+            more = {"negative": self._inputs("train", "photo", negatives)}
+        elif drawn:
+            photos, other = maker.draw(places, keys, self.config.match_share)
+            more = {"other": other}
+        else:
+            photos, _ = maker.both(places, keys)
+            more = {"truth": maker.truth[places]}
+        sketch, photo = self._inputs("train", "sketch", places), self._inputs("train", "photo", photos)
+        return {"sketch": sketch, "photo": photo, "keys": keys, **more}
+
+    def _features_of(self, prefix: nn.Module, name: str) -> Features:
+        """Of the domains that a network sees: both when weights are shared."""
+        seen = DOMAINS if name == "net" else (name,)
+        splits = self.data.splits.items()
+        parts = {f"{split} {domain}": getattr(pair, domain) for split, pair in splits for domain in seen}
+        return Features(prefix, replace(self.data, splits=parts), self._images, self.runtime)
+
+    def _inputs(self, split: str, domain: str, places: Tensor) -> Tensor:
+        """(B,) places in a domain of a split → raw samples, or what the frozen layers give for them."""
+        if not self.cached:
+            return getattr(self.data.splits[split], domain).gather(places)
+        return (self.features.get("net") or self.features[domain]).plain(f"{split} {domain}", places)
+
+    def prepare(self, raw: dict[str, Any]) -> dict[str, Tensor]:
+        """The photo of a pair is augmented by another key than its sketch."""
+        keys, out = raw["keys"], {}
+        for name, values in raw.items():
+            if name in ("sketch", "photo", "negative"):
+                own = keys if name == "sketch" else rng.fold_each(rng.fold(name), keys)
+                out[name] = self._images(values, own)
+            elif name != "keys":
+                out[name] = self.runtime.to_device(values)
+        return out
+
+    def _images(self, raw: Any, keys: Tensor | None) -> Tensor:
+        """Raw samples → what the network takes, on the device; features are that already."""
+        if isinstance(raw, Tensor) and raw.is_floating_point():
+            return self.runtime.to_device(raw)
+        return self.runtime.prepared(self.data.prepare, raw, keys)
+
+    def _embed(self, sketch: Tensor, *photos: Tensor) -> list[Tensor]:
+        """(B, C, S, S) each → (B, D) float32 each. Shared weights see both domains as one batch, so that batch norm
+        does in training what it does afterwards: one set of statistics for sketches and photos alike."""
+        with self.runtime.autocast():
+            if "net" in self.forwards:
+                return list(self.forwards["net"](torch.cat([sketch, *photos])).float().split(len(sketch)))
+            shown = self.forwards["photo"](torch.cat(photos)).float().split(len(sketch))
+            return [self.forwards["sketch"](sketch).float(), *shown]
+
+    # --- the step
+
+    def begin_step(self, epoch: float) -> None:
+        set_train(self.net)
+        optim.set_rate(self.optimizer, self.loop, epoch)
+
+    def train_step(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Returns loss, and the mean distance of the matching and of the other pairs learnt from (0 where there are
+        none): with mined pairs these are the difficult ones."""
+        totals = torch.zeros(3, device=self.runtime.device)
+        counts, parts = torch.zeros(3, device=self.runtime.device), self.loop.accumulate
+        for part in range(parts):
+            learnt = self._learnt({key: value[part::parts] for key, value in batch.items()})
+            optim.backward(learnt.loss / parts, self.optimizer, self.runtime)
+            totals += torch.stack([learnt.loss.detach() / parts, *(learnt.means * learnt.counts)])
+            counts[1:] += learnt.counts
+        counts[:1] += 1
+        optim.update(self.optimizer, self.runtime, self.loop)
+        return dict(zip(("loss", "distance_match", "distance_other"), totals / counts.clamp(min=1), strict=True))
+
+    def _learnt(self, batch: dict[str, Tensor]) -> mining.Learnt:
+        images = [self.runtime.layout(batch[name]) for name in ("sketch", "photo", "negative") if name in batch]
+        return mining.of_batch(self.config.rule, batch, self._embed(*images))
+
+    def end_step(self) -> None:
+        pass
+
+    def learning(self) -> list[nn.Parameter]:
+        return trainable(self.net)
+
+    # --- scores
+
+    @torch.no_grad()
+    def embeddings(self, split: str) -> tuple[Tensor, Tensor]:
+        """Sketches (n, D) and photos (G, D) on the CPU, every sample exactly once, in order, on every rank."""
+        self.runtime.same_buffers(self.net)
+        self.net.eval()
+        out = []
+        for domain in DOMAINS:
+            samples = getattr(self.data.splits[split], domain)
+            forward, parts = self.forwards.get("net") or self.forwards[domain], []
+            for places in self.runtime.shard(len(samples)).split(self.config.eval_batch):
+                with self.runtime.autocast():
+                    parts.append(forward(self._images(self._inputs(split, domain, places), None)).float().cpu())
+            embedded = torch.cat(parts)
+            out.append(self.runtime.gather({"embedded": embedded}, len(samples))["embedded"])
+        return out[0], out[1]
+
+    def _pair_distances(self, split: str, sketches: Tensor, photos: Tensor) -> tuple[Tensor, Tensor]:
+        """(n,) distances of every sketch to a matching and to another photo, the same ones at every evaluation."""
+        places = torch.arange(len(sketches))
+        which, hard = rng.uniform(rng.fold_each(rng.fold(self.seed, "pairs", split), places), 2).double().unbind(1)
+        maker = self.makers[split]
+        chosen = maker.matching(places, which), maker.others(places, which, hard)
+        match, other = (losses.distance(sketches, photos[at]) for at in chosen)
+        return match, other
+
+    def evaluate(self, split: str) -> dict[str, Any]:
+        """Scores of a search (metrics/retrieval.py): gallery = the split's photos, queries = its sketches.
+
+        loss, distance_match and distance_other are over one matching and one other photo a sketch; roc_area and
+        pair_accuracy are of the same pairs, at the threshold that is best on val: val's own is optimistic, and without
+        val there is none.
+        """
+        pair, (sketches, photos) = self.data.splits[split], self.embeddings(split)
+        match, other = self._pair_distances(split, sketches, photos)
+        on_val = (match, other) if split == "val" else None
+        if split != "val" and "val" in self.splits:
+            on_val = self._pair_distances("val", *self.embeddings("val"))
+        threshold = found.best_threshold(*on_val) if on_val else None
+        device = self.runtime.device
+        scores = found.search(sketches.to(device), photos.to(device), pair)
+        scores |= found.pairs(match, other, threshold)
+        loss = mining.of_drawn(self.config.rule, match, other)
+        distances, matches = (t.cpu() for t in metrics.nearest(sketches.to(device), photos.to(device), found.SHOWN))
+        rank_by = torch.stack([scores[name].per_query for name in RANK_BY[self.config.match]]).sum(0)
+        self.last = split, sketches, photos, matches, rank_by
+        chosen_on = "val" if "val" in self.splits else "none"
+        return found.answers(scores) | {
+            "loss": loss.item(),
+            "distance_match": match.mean().item(),
+            "distance_other": other.mean().item(),
+            "predictions": found.match_table(pair, self.data.classes, distances, matches),
+            "pair_distances": torch.stack([match, other]),
+            "pairs": {"match": self.config.match, "threshold": threshold, "chosen_on": chosen_on},
+            "warnings": found.warnings(scores),
+            "protocol": found.protocol(list(scores), pair, self.config.match, chosen_on, split == chosen_on),
+        }
+
+    def explain(self, split: str) -> Explained:
+        """Of what `evaluate` has just found: the best and worst queries, the map of the embeddings."""
+        evaluated, sketches, photos, matches, rank_by = self.last
+        assert evaluated == split
+        pair, rows = self.data.splits[split], self.config.sheet_rows
+
+        def shown() -> dict[str, Any]:
+            places = best_and_worst(rank_by, pair.sketch.labels, rows)
+            return {"retrieval_sheet": sheet(pair, places, matches[places], len(places) // 2)} if len(places) else {}
+
+        return {
+            "sheet of matches": shown,
+            "map of the embeddings": lambda: embedding_map(pair, self.data.classes, sketches, photos, self.seed),
+        }
+
+
+def build(config: Config, net: nn.Module, data: Any, loop: Loop, runtime: Runtime, seed: int) -> Retrieve:
+    return Retrieve(config, net, data, loop, runtime, seed)

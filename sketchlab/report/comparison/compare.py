@@ -1,0 +1,167 @@
+"""Many run folders → one page that opens with the answer, its figures and its tables."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib
+
+from sketchlab.errors import UserError
+from sketchlab.report import page, scores, tables
+from sketchlab.report.comparison import answer, figures, inspect, kinds, listings, pairs, published, tested
+from sketchlab.report.comparison.family import Family, Table
+from sketchlab.report.comparison.groups import Group, find, gather, kind, read_all
+from sketchlab.report.comparison.pairs import Samples
+from sketchlab.report.comparison.published import Published
+from sketchlab.report.comparison.standing import standing
+from sketchlab.report.read import Run
+from sketchlab.report.run.facts import listed
+
+PAGE = "comparison.html"
+
+
+def compare(
+    folders: Sequence[Path],
+    *,
+    by: Sequence[str] = (),
+    metric: str = "",
+    out: Path,
+    values: Path | None = None,
+    refresh_s: int = 0,
+) -> Path:
+    """Read every run at or below the folders and write comparison.html, figures/ and tables/ to `out`.
+
+    by: choices or dotted keys that name the groups; without, the settings that differ. metric: the score to compare
+    by, such as val/accuracy; without, each kind of run's result. values: a YAML file of published values.
+    refresh_s: the page reloads itself that often; 0: never. Returns the page's path. Raises UserError for a folder
+    without runs, an unknown key of `by`, and a metric that no run has (saying which there are).
+    """
+    paths, notes = find(folders)
+    runs, unread = read_all(paths)
+    notes += unread
+    if not runs:
+        raise UserError(f"none of the {len(paths)} runs found can be read; the first: {notes[-1]}")
+    groups, keys, told = gather(runs, by)
+    notes += told
+    chosen = metrics(runs, metric)
+    known = published.load(values) if values else []
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()  # a person's own matplotlibrc must not change the bytes
+        families = [_family(groups, key, chosen, known, out, notes) for key in dict.fromkeys(chosen.values())]
+    if without := [title for of, title in kinds.titles(groups).items() if of not in chosen]:
+        notes.append(f"No score to compare by in: {', '.join(without)}.")
+    notes += answer.unfinished(groups) + [f"{run.name}: {note}" for run in runs for note in run.notes]
+    listed_runs = listings.runs_table(families)
+    written = _tables(families, listed_runs, out)
+    text = page.render(
+        title=f"{len(runs)} runs in {len(groups)} group{'s' * (len(groups) != 1)}",
+        state=answer.states(runs),
+        headline=answer.headline(families),
+        under=f"compared by {', '.join(keys)}" if keys else "all of the same settings",
+        warnings=_short(notes),
+        sections=_sections(families, keys, listed_runs, written, out),
+        head=_head(refresh_s),
+    )
+    return tables.put(out / PAGE, text)
+
+
+def _short(notes: list[str], most: int = 12) -> list[str]:
+    return notes if len(notes) <= most else [*notes[:most], f"… and {len(notes) - most} more of this kind."]
+
+
+def metrics(runs: Sequence[Run], wanted: str) -> dict[str, str]:
+    """kind of run → the score it is compared by: `wanted` where it has that, else (if none is wanted) its result."""
+    there: dict[str, Counter[str]] = {}
+    primary: dict[str, Counter[str]] = {}
+    for run in runs:
+        of = kind(run)
+        there.setdefault(of, Counter()).update(key for key, v in run.final().items() if "/" in key and math.isfinite(v))
+        if (key := scores.primary_key(run)) and math.isfinite(run.final()[key]):
+            primary.setdefault(of, Counter())[key] += 1
+    if not wanted:
+        return {of: found.most_common(1)[0][0] for of, found in primary.items()}
+    every = sorted({key for found in there.values() for key in found})
+    for name in (wanted, f"test/{wanted}", f"val/{wanted}"):
+        if name in every:
+            return {of: name for of, found in there.items() if name in found}
+    close = difflib.get_close_matches(wanted, every, n=1)
+    hint = f"did you mean {close[0]}? " if close else ""
+    raise UserError(f"--metric {wanted}: no run has it; {hint}there is: {listed(every, 40) or 'no score yet'}")
+
+
+def _family(
+    groups: list[Group], key: str, chosen: dict[str, str], known: list[Published], out: Path, notes: list[str]
+) -> Family:
+    """Test, rank and draw the groups whose kind is compared by this score."""
+    own = [group for group in groups if chosen.get(group.kind) == key]
+    ranked = [group for block in pairs.test_sets(own, key) for group in block]
+    samples = Samples(key)
+    rows = [standing(group, samples) for group in ranked]
+    shown, hidden = published.fitting(known, ranked, key)
+    metric = key.split("/", 1)[1]
+    watched = f"val/{metric}"
+    on_curves, _ = published.fitting(known, ranked, watched)
+    name = page.anchor(key)
+    drawn = figures.standings(out / "figures" / f"scores-{name}", rows, key, shown) if len(rows) > 1 else None
+    notes += hidden + _counted(own, ranked, key) + _blind(own, key)
+    curves = {}
+    for of in dict.fromkeys(group.kind for group in own):
+        mine = [g for g in (*ranked, *(g for g in own if g not in ranked)) if g.kind == of]
+        levels = kinds.levels(ranked, watched) if of != "baseline" else []
+        path = out / "figures" / f"curves-{page.anchor(of)}-{page.anchor(watched)}"
+        if (figure := figures.curves(path, mine, watched, levels, on_curves)) is not None:
+            curves[of] = figure
+    rest = [group for group in own if group not in ranked]
+    return Family(key, [*ranked, *rest], rows, pairs.compare(own, key, samples), shown, drawn, curves)
+
+
+def _blind(own: list[Group], key: str) -> list[str]:
+    """A generator's score that cannot tell real images from noise or grey: said, with the groups it is so in."""
+    split, metric = key.split("/", 1)
+    known = {group.name: [scores.calibration(run, split, metric) for run in group.runs.values()] for group in own}
+    blind = [name for name, found in known.items() if any(one and not one["informative"] for one in found)]
+    return [f"{key} is {scores.BLIND}, in {listed(blind, 4)}: see the pages of the runs."] if blind else []
+
+
+def _counted(own: list[Group], ranked: list[Group], key: str) -> list[str]:
+    """Finished runs that do not have the score: said, not dropped."""
+    out = []
+    for group in own:
+        lacking = [run.name for run in group.runs.values() if not math.isfinite(pairs.value(run, key))]
+        if lacking:
+            out.append(f"{group.name}: {listed(lacking, 3)} finished without a (finite) {key} and is not in the mean.")
+    return out
+
+
+def _tables(families: list[Family], listed_runs: Table, out: Path) -> list[Path]:
+    written = tables.write(out / "tables" / "runs", *listed_runs)
+    for family in families:
+        name = page.anchor(family.key)
+        written += tables.write(out / "tables" / f"groups-{name}", *answer.answer_table(family))
+        if family.pairs:
+            written += tables.write(out / "tables" / f"pairs-{name}", *tested.table(family))
+    return written
+
+
+def _head(refresh_s: int) -> str:
+    reload = f'<meta http-equiv="refresh" content="{refresh_s}">' if refresh_s else ""
+    return f"{reload}<style>{inspect.CSS}</style><script>{inspect.SCRIPT}</script>"
+
+
+def _sections(
+    families: list[Family], keys: list[str], listed_runs: Table, written: list[Path], out: Path
+) -> list[tuple[str, str]]:
+    groups = [group for family in families for group in family.groups]
+    own = [(title, "".join(kinds.kind(f, of) for f in families)) for of, title in kinds.titles(groups).items()]
+    return [
+        ("Answer", "".join(answer.answer(family, len(families) > 1) for family in families)),
+        *own,
+        ("Pairs", "".join(map(tested.tested, families))),
+        ("What differs", listings.differs(groups, keys)),
+        ("Runs", listings.runs(listed_runs)),
+        ("Files", listings.files(families, written, out)),
+    ]

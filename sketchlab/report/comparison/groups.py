@@ -1,0 +1,212 @@
+"""Many run folders → groups of runs that differ in nothing but chance, and the settings that tell the groups apart."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sketchlab import semantics
+from sketchlab.errors import UserError
+from sketchlab.report.read import Run, glance
+from sketchlab.report.run import facts
+
+CHANCE = ("seed", "data.splits.seed", "data.splits.fold")  # what runs of one group may differ in
+# what decides no result: where files lie, how often is saved, who loads
+ASIDE = ("rerun", "run.root", "run.keep_last", "run.track", "data.root", "data.source", "loop.save_every_s")
+ASIDE += ("runtime.workers",)
+KINDS = {  # pipeline → title of its section; stroke models are told by what they take
+    "classify": "Classifiers",
+    "strokes": "Stroke models",
+    "retrieve": "Retrieval",
+    "gan": "GANs",
+    "translate": "Translators",
+    "baseline": "Baselines",
+}
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs of one setting, by what they may differ in."""
+
+    name: str
+    kind: str  # a key of KINDS, or another pipeline's name
+    values: dict[str, str]  # of the keys that name the groups
+    runs: dict[tuple[str, ...], Run]  # finished ones, by seed, split seed, fold and what else --by leaves open
+    unfinished: list[Run]
+
+
+def find(folders: Iterable[Path]) -> tuple[list[Path], list[str]]:
+    """Run folders at or below each folder, and what was half a run. Raises UserError for a folder without any."""
+    found: dict[Path, None] = {}
+    notes: list[str] = []
+    for folder in folders:
+        folder = Path(folder)
+        if not folder.is_dir():
+            raise UserError(f"{folder} is {'no folder' if folder.exists() else 'not there'}: expected a folder of runs")
+        before, halves = len(found), len(notes)
+        known = _below(folder.resolve(), found, notes)
+        if len(found) == before and not known:
+            half = f"; {notes[-1]}" if len(notes) > halves else ""
+            raise UserError(
+                f"{folder} holds no run: expected config.yaml and status.json in it or in a folder below it, such as "
+                f"outputs/<model>-<data>/<id>{half}"
+            )
+    return list(found), notes
+
+
+def _below(folder: Path, found: dict[Path, None], notes: list[str]) -> bool:
+    """Add the runs below a folder; True when there was one, known before or not."""
+    any_run = False
+    for where, folders, files in os.walk(folder):
+        path, has = Path(where), {"config.yaml", "status.json"} & set(files)
+        if len(has) == 2:
+            found[path] = None
+            any_run = True
+            folders.clear()  # evaluations of this run lie below it: they are no runs of their own
+        elif has and (
+            "status.json" in has or {"data.json", "metrics.jsonl", "env.json", "checkpoints"} & {*files, *folders}
+        ):
+            missing = ({"config.yaml", "status.json"} - has).pop()
+            notes.append(f"Left out, half a run: {path.parent.name}/{path.name} has no {missing}.")
+            folders.clear()
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+    return any_run
+
+
+def read_all(paths: Sequence[Path]) -> tuple[list[Run], list[str]]:
+    """The runs that can be read, and a line for each that cannot."""
+    runs, notes = [], []
+    for path in paths:
+        try:
+            runs.append(glance(path))
+        except UserError as error:
+            notes.append(f"Left out: {error}")
+    return runs, notes
+
+
+def kind(run: Run) -> str:
+    pipeline = run.choices.get("pipeline") or "classify"
+    takes = ((run.config.get("config") or {}).get("model") or {}).get("input") or {}
+    return "strokes" if pipeline == "classify" and takes.get("kind") in ("frames", "points") else pipeline
+
+
+def settings(run: Run) -> dict[str, str]:
+    """Choices (model, data, …), dotted keys and semantics.<part> → value as text; what `auto` became where the run
+    says it."""
+    config = run.config.get("config") or {}
+    decided = (run.config.get("identity") or {}).get("runtime") or {}
+    flat = dict(facts.flat({**config, "runtime": {**(config.get("runtime") or {}), **decided}}))
+    numbers = {f"semantics.{part}": str(number) for part, number in semantics.of_run(run.config).items()}
+    return {**flat, **numbers, **run.choices}
+
+
+def differing(table: Sequence[dict[str, str]]) -> list[str]:
+    """Keys whose values are not the same in all rows, choices first, without those that chance may take."""
+    keys = dict.fromkeys(key for row in table for key in row)
+    out = [key for key in keys if key not in (*CHANCE, *ASIDE) and len({row.get(key) for row in table}) > 1]
+    return sorted(out, key=lambda key: ("." in key, {"model": 0, "data": 1}.get(key, 2), key))
+
+
+def naming(table: Sequence[dict[str, str]], keys: Iterable[str]) -> list[str]:
+    """As few keys as tell apart all rows that `keys` tell apart; of two that say the same the earlier one.
+
+    A model's own settings follow from model=…, so they do not name a group unless they differ within that model.
+    """
+    chosen: list[str] = []
+    parts = [()] * len(table)
+    for key in keys:
+        finer = [(*part, row.get(key)) for part, row in zip(parts, table, strict=True)]
+        if len(set(finer)) > len(set(parts)):
+            chosen, parts = [*chosen, key], finer
+    return chosen
+
+
+def gather(runs: Sequence[Run], by: Sequence[str] = ()) -> tuple[list[Group], list[str], list[str]]:
+    """(groups, the keys that name them, what a reader must know). by: choices or dotted keys instead of what differs.
+
+    Raises UserError for a key of `by` that no run has.
+    """
+    table = [settings(run) for run in runs]
+    varies = naming(table, differing(table))
+    if unknown := [key for key in by if not any(key in row for row in table)]:
+        there = ", ".join(differing(table)) or "none"
+        raise UserError(f"--by {unknown[0]}: no run has this setting; settings that differ between these runs: {there}")
+    keys = list(by) or varies
+    open_keys = [key for key in (*CHANCE, *(varies if by else ())) if key not in keys]
+    names = _names(table, keys)
+    groups: dict[tuple, Group] = {}
+    notes: list[str] = []
+    for run, row, name in zip(runs, table, names, strict=True):
+        of = kind(run)
+        values = {key: row.get(key, "–") for key in keys}
+        group = groups.setdefault((of, *values.values()), Group(name, of, values, {}, []))
+        if run.state == "finished":
+            _add(group, tuple(row.get(key, "–") for key in open_keys), run, notes)
+        else:
+            group.unfinished.append(run)
+    notes += _measured(groups.values())
+    notes += _mixed(groups.values(), [key for key in open_keys if key not in CHANCE], by)
+    return list(groups.values()), keys, notes
+
+
+def _add(group: Group, unit: tuple[str, ...], run: Run, notes: list[str]) -> None:
+    """Of two runs that differ in nothing, the later one counts."""
+    other = group.runs.get(unit)
+    if other is not None:
+        older, run = sorted((other, run), key=lambda r: str(r.status.get("ended") or ""))
+        notes.append(
+            f"{group.name}: {older.name} and {run.name} have the same settings and seed; the later one counts."
+        )
+    group.runs[unit] = run
+
+
+def _measured(groups: Iterable[Group]) -> list[str]:
+    """Runs of one kind whose results mean different things under the same settings: said, whatever the groups are."""
+    seen: dict[tuple[str, str], dict[int, list[str]]] = {}
+    for group in groups:
+        for run in (*group.runs.values(), *group.unfinished):
+            for part, number in semantics.of_run(run.config).items():
+                names = seen.setdefault((group.kind, part), {}).setdefault(number, [])
+                names += [group.name] * (group.name not in names)
+    out = []
+    for (of, part), found in seen.items():
+        if len(found) > 1:
+            each = "; ".join(
+                f"{part} {number} ({semantics.said(part, number)}): {facts.listed(found[number], 4)}"
+                for number in sorted(found)
+            )
+            out.append(f"{KINDS.get(of, of)}: results of two kinds, which differ by more than their settings. {each}.")
+    return out
+
+
+def _mixed(groups: Iterable[Group], keys: list[str], by: Sequence[str]) -> list[str]:
+    """--by may pool runs of different settings: said, for each key once."""
+    out = []
+    for key in keys:
+        found = [g.name for g in groups if len({settings(r).get(key) for r in g.runs.values()}) > 1]
+        if found:
+            out.append(
+                f"--by {','.join(by)} pools runs that differ in {key}, in {facts.listed(found, 4)}: means and "
+                "intervals speak of that mixture, not of seeds alone."
+            )
+    return out
+
+
+def _names(table: Sequence[dict[str, str]], keys: Sequence[str]) -> list[str]:
+    """small_cnn · shapes · lr=0.01: choices by their value alone, dotted keys by their last word."""
+    last = [key.rpartition(".")[2] for key in keys]
+    words = [word if last.count(word) == 1 else key for key, word in zip(keys, last, strict=True)]
+
+    def name(row: dict[str, str]) -> str:
+        parts, like = [], list(table)
+        for key, word in zip(keys, words, strict=True):
+            if len({other.get(key) for other in like}) > 1 and key in row:  # it tells this group from one like it
+                parts.append(row[key] if key in ("model", "data") else f"{word}={row[key]}")
+            like = [other for other in like if other.get(key) == row.get(key)]
+        return " · ".join(parts) or " on ".join(filter(None, map(row.get, ("model", "data")))) or "all runs"
+
+    values = [tuple(row.get(key) for key in keys) for row in table]
+    known = {value: name(row) for value, row in {v: r for v, r in zip(values, table, strict=True)}.items()}
+    return [known[value] for value in values]

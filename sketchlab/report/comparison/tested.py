@@ -1,0 +1,66 @@
+"""The pairs of a comparison as sentences to quote, and the tests behind them as a table."""
+
+from __future__ import annotations
+
+from sketchlab.report import page, scores
+from sketchlab.report.comparison import pairs
+from sketchlab.report.comparison.family import Family, Table
+from sketchlab.report.comparison.pairs import Pair
+from sketchlab.report.scores import text
+
+QUOTED = 15  # sentences before the reader asks for more
+EXPLAINED = (
+    "A before B as ranked above; {}intervals are of each difference alone, p (Holm) is corrected for all pairs of this "
+    "list. Same samples and several seeds: paired bootstrap over samples within seeds, which speaks of new samples and "
+    "new seeds. One run each: exact McNemar, which speaks of these trainings, not of other seeds. Samples of their own "
+    "(folds), or scores not kept sample by sample: sign flips over seeds, which cannot reach .05 with fewer than six. "
+    "“Would have seen”: with power .8, at the corrected level."
+)
+
+
+def tested(family: Family) -> str:
+    if not family.pairs:
+        return ""
+    quotes = []
+    for pair in family.pairs:
+        style = "quote better" if pair.verdict in ("better", "worse") else "quote"
+        notes = f'<span class="soft">{page.escape("; ".join(pair.notes))}</span>' if pair.notes and pair.test else ""
+        quotes.append(f'<p class="{style}">{page.escape(pair.sentence)}{notes}</p>')
+    columns, rows, right = table(family)
+    blocks = pairs.test_sets(family.groups, family.key)
+    n, all_pairs = len(family.standings), sum(len(block) * (len(block) - 1) // 2 for block in blocks)
+    out = f"<h3>By {page.escape(family.key)}</h3>"
+    if all_pairs > len(family.pairs):
+        out += page.paragraph(
+            f"{n} groups make {all_pairs:,} pairs{' on the same samples' if len(blocks) > 1 else ''}: each is tested "
+            "against the best, corrected as if all had been.",
+            "soft",
+        )
+    out += "".join(quotes[:QUOTED]) + page.details(f"{len(quotes) - QUOTED} more", "".join(quotes[QUOTED:]))
+    unit = "differences in points; " if scores.is_share(family.key) else ""
+    out += page.details("The tests", page.table(columns, rows, right) + page.paragraph(EXPLAINED.format(unit), "soft"))
+    return out
+
+
+def table(family: Family) -> Table:
+    columns = ["A", "B", "A − B", "95% interval", "p (Holm)", "p", "verdict", "test", "runs", "n", "would have seen"]
+    rows: list[list[object]] = []
+    for pair in family.pairs:
+        t = pair.test
+        if t is None:
+            rows.append([pair.a.name, pair.b.name, *["–"] * 4, pair.verdict, "; ".join(pair.notes), *["–"] * 3])
+            continue
+        low, high = (_signed(pair, v) for v in (t.low, t.high))
+        seen = pairs.amount(pair.key, t.visible(pairs.ALPHA / pair.many))
+        row: list[object] = [pair.a.name, pair.b.name, _signed(pair, t.difference), f"[{low}, {high}]"]
+        row += [_p(pair.p), _p(t.p), pair.verdict, t.method, t.seeds, t.n or "–", seen]
+        rows.append(row)
+    return columns, rows, ["A − B", "95% interval", "p (Holm)", "p", "runs", "n", "would have seen"]
+
+
+def _p(p: float | None) -> str:
+    return "–" if p is None else "< .001" if p < 0.001 else text("accuracy", p)
+
+
+def _signed(pair: Pair, value: float) -> str:
+    return f"{100 * value:+.1f}" if scores.is_share(pair.key) else f"{value:+.3g}"

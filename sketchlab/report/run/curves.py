@@ -1,0 +1,141 @@
+"""Curves over epochs: a panel per family of metrics, with sampling bands and chance lines; and where the time went."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+
+from sketchlab import stats
+from sketchlab.report import canvas, scores
+from sketchlab.report.canvas import PALETTE, SPLIT_COLOUR, Plot
+from sketchlab.report.read import Run, numbers
+from sketchlab.report.run import gan as generator
+
+SIZE = (5.2, 3.4)  # inches; small enough to be read on a phone
+LEVEL = {"linestyle": ":", "linewidth": 1.6}  # of chance lines
+
+
+def families(run: Run) -> dict[str, list[str]]:
+    """Metric keys by the panel they share: loss, accuracy, then recall@1 with recall@10, d_real with d_fake."""
+    keys = [key for key in run.metrics.columns if "/" in key and len(run.curve(key, "step")[1]) > 1]
+    keys = [key for key in keys if not generator.hidden(run, key)]
+    names = sorted({key.split("/", 1)[1] for key in keys})
+    stems = {name: name.partition("@")[0] if "@" in name else name.rpartition("_")[0] or name for name in names}
+    shared = {name: stem for name, stem in stems.items() if stem in names or list(stems.values()).count(stem) > 1}
+    out: dict[str, list[str]] = {}
+    for family in ("loss", "accuracy"):
+        out[family] = []
+    for name in names:
+        out.setdefault(shared.get(name, name), []).extend(sorted(k for k in keys if k.split("/", 1)[1] == name))
+    return {family: members for family, members in out.items() if members}
+
+
+def _axis(table: pd.DataFrame) -> str:
+    """epoch, unless several evaluations share one."""
+    return "epoch" if "epoch" in table and len(set(numbers(table, "epoch"))) == len(table) else "step"
+
+
+def curves(run: Run) -> Iterator[Plot]:
+    """curve_<family>.png for each family of metrics that was measured more than once."""
+    x = _axis(run.metrics)
+    for family, members in families(run).items():
+        figure = canvas.new(*SIZE)
+        _panel(run, figure.subplots(), x, family, members)
+        name = "".join(c if c.isalnum() else "_" for c in family)
+        yield canvas.save(run, figure, f"curve_{name}", "curve", "", f"{family} by {x}")
+
+
+def _panel(run: Run, axes: Axes, x: str, family: str, members: list[str]) -> None:
+    """One family: colour tells the metric (or the split, when there is one metric), a dashed line is training."""
+    names = sorted({key.split("/", 1)[1] for key in members}, key=_natural)
+    colours: dict[str, str] = dict(zip(names, PALETTE * len(names), strict=False)) if len(names) > 1 else {}
+    for key in sorted(members, key=_natural):
+        split, metric = key.split("/", 1)
+        colour = colours.get(metric, SPLIT_COLOUR.get(split, PALETTE[3]))
+        places, values = run.curve(key, x)
+        n = scores.count(run, split)
+        label = " ".join(filter(None, [split, metric if colours else "", f"(n = {n})" if n else ""]))
+        marker = "o" if len(places) <= 30 else ""
+        style = "--" if split == "train" else "-"
+        axes.plot(places, values, style, marker=marker, markersize=3, color=colour, label=label, linewidth=1.6)
+        if metric == "accuracy" and split != "train" and n:
+            low, high = np.array([stats.wilson(round(value * n), n) for value in values.clip(0, 1)]).T
+            band = {"color": colour, "alpha": 0.18, "linewidth": 0, "label": f"95% Wilson interval of {split}"}
+            axes.fill_between(places, low, high, **band)
+    _levels(run, axes, members, colours)
+    generator.mark(run, axes, family, members, x)
+    _scale(run, axes, family, members)
+    unit = " (nats)" if family == "loss" and _cross_entropy(run) else ""
+    title = family.capitalize() if family in ("loss", "accuracy") else family
+    if generator.is_generator(run):
+        title = generator.title(family)
+    canvas.plain(axes, title, x, family + unit)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.legend(fontsize=8, frameon=False)
+
+
+def _natural(name: str) -> tuple:
+    """recall@5 before recall@10."""
+    stem, _, number = name.partition("@")
+    return stem, int(number) if number.isdigit() else 0
+
+
+def _cross_entropy(run: Run) -> bool:
+    """A loss beside an accuracy is a cross-entropy, which guessing brings to ln C."""
+    return len(run.classes) > 1 and any(key.endswith("/accuracy") for key in run.metrics.columns)
+
+
+def _levels(run: Run, axes: Axes, members: list[str], colours: dict[str, str]) -> None:
+    """Dotted lines where guessing would be."""
+    levels: dict[str, float] = {}
+    for key in members:
+        split, metric = key.split("/", 1)
+        if (level := scores.chance(run, split, metric)) is not None:
+            levels[metric] = level
+    for metric in sorted(levels, key=_natural):
+        label = f"chance{f' of {metric}' if colours else ''} ({scores.text(metric, levels[metric])})"
+        axes.axhline(levels[metric], color=colours.get(metric, "0.35"), label=label, **LEVEL)
+    if not colours and members[0].endswith("/loss") and _cross_entropy(run):
+        level = float(np.log(len(run.classes)))
+        axes.axhline(level, color="0.35", label=f"guessing: ln {len(run.classes)} = {level:.2f}", **LEVEL)
+
+
+def _scale(run: Run, axes: Axes, family: str, members: list[str]) -> None:
+    """Shares from 0, to 1 unless all are small; a loss that falls over decades on a logarithmic axis."""
+    values = np.concatenate([run.curve(key, "step")[1] for key in members])
+    if all(scores.is_share(key) for key in members):
+        top = max(values.max(), *(scores.chance(run, *key.split("/", 1)) or 0.0 for key in members), 0.01)
+        axes.set_ylim(0, 1.02 if top > 0.4 else 1.6 * top)
+    elif family == "loss" and (values > 0).all() and values.max() > 50 * values.min():
+        axes.set_yscale("log")
+
+
+def timeline(run: Run) -> Iterator[Plot]:
+    """time_spent.png, time_throughput.png, time_memory.png, per evaluation."""
+    table, x = run.timing, _axis(run.timing)
+    if len(table) < 2 or x not in table:
+        return
+    spent = {"train_s": "training", "wait_s": "of which waiting for data", "eval_s": "evaluating", "save_s": "saving"}
+    panels = {
+        "spent": ("Seconds per evaluation period", "s", spent),
+        "throughput": ("Throughput", "samples / s", {"samples_per_s": ""}),
+        "memory": ("Memory", "MB", {"memory_mb": ""}),
+    }
+    for name, (title, unit, lines) in panels.items():
+        known = {key: label for key, label in lines.items() if key in table and np.isfinite(numbers(table, key)).any()}
+        if not known:
+            continue
+        figure = canvas.new(*SIZE)
+        axes = figure.subplots()
+        for colour, (key, label) in zip(PALETTE, known.items(), strict=False):
+            axes.plot(numbers(table, x), numbers(table, key), color=colour, marker="o", markersize=3, label=label)
+        if len(known) > 1:
+            axes.legend(fontsize=8, frameon=False)
+        axes.set_ylim(bottom=0)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        canvas.plain(axes, title, x, unit)
+        yield canvas.save(run, figure, f"time_{name}", "time", "", title)

@@ -1,0 +1,222 @@
+"""The sections of the page of one run, in the order a reader asks; what the run was made of is in facts.py."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from sketchlab import stats
+from sketchlab.report import page, scores
+from sketchlab.report.canvas import Plot
+from sketchlab.report.read import Run
+from sketchlab.report.run import facts, looking, mixing, plots, pose, sure, transfer
+from sketchlab.report.run import gan as generator
+from sketchlab.report.run import retrieve as retrieval
+from sketchlab.report.scores import text
+
+HOW_TO_READ_CALIBRATION = (
+    "What is known: the score of real images against real ones (mean and standard deviation over random partings of "
+    "this split and as many training images), of noise, and of one grey image. Where noise or grey is within three "
+    f"standard deviations of real, or better, the score is {scores.BLIND}: it cannot tell a generator that has learnt "
+    "from one that has not."
+)
+SHOWN = 24  # mistakes shown before the reader asks for more
+EPOCHS = 6  # sheets of a series of samples
+
+
+def sections(run: Run, drawn: list[Plot]) -> list[tuple[str, str]]:
+    """(title, HTML) of each section; empty HTML where the folder has nothing for it."""
+    return [
+        ("Result", result(run)),
+        ("Transfer", transfer.transfer(run)),
+        ("Under stress", transfer.stress(run, drawn)),
+        ("Search", retrieval.section(run, drawn)),
+        ("How it is doing", generator.section(run)),
+        ("Curves", page.charts(drawn, "curve")),
+        ("Confusion", confusion(run, drawn)),
+        ("How sure, how early", sure.sure(run, drawn)),
+        ("How turned, how large", pose.pose(run)),
+        ("Worst mistakes", mistakes(run)),
+        ("Where it looked", looking.looking(run) + mixing.mixing(run)),
+        ("Pictures", samples(run)),
+        ("Not shown", not_shown(run)),
+        ("Data", facts.data(run, drawn)),
+        ("Network", facts.network(run)),
+        ("Settings", facts.settings(run)),
+        ("Time", facts.time(run, drawn)),
+        ("Environment", facts.environment(run)),
+        ("Repeat it", facts.repeat(run)),
+    ]
+
+
+def result(run: Run) -> str:
+    found = scores.scores(run)
+    if not found:
+        return page.paragraph("The run has written no score yet.")
+    columns = ["split", "score", "value", "95% interval", "n", "chance"]
+    numbers, rows = columns[2:], []
+    for s in found:
+        spread = scores.interval_text(s).removeprefix("95% ")
+        rows.append([s.split, s.metric, text(s.metric, s.value), spread or "–", s.n or "–", text(s.metric, s.chance)])
+    protocols = [run.document("protocol", s.split).get(s.metric, "") for s in found]
+    if any(protocols):
+        columns.append("protocol")
+        rows = [[*row, said] for row, said in zip(rows, protocols, strict=True)]
+    calibrated = [scores.calibration_text(run, s.split, s.metric) for s in found]
+    if any(calibrated):
+        columns.append("what is known to be real, noise, one grey image")
+        rows = [[*row, said or "–"] for row, said in zip(rows, calibrated, strict=True)]
+    out = page.table(columns, rows, numbers=numbers, first=True)
+    out += page.paragraph(HOW_TO_READ_CALIBRATION, "soft") if any(calibrated) else ""
+    if (chosen := scores.best(run)) is not None:
+        key, epoch, value, epochs = chosen
+        split, metric = key.split("/", 1)
+        line = (
+            f"Best epoch on {split}: {metric} {text(metric, value)} at epoch {epoch:g}. That figure is optimistic: the "
+            f"best of {epochs} epochs, chosen on the very samples it is measured on."
+        )
+        if found[0].split == "test" and scores.monitor(run):
+            line += " The test scores are by the weights of that epoch; no test sample had a say in choosing it."
+        out += page.paragraph(line, "soft")
+        if (moved := scores.stability(run, key)) is not None:
+            out += page.paragraph(_stability(run, key, moved), "soft")
+    for split in scores.SPLITS:
+        if measured := run.document("quality", split):
+            out += f"<h3>What the {page.escape(split)} scores were measured on</h3>" + page.pairs(facts.flat(measured))
+    if any(s.method for s in found):
+        out += page.paragraph(
+            "Intervals say how far the score would move on other samples of the same kind; they know nothing of "
+            "other seeds or other training sets.",
+            "soft",
+        )
+    return out
+
+
+def _stability(run: Run, key: str, moved: dict[str, float]) -> str:
+    split, metric = key.split("/", 1)
+    line = (
+        f"Stability: over the last {moved['epochs']:g} evaluations {key} had mean {text(metric, moved['mean'])}, "
+        f"standard deviation {text(metric, moved['std'])}, from {text(metric, moved['low'])} to "
+        f"{text(metric, moved['high'])}."
+    )
+    n = scores.count(run, split)
+    if metric == "accuracy" and n:
+        error = stats.binomial_se(round(moved["mean"] * n), n)
+        line += f" The standard error of one such score on n = {n} is {text(metric, error)}."
+    return line
+
+
+def confusion(run: Run, drawn: list[Plot]) -> str:
+    parts = {}
+    for name, counts in run.arrays("*_confusion").items():
+        split = name.removesuffix("_confusion")
+        body, pairs = page.charts(drawn, "confusion", split), scores.confused(run, split).to_numpy().tolist()
+        if pairs:
+            most = page.table(("is", "taken for", "times", "of"), pairs, numbers=("times", "of"))
+            body += most if len(counts) > plots.NUMBERED else page.details("Pairs most often confused", most)
+        parts[split] = body + page.charts(drawn, "classes", split) + _classes(run, split)
+    return _by_split(run, parts)
+
+
+def _by_split(run: Run, parts: dict[str, str], titles: dict[str, str] | None = None) -> str:
+    """The split of the result in the open, the others folded away."""
+    result = scores.primary(run)
+    shown = result.split if result and result.split in parts else next(iter(parts), "")
+    named = {split: (titles or {}).get(split, scores.where(split).capitalize()) for split in parts}
+    out = f"<h3>{page.escape(named[shown])}</h3>{parts[shown]}" if shown else ""
+    return out + "".join(page.details(named[split], body) for split, body in parts.items() if split != shown)
+
+
+def _classes(run: Run, split: str) -> str:
+    found = scores.recalls(run, split)
+    assert found is not None
+    rows = []
+    for r in found.to_dict("records"):
+        spread = f"[{text('accuracy', r['low'], 2)}, {text('accuracy', r['high'], 2)}]" if r["n"] else "–"
+        taken = f"{r['taken_for']} ({r['times']})" if r["taken_for"] else "–"
+        share = text("accuracy", r["accuracy"]) if r["n"] else "–"
+        precision = text("accuracy", r["hits"] / r["predicted"]) if r["predicted"] else "–"
+        rows.append((r["class"], r["n"], share, spread, precision, taken))
+    columns = ("class", "n", "recognised", "95% Wilson", "precision", "most often taken for")
+    return page.details(f"Table of all {len(rows)} classes", page.table(columns, rows, numbers=columns[1:5]))
+
+
+def mistakes(run: Run) -> str:
+    parts, titles = {}, {}
+    for split in run.predicted():
+        if (wrong := scores.mistakes(run, split)) is None:
+            continue
+        titles[split] = (
+            f"{scores.SPLITS.get(split, split).capitalize()}: {len(wrong)} of {len(run.predictions(split))} wrong"
+        )
+        parts[split] = _mistakes(run, split, wrong)
+    return _by_split(run, parts, titles)
+
+
+def _mistakes(run: Run, split: str, wrong: pd.DataFrame) -> str:
+    """Cards where the run kept pictures, a table where it did not."""
+    figures = [
+        page.pixels(image, f"{row['label']} taken for {row['prediction']}", _said(row))
+        for row, image in plots.pictures(run, split)
+    ]
+    if figures:
+        out = page.paragraph("The surest mistakes first; the number is the probability of the wrong class.", "soft")
+        return (
+            out
+            + page.cards(figures[:SHOWN])
+            + page.details(f"{len(figures) - SHOWN} more", page.cards(figures[SHOWN:]))
+        )
+    rows = [
+        (row["id"], row["label"], row["prediction"], _probability(row["wrong"]), _probability(row["right"]))
+        for row in wrong.head(SHOWN).to_dict("records")
+    ]
+    columns = ("sample", "is", "said", "probability", "of the truth")
+    return page.table(columns, rows, numbers=columns[3:]) if rows else page.paragraph("No mistake.")
+
+
+def _probability(value: float) -> str:
+    return "–" if np.isnan(value) else text("accuracy", value, 2)
+
+
+def _said(row: dict[str, Any]) -> str:
+    sure = "" if np.isnan(row["wrong"]) else f" {_probability(row['wrong'])}"
+    return (
+        f"<b>{page.escape(row['label'])}</b>, said {page.escape(row['prediction'])}{sure}<br>{page.escape(row['id'])}"
+    )
+
+
+def samples(run: Run) -> str:
+    """Sheets the pipeline drew, <split>_samples_<epoch>.png as a series, last first; matches are shown in Search."""
+    series: dict[str, list] = {}
+    for path in run.samples("*"):
+        if path.stem != "data" and not path.stem.endswith("_retrieval"):
+            series.setdefault(path.stem.rpartition("_")[0] if path.stem[-1].isdigit() else path.stem, []).append(path)
+    out = ""
+    for name, paths in sorted(series.items()):
+        places = np.unique(np.linspace(len(paths) - 1, 0, min(EPOCHS, len(paths))).round().astype(int))[::-1]
+        chosen = [paths[i] for i in places]
+        titles = [_title(path.stem) for path in chosen]
+        out += page.picture(chosen[0], titles[0], caption=titles[0])
+        out += page.cards(
+            [page.picture(p, t, caption=t) for p, t in zip(chosen[1:], titles[1:], strict=True)], wide=True
+        )
+        if len(paths) > len(chosen):
+            out += page.paragraph(
+                f"{len(chosen)} of {len(paths)} sheets of {name.replace('_', ' ')}; all are in samples/.", "soft"
+            )
+    return out
+
+
+def not_shown(run: Run) -> str:
+    """What explains a result and could not be made, and why (RunDir.explain)."""
+    rows = [(split, name, why) for split in scores.SPLITS for name, why in run.document("explain", split).items()]
+    return page.table(("split", "what", "why it is missing"), rows, numbers=()) if rows else ""
+
+
+def _title(stem: str) -> str:
+    """val_samples_7 → val samples, epoch 7."""
+    name, _, last = stem.rpartition("_")
+    said = f"{name}, epoch {int(last)}".replace("_", " ") if last.isdigit() else stem.replace("_", " ")
+    return ": ".join(filter(None, [said, generator.how_to_read(stem)]))

@@ -1,0 +1,97 @@
+"""A run of a GAN opened again: its generator, its translators, and the images they make."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from sketchlab import rng
+from sketchlab.engine import checkpoint
+from sketchlab.errors import UserError
+from sketchlab.pipelines.gan.sheets import noise
+from sketchlab.runs import OpenedRun
+
+WHICH = ("best", "last")
+_BATCH = 64
+
+
+def generator(run: OpenedRun, which: str = "best") -> nn.Module:
+    """(n, z), and (n,) classes where net.n_classes > 0 → (n, C, S, S): net.pixels(…) brings them to [0, 1].
+
+    which: best (by KID) or last. The moving average where the run kept one. On the CPU, in eval mode. UserError when
+    it is no run of a GAN, or has no such checkpoint.
+    """
+    _check(run, "gan", "generate")
+    parts, file = _parts(run, which)
+    net: Any = _built(run)["G"]
+    checkpoint.restore({"G": net}, {"G": parts.get("G_ema", parts["G"])}, file)
+    return net.eval()
+
+
+def translator(run: OpenedRun, to: str, which: str = "best") -> nn.Module:
+    """(n, C, S, S) of one kind → of the other, in [−1, 1]; to: sketch or photo. As generator() otherwise."""
+    _check(run, "translate", "translate")
+    parts, file = _parts(run, which)
+    name = f"to_{to}"
+    net: Any = _built(run)[name]
+    checkpoint.restore({name: net}, parts, file)
+    return net.eval()
+
+
+def _check(run: OpenedRun, pipeline: str, what: str) -> None:
+    found = (run.config.get("pipeline") or {}).get("name", "unknown")
+    if found != pipeline:
+        raise UserError(f"{what}: {run.path} is a run of pipeline={found}; expected one of pipeline={pipeline}")
+
+
+def _parts(run: OpenedRun, which: str) -> tuple[dict[str, Any], Any]:
+    file = run.path / "checkpoints" / f"{which}.pt"
+    if not file.exists():
+        there = [name for name in WHICH if (run.path / "checkpoints" / f"{name}.pt").exists()]
+        hint = f"there is {' and '.join(there)}" if there else f"the run is {run.status.get('state')}, train it first"
+        raise UserError(f"{run.path}: no checkpoints/{which}.pt: {hint} (run.keep_last=true keeps last.pt)")
+    return checkpoint.load(file)["parts"], file
+
+
+def _built(run: OpenedRun) -> Any:
+    """The networks, without looking for the weights that a discriminator started from."""
+    model = run.model
+    if hasattr(model.config, "weights"):
+        model = dataclasses.replace(model, config=dataclasses.replace(model.config, weights="none"))
+    return model.build(len(run.classes))
+
+
+def class_numbers(run: OpenedRun, net: Any, n: int, name: str | None) -> Tensor | None:
+    """(n,) the classes to tell: all `name`, or each in turn; None where the run tells none."""
+    if not net.n_classes:
+        if name is not None:
+            raise UserError(f"--class {name}: {run.path} was trained without classes; take a run of dcgan_conditional")
+        return None
+    if name is None:
+        return torch.arange(n) % net.n_classes
+    if name not in run.classes:
+        raise UserError(f"--class {name}: no such class; {run.path} knows {', '.join(run.classes)}")
+    return torch.full((n,), run.classes.index(name))
+
+
+@torch.no_grad()
+def images(run: OpenedRun, net: Any, n: int, seed: int, classes: Tensor | None) -> np.ndarray:
+    """(n, S, S) or (n, S, S, 3) uint8 as people see the data: drawings dark on white. Image i follows from seed and i,
+    whatever n is."""
+    z, out = noise(rng.fold("generate", seed), torch.arange(n), net.z), []
+    for at in torch.arange(n).split(_BATCH):
+        made = net(z[at]) if classes is None else net(z[at], classes[at])
+        out.append(as_people_see(net.pixels(made), run))
+    return np.concatenate(out)
+
+
+def as_people_see(pixels: Tensor, run: OpenedRun) -> np.ndarray:
+    """(n, C, S, S) in [0, 1] → (n, S, S) or (n, S, S, 3) uint8; drawings in the ink of the run's data."""
+    if run.ink != "none" and run.ink != run.input.ink:
+        pixels = 1 - pixels
+    array = (pixels.clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
+    return array[..., 0] if array.shape[3] == 1 else array

@@ -1,0 +1,191 @@
+"""A search (-m hydra/sweeper=search): Optuna proposes settings, runs answer with their score, hopeless ones end early.
+
+Nothing is kept but run folders: what is proposed follows from `seed` and the scores so far, so the same search again
+proposes the same runs, finds those that are finished and goes on where it was cut. Own code beside Hydra's Optuna
+sweeper, which asks for Optuna 2, stops no run early and starts a search anew.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.plugins import Plugins
+from hydra.plugins.sweeper import Sweeper
+
+from sketchlab.engine.files import read_json, read_lines, write_json
+from sketchlab.errors import UserError
+from sketchlab.sweeps.grid import YARDSTICK, announced, concluded, pinned, records
+
+AT_LEAST = 3  # finished runs before one is called hopeless
+
+
+class Search(Sweeper):
+    """Proposes, launches, learns. Its words are Hydra's: a,b  range(1,9)  interval(0,1)  tag(log,interval(1e-4,1))."""
+
+    def __init__(
+        self,
+        trials: int,
+        at_once: int,
+        seed: int,
+        direction: str,
+        metric: str | None,
+        startup: int,
+        stop_hopeless: bool,
+    ) -> None:
+        self.trials, self.at_once, self.seed, self.startup = trials, at_once, seed, startup
+        self.direction, self.metric, self.stop_hopeless = direction, metric, stop_hopeless
+
+    def setup(self, *, hydra_context: Any, task_function: Any, config: Any) -> None:
+        self.hydra_context, self.config = hydra_context, config
+        self.launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
+
+    def check(self) -> None:
+        """Raises UserError for keys that make no sense."""
+        if self.direction not in ("maximize", "minimize"):
+            raise UserError(f"hydra.sweeper.direction={self.direction}: expected maximize or minimize")
+        if min(self.trials, self.at_once) < 1:
+            raise UserError(f"hydra.sweeper.trials={self.trials}, at_once={self.at_once}: expected at least 1")
+        if self.metric and self.metric.startswith("test/"):
+            raise UserError(f"hydra.sweeper.metric={self.metric}: a search must not see the test set; choose val/…")
+
+    def sweep(self, arguments: list[str]) -> None:
+        self.check()
+        assert self.hydra_context
+        optuna = _optuna()
+        parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
+        fixed, free = space(parser.parse_overrides(arguments))
+        sampler = optuna.samplers.TPESampler(
+            seed=self.seed, n_startup_trials=self.startup, constant_liar=self.at_once > 1
+        )
+        study = optuna.create_study(direction=self.direction, sampler=sampler)
+        folder = pinned(self.config)
+        jobs: list[Sequence[str]] = []
+        try:
+            with concluded(folder, jobs), announced(folder, self.launcher):
+                while len(study.trials) < self.trials:
+                    self._batch(study, fixed, free, folder, jobs)
+        finally:  # some runs may have failed
+            print(best(study, folder), flush=True)
+
+    def _batch(self, study: Any, fixed: list[str], free: dict[str, Any], folder: Path, jobs: list[Any]) -> None:
+        """Propose, run, learn from at most `at_once` runs. Proposals that are alike are run once."""
+        assert self.launcher
+        trials = [study.ask(free) for _ in range(min(self.at_once, self.trials - len(study.trials)))]
+        words = [(*fixed, *(f"{key}={shown(value)}" for key, value in trial.params.items())) for trial in trials]
+        batch, first = list(dict.fromkeys(words)), len(jobs)
+        self.validate_batch_is_legal(batch)
+        jobs.extend(batch)
+        if self.stop_hopeless:
+            write_json(folder / YARDSTICK, self._yardstick(study))
+        self.launcher.launch(batch, initial_job_idx=first)
+        found = dict(zip(batch, records(folder, jobs)[first:], strict=True))
+        for trial, key in zip(trials, words, strict=True):
+            self._tell(study, trial, found[key])
+
+    def _tell(self, study: Any, trial: Any, record: dict[str, Any]) -> None:
+        states = _optuna().trial.TrialState
+        if record["state"] == "stopped":
+            for epoch, score in curve(Path(record["folder"]), self._monitored(record)).items():
+                trial.report(score, epoch)
+            study.tell(trial, state=states.PRUNED)
+        elif record["state"] == "finished":
+            trial.set_user_attr("curve", curve(Path(record["folder"]), self._monitored(record)))
+            trial.set_user_attr("folder", record["folder"])
+            study.tell(trial, self._score(record))
+        else:
+            study.tell(trial, state=states.FAIL)
+
+    def _monitored(self, record: dict[str, Any]) -> str:
+        """The key whose curve is looked at: `metric`, or what the best weights are chosen by."""
+        if self.metric:
+            return self.metric
+        return next((k for k in read_json(Path(record["folder"], "status.json")).get("best", {}) if k != "epoch"), "")
+
+    def _score(self, record: dict[str, Any]) -> float:
+        status = read_json(Path(record["folder"], "status.json"))
+        scores = status["metrics"] if self.metric else {k: v for k, v in status["best"].items() if k != "epoch"}
+        key = self.metric or next(iter(scores), "")
+        if key not in scores:
+            exist = ", ".join(k for k in status["metrics"] if not k.startswith("test/"))
+            raise UserError(f"hydra.sweeper.metric={self.metric}: {record['folder']} has none; there is {exist}")
+        return float(scores[key])
+
+    def _yardstick(self, study: Any) -> dict[str, Any]:
+        """Epoch → the median, over finished runs, of the best score until then: the rule of Optuna's MedianPruner.
+
+        It is fixed when a run begins, so that it reaches runs on other machines and the same search decides the same.
+        """
+        curves = [t.user_attrs["curve"] for t in study.trials if t.user_attrs.get("curve")]
+        if len(curves) < AT_LEAST:
+            return {}
+        epochs = set.intersection(*(set(c) for c in curves))
+        return {
+            "better": "larger" if self.direction == "maximize" else "smaller",
+            "metric": self.metric,
+            "runs": len(curves),
+            "median": {str(e): statistics.median(c[e] for c in curves) for e in sorted(epochs)},
+        }
+
+
+def space(overrides: Sequence[Any]) -> tuple[list[str], dict[str, Any]]:
+    """What stays as it is, and what is searched: key → Optuna's distribution."""
+    of = _optuna().distributions
+    fixed: list[str] = []
+    free: dict[str, Any] = {}
+    for override in overrides:
+        key = override.get_key_element()
+        if not override.is_sweep_override():
+            fixed.append(f"{key}={override.get_value_element_as_str()}")
+            continue
+        value = override.value()
+        if override.is_interval_sweep():
+            kind = of.IntDistribution if "int" in value.tags else of.FloatDistribution
+            low, high = (int(v) if "int" in value.tags else float(v) for v in (value.start, value.end))
+            free[key] = kind(low, high, log="log" in value.tags)
+        elif override.is_range_sweep() and all(isinstance(v, int) for v in (value.start, value.stop, value.step)):
+            values = list(range(value.start, value.stop, value.step))
+            free[key] = of.IntDistribution(min(values), max(values), step=abs(value.step))
+        else:
+            free[key] = of.CategoricalDistribution(list(override.sweep_string_iterator()))
+    if not free:
+        raise UserError(
+            "a search needs something to vary, e.g. loop.lr='tag(log,interval(1e-4,1e-1))' model.dropout=0,0.2"
+        )
+    return fixed, free
+
+
+def shown(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def curve(folder: Path, key: str) -> dict[int, float]:
+    """Epoch → score, of the evaluations that gave it."""
+    rows = read_lines(folder / "metrics.jsonl")
+    return {row["epoch"]: row[key] for row in rows if key in row and math.isfinite(row[key])}
+
+
+def best(study: Any, folder: Path) -> str:
+    done = [t for t in study.trials if t.value is not None]
+    if not done:
+        return "no run finished"
+    settings = " ".join(f"{key}={shown(value)}" for key, value in study.best_params.items())
+    stopped = sum(t.state.name == "PRUNED" for t in study.trials)
+    many = f"of {len(done)} finished, {stopped} stopped early"
+    write_json(folder / "best.json", {"score": study.best_value, **study.best_trial.user_attrs, **study.best_params})
+    return f"best {many}: {study.best_value:.4g} with {settings}\n(on validation, chosen from many: see the test score)"
+
+
+def _optuna() -> Any:
+    try:
+        import optuna
+    except ImportError:
+        raise UserError("hydra/sweeper=search needs Optuna: pip install 'sketchlab[search]'") from None
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    return optuna

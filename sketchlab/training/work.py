@@ -1,0 +1,87 @@
+"""What one rank does: build everything, describe it in the folder, train."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from sketchlab.config import RunConfig
+
+
+def work(runtime: Any, run: RunConfig, path: Path, data: Any, yardstick: dict[str, Any] | None = None) -> None:
+    """One rank: build everything, describe it in the folder, train."""
+    from sketchlab import rng
+    from sketchlab.data.dataset import resident
+    from sketchlab.data.sheet import of_training
+    from sketchlab.engine.loop import fit, fit_once
+    from sketchlab.engine.rundir import RunDir
+    from sketchlab.engine.task import printout
+    from sketchlab.training.environment import environment
+
+    folder = RunDir(path, writes=runtime.rank == 0)
+    data = run.data.build(run.model.config.input) if data is None else data
+    describe_data(data, run, folder)
+    if folder.writes and not (path / "samples" / "data.png").exists():
+        folder.picture("data", of_training(data, run.model.config.input, run.seed))
+    if runtime.device.type == "cuda":
+        data = resident(data, runtime.device, int(0.4 * runtime.free_bytes()))
+    runtime.seed(rng.fold(run.seed, "init"))
+    model = run.model.build(len(data.classes))
+    task = run.pipeline.build(model, data, run.loop, runtime, run.seed)
+    if path_of_judge := getattr(run.pipeline.config, "judge", None):
+        from sketchlab.runs.gan.judge import judge
+
+        task.judge = judge(path_of_judge, data.classes, run.model.config.input)
+    once = hasattr(task, "fit")
+    rows = [] if once else [row for name, (net, inputs) in task.networks.items() for row in printout(name, net, inputs)]
+    if rows:
+        folder.table("model.csv", rows)
+    modules = [] if once else [net for net, _ in task.networks.values()]
+    parameters = {p for net in modules for p in net.parameters()}
+    counts = {
+        "total": sum(p.numel() for p in parameters),
+        "trainable": sum(p.numel() for p in parameters if p.requires_grad),
+    }
+    folder.document("env.json", environment(runtime, counts))
+    if once:
+        fit_once(task, runtime, folder)
+    else:
+        fit(task, run.loop, run.seed, runtime, folder, yardstick)
+
+
+def describe_data(data: Any, run: RunConfig, folder: Any) -> None:
+    """data.json, and splits.csv while the list is short: who was in which split, and how that was decided."""
+    from sketchlab.data.dataset import Pairs
+
+    parts = {name: s.sketch if isinstance(s, Pairs) else s for name, s in data.splits.items()}
+    folder.document(
+        "data.json",
+        {
+            "classes": data.classes,
+            "splits": {
+                name: {
+                    "n": len(s),
+                    "per_class": s.labels.bincount(minlength=len(data.classes)).tolist(),
+                    "digest": digest(s.ids),
+                }
+                for name, s in parts.items()
+            },
+            "rule": run.plain()["data"].get("splits", {}),
+            "fingerprint": data.fingerprint,
+            "notes": data.notes,
+        },
+    )
+    if sum(map(len, parts.values())) <= 50_000:
+        rows = [
+            {"split": name, "id": i, "label": data.classes[label]}
+            for name, s in parts.items()
+            for i, label in zip(s.ids, s.labels.tolist(), strict=True)
+        ]
+        folder.table("splits.csv", rows)
+
+
+def digest(ids: Any) -> str:
+    """Which samples a split has, in whatever order; millions of drawings say it without a list of their names."""
+    from sketchlab.data.dataset import fingerprint
+
+    return ids.digest() if len(ids) > 1_000_000 and hasattr(ids, "digest") else fingerprint(sorted(ids))

@@ -1,0 +1,184 @@
+"""Where a network's parameters come from, and which of them train."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol
+
+from torch import Tensor, nn
+
+from sketchlab.errors import UserError
+from sketchlab.weights import files as weight_files
+
+TUNES = ("freeze", "finetune", "scratch")
+State = dict[str, Tensor]
+
+
+class Start(Protocol):
+    """The fields of a model's Config that say how it starts."""
+
+    @property
+    def weights(self) -> str: ...
+    @property
+    def tune(self) -> str: ...
+    @property
+    def fresh(self) -> list[str]: ...
+
+
+def check(config: Start) -> None:
+    """Refuse values that cannot work together, before anything is built."""
+    if config.tune not in TUNES:
+        raise UserError(f"model.tune={config.tune}: expected one of {', '.join(TUNES)}")
+    if config.weights == "none" and config.tune != "scratch":
+        raise UserError(
+            f"model.tune={config.tune} needs weights, but model.weights=none; "
+            "use model.tune=scratch, or model.weights=imagenet, a file or a run folder"
+        )
+
+
+def start(
+    net: nn.Module,
+    config: Start,
+    arch: str,
+    *,
+    head: str,
+    unused: Sequence[str] = (),
+    adapt: Callable[[State], State] | None = None,
+    fresh: Sequence[str] = (),
+) -> nn.Module:
+    """Load and freeze as `model.weights`, `model.tune` and `model.fresh` say; returns `net`.
+
+    tune=scratch loads nothing, whatever model.weights says. head="" asks for the original last layer too: the
+    network is then whole and nothing of it trains.
+    """
+    if not head and config.weights == "none":
+        raise UserError(f"{arch} with its original classes needs weights, but model.weights=none")
+    loaded: set[str] = set()
+    if not head or config.tune != "scratch":
+        loaded = load(net, config.weights, arch, [*config.fresh, *fresh], head=head, unused=unused, adapt=adapt)
+    if head:
+        set_tune(net, config.tune, loaded)
+    else:
+        net.requires_grad_(False)
+    return net
+
+
+def load(
+    net: nn.Module,
+    weights: str,
+    arch: str,
+    fresh: list[str],
+    *,
+    head: str = "",
+    unused: Sequence[str] = (),
+    adapt: Callable[[State], State] | None = None,
+) -> set[str]:
+    """Load what `weights` names into `net`; returns the names of the parameters really loaded.
+
+    weights: imagenet, none, a .pth/.pt/.safetensors file, or a run folder (warm start from its best checkpoint).
+    fresh: layers (prefixes of parameter names) that keep their random start. head: the last layer, fresh too with
+    imagenet weights and wherever the file has none for this number of classes. unused: layers a file may have and this
+    network has not. adapt: applied to the file's tensors first.
+    Raises UserError naming the layers when the file lacks some, has other shapes, or is of another network.
+    """
+    if weights == "none":
+        return set()
+    _check_fresh(net, fresh, arch)
+    own = net.state_dict()
+    own_head = list(_under(own, head))
+    path = str(weight_files.find(weights, arch))
+    name = f"model.weights={path}" if path == weights else f"model.weights={weights} ({path})"
+    state = _state_of(weights, arch, own)
+    state = adapt(state) if adapt else state
+    if head and (weights == "imagenet" or not all(k in state and state[k].shape == own[k].shape for k in own_head)):
+        fresh = [*fresh, head]
+    wanted = {k: v for k, v in own.items() if not _is_under(k, fresh)}
+    _check_shapes(wanted, state, name, arch)
+    _check_names(wanted, own, state, name, arch, [*fresh, *unused])
+    taken = {k: state[k] for k in wanted if k in state}
+    net.load_state_dict(taken, strict=False)
+    return {k for k, _ in net.named_parameters() if k in taken}
+
+
+def set_tune(net: nn.Module, tune: str, loaded: set[str]) -> None:
+    """Say which parameters train. freeze: those that were not loaded; finetune: all, on loaded ones; scratch: all."""
+    if tune == "scratch" and loaded:
+        raise UserError(f"model.tune=scratch, but {len(loaded)} parameters were loaded")
+    if tune != "scratch" and not loaded:
+        raise UserError(f"model.tune={tune} needs loaded weights, but none were: see model.weights and model.fresh")
+    for name, parameter in net.named_parameters():
+        parameter.requires_grad_(tune != "freeze" or name not in loaded)
+    if not any(p.requires_grad for p in net.parameters()):
+        last = _layer([name for name, _ in net.named_parameters()][-1])
+        raise UserError(f"model.tune=freeze: every layer was loaded, so nothing trains; try model.fresh=[{last}]")
+
+
+def fingerprint(config: Start, arch: str) -> str:
+    """16 hexadecimal digits of the weights file a run starts from, or none: a part of the run's id."""
+    if config.weights == "none" or config.tune == "scratch":
+        return "none"
+    return weight_files.digest(weight_files.find(config.weights, arch))[:16]
+
+
+def _state_of(weights: str, arch: str, own: State) -> State:
+    """A frozen run's checkpoint holds only what it trained; the rest is taken from where the run had it."""
+    run = weight_files.model_of_run(weights)
+    theirs = run.get("arch", run.get("name", arch))
+    if theirs != arch:
+        raise UserError(f"model.weights={weights} is a run of {theirs}, not of {arch}")
+    state = weight_files.read(weight_files.find(weights, arch))
+    if run.get("tune") == "freeze" and not own.keys() <= state.keys():
+        state = {**_state_of(run["weights"], arch, own), **state}
+    return state
+
+
+def _check_fresh(net: nn.Module, fresh: list[str], arch: str) -> None:
+    for layer in fresh:
+        if not list(_under((k for k, _ in net.named_parameters()), layer)):
+            exist = ", ".join(k for k, m in net.named_children() if any(True for _ in m.parameters()))
+            raise UserError(f"model.fresh=[{layer}]: {arch} has no such layer with parameters; it has {exist}")
+
+
+def _check_shapes(wanted: State, state: State, name: str, arch: str) -> None:
+    for key, value in wanted.items():
+        if key in state and state[key].shape != value.shape:
+            raise UserError(
+                f"{name} does not fit this {arch}: {key} is {tuple(state[key].shape)} in the file "
+                f"and {tuple(value.shape)} in the network"
+            )
+
+
+def _check_names(wanted: State, own: State, state: State, name: str, arch: str, spare: Sequence[str]) -> None:
+    missing = [k for k in wanted if k not in state and not k.endswith("num_batches_tracked")]
+    if missing and not any(k in state for k in wanted):
+        theirs, ours = next(iter(state)), missing[0]
+        raise UserError(
+            f"{name} is of another network than {arch}: it begins with {theirs} {tuple(state[theirs].shape)}, "
+            f"the network with {ours} {tuple(wanted[ours].shape)}"
+        )
+    if missing:
+        raise UserError(
+            f"{name} lacks layers that {arch} needs: {_list(missing)}; give a file that has them, or let them start "
+            f"fresh by model.fresh=[{missing[0].split('.')[0]}]"
+            + (", or do without them by model.head=pool" if any(k.startswith("classifier") for k in missing) else "")
+        )
+    extra = [k for k in state if k not in own and not _is_under(k, spare)]
+    if extra:
+        raise UserError(f"{name} is of another network than {arch}, which has no place for {_list(extra)}")
+
+
+def _layer(name: str) -> str:
+    return name.rpartition(".")[0]
+
+
+def _list(names: list[str], most: int = 6) -> str:
+    layers = list(dict.fromkeys(_layer(name) for name in names))
+    return ", ".join(layers[:most]) + (f" and {len(layers) - most} more" if len(layers) > most else "")
+
+
+def _is_under(name: str, layers: Iterable[str]) -> bool:
+    return any(name == layer or name.startswith(layer + ".") for layer in layers)
+
+
+def _under(names: Iterable[str], layer: str) -> Iterable[str]:
+    return (name for name in names if _is_under(name, [layer]))

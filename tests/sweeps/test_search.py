@@ -1,0 +1,138 @@
+"""A search proposes the same runs again, learns from what it finds, and gives hopeless runs up where they stand."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from pathlib import Path
+
+import pytest
+
+from sketchlab import config, run
+from sketchlab.engine.loop import Interrupted, hopeless
+from sketchlab.training import session
+from tests.sweeps.test_sweep import SMALL, run_score
+
+pytest.importorskip("optuna", reason="the optional extra search is not installed")
+
+
+@pytest.fixture
+def search(tmp_path, monkeypatch):
+    """A search in this process, without reports."""
+    monkeypatch.setattr(session, "report", lambda folder: run_score(folder.path))
+    monkeypatch.chdir(tmp_path)
+
+    def main(*words: str, **keys: object) -> list[dict]:
+        options = [f"hydra.sweeper.{key}={value}" for key, value in keys.items()]
+        argv = ["sketchlab", "-m", "hydra/sweeper=search", *SMALL, "model=small_cnn", *options, *words]
+        monkeypatch.setattr(sys, "argv", argv)
+        run.main()
+        latest = max((tmp_path / "outputs/sweeps").iterdir())
+        return [json.loads(p.read_text()) for p in sorted(latest.glob("runs/*.json"), key=lambda p: int(p.stem))]
+
+    return main
+
+
+@pytest.fixture
+def untrained(monkeypatch):
+    """Runs that score by their learning rate, after three epochs, without training."""
+
+    def train(run, data, identity, folder, yardstick=None):
+        folder.document("config.yaml", {"schema": 1})
+        scores = [epoch / 10 - abs(math.log10(run.loop.lr) + 2) / 10 for epoch in (1, 2, 3)]
+        rows = [{"step": e, "epoch": e, "val/accuracy": s} for e, s in enumerate(scores, 1)]
+        for n in range(1, 4):
+            (folder.path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows[:n]))
+            if why := hopeless(rows[:n], "+val/accuracy", yardstick or {}):
+                folder.status(state="interrupted", message=why)
+                raise Interrupted(why)
+        best = {"epoch": 3, "val/accuracy": scores[-1]}
+        folder.status(state="finished", metrics={"val/accuracy": scores[-1]}, best=best)
+
+    monkeypatch.setattr(session, "train", train)
+
+
+@pytest.mark.usefixtures("untrained")
+def test_the_same_search_again_finds_its_runs_and_a_longer_one_goes_on(search, tmp_path, capsys):
+    space = ["loop.lr=tag(log, interval(1e-4, 1e-1))", "model.dropout=0,0.2", "model.widths=[4],[8]"]
+    first = search(*space, trials=3, startup=2, stop_hopeless="false")
+    assert "best of 3 finished, 0 stopped early" in capsys.readouterr().out
+    again = search(*space, trials=4, startup=2, stop_hopeless="false")
+    assert [r["words"] for r in again[:3]] == [r["words"] for r in first] and len(again) == 4
+    assert [r["before"] for r in again] == ["found"] * 3 + [""]
+    rates = {next(w for w in r["words"] if w.startswith("loop.lr=")) for r in again}
+    assert len(rates) == 4 and all(1e-4 <= float(w.partition("=")[2]) <= 1e-1 for w in rates)
+    kept = json.loads((max((tmp_path / "outputs/sweeps").iterdir()) / "best.json").read_text())
+    assert kept["score"] == max(run_score(Path(r["folder"])) or 0 for r in again)
+
+
+@pytest.mark.slow
+def test_hopeless_runs_are_given_up_and_the_same_search_decides_the_same(search, tmp_path):
+    words = ["loop.lr=choice(0.003,0.0000001)", "seed=range(0,40)", "loop.epochs=6", "data.per_class=32"]
+    keys = {"trials": 12, "startup": 12, "seed": 4}
+    first = search(*words, **keys)
+    stopped = [r for r in first if r["state"] == "stopped"]
+    assert stopped and "given up after epoch" in stopped[0]["message"]
+    status = json.loads(Path(stopped[0]["folder"], "status.json").read_text())
+    assert status["state"] == "interrupted" and status["message"] == stopped[0]["message"]
+    rows = [len(Path(r["folder"], "metrics.jsonl").read_text().splitlines()) for r in stopped]
+    assert min(rows) < 6
+    again = search(*words, **keys)
+    told = [[(r["words"], r["state"], r["message"]) for r in found] for found in (first, again)]
+    assert told[0] == told[1]
+    assert rows == [len(Path(r["folder"], "metrics.jsonl").read_text().splitlines()) for r in stopped]
+    run.execute(config.from_overrides([*stopped[0]["words"]]))  # apart from the search it goes on to its end
+    assert json.loads(Path(stopped[0]["folder"], "status.json").read_text())["state"] == "finished"
+
+
+@pytest.mark.usefixtures("untrained")
+def test_hopeless_runs_end_early_and_teach_the_search(search, capsys):
+    found = search("loop.lr=tag(log,interval(1e-6,1))", trials=9, startup=5)
+    states = [r["state"] for r in found]
+    assert states[:3] == ["finished"] * 3 and "stopped" in states and len(states) == 9
+    assert f"of {states.count('finished')} finished, {states.count('stopped')} stopped early" in capsys.readouterr().out
+    rates = [float(r["words"][-1].partition("=")[2]) for r in found]
+    assert min(abs(math.log10(rate) + 2) for rate in rates) < 0.6  # the best rate is .01
+
+
+@pytest.mark.usefixtures("untrained")
+def test_proposals_that_are_alike_run_once(search):
+    found = search("model.dropout=0,0.2", trials=5, at_once=5, startup=5)
+    assert len(found) == 2 and {r["state"] for r in found} == {"finished"}
+
+
+@pytest.mark.parametrize(
+    ("rows", "better", "given_up"),
+    [
+        ([0.2], "larger", True),
+        ([0.5], "larger", False),
+        ([0.7, 0.2], "larger", False),  # its best counts
+        ([0.5, 0.2], "larger", True),
+        ([0.2], "smaller", False),
+        ([0.9], "smaller", True),
+        ([0.1, 0.1, 0.1], "larger", False),  # nothing is known of epoch 3
+    ],
+)
+def test_hopeless_is_behind_the_median_of_that_epoch(rows, better, given_up):
+    yardstick = {"better": better, "metric": None, "runs": 3, "median": {"1": 0.5, "2": 0.6}}
+    rows = [{"epoch": i + 1, "val/x": score} for i, score in enumerate(rows)]
+    assert bool(hopeless(rows, "+val/x", yardstick)) == given_up
+    assert hopeless([], "+val/x", yardstick) == "" == hopeless(rows, "+val/x", {})
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["loop.lr=0.1"], "a search needs something to vary"),
+        (["hydra.sweeper.direction=up", "seed=0,1"], "hydra.sweeper.direction=up: expected maximize or minimize"),
+        (["hydra.sweeper.trials=0", "seed=0,1"], "hydra.sweeper.trials=0, at_once=1: expected at least 1"),
+        (["hydra.sweeper.metric=test/accuracy", "seed=0,1"], "a search must not see the test set"),
+        (["hydra.sweeper.metric=val/acuracy", "hydra.sweeper.trials=1", "seed=0,1"], "has none; there is val/"),
+    ],
+)
+@pytest.mark.usefixtures("untrained")
+def test_mistakes(words, said, search, capsys):
+    with pytest.raises(SystemExit):
+        search(*words)
+    assert said in capsys.readouterr().err
