@@ -16,9 +16,9 @@ from tqdm import tqdm
 
 from sketchlab.data.dataset import Dataset, Split, fingerprint
 from sketchlab.data.strokes.batch import Strokes
-from sketchlab.engine import explain
 from sketchlab.engine.files import read_json, write_json
 from sketchlab.engine.rundir import RunDir, identity, now
+from sketchlab.engine.task import Explained
 from sketchlab.errors import UserError, said
 from sketchlab.pipelines.classify import gradcam, mixing
 from sketchlab.pipelines.classify.answers import answers
@@ -175,11 +175,11 @@ def work(
         most, device = pipeline.get("explain", 0), classifier.runtime.device
         seed = run.config["seed"]
         prepare = classifier.strokes
-        parts: explain.Parts = {
+        parts: Explained = {
             "Grad-CAM": lambda: gradcam.explained(net, classifier.images, samples, logits, most, seed, device, prepare),
             "maps of the LSTMs": lambda: mixing.answers(net, classifier.images, samples, most, seed, prepare),
         }
-        explain.keep(folder, "test", parts)
+        folder.explain("test", parts)
     if stress_images:
         if isinstance(samples.gather(torch.zeros(1, dtype=torch.int64)), Strokes):
             kinds = stress_strokes.of_strokes(classifier)

@@ -9,7 +9,7 @@ import yaml
 
 from sketchlab import config, report, semantics
 from sketchlab.report.comparison import groups
-from sketchlab.training import identity as run
+from sketchlab.training import identity as ids
 from tests.report.conftest import retrieval, sweep
 
 
@@ -37,10 +37,10 @@ def test_numbers_of_a_part_follow_each_other_and_say_what_changed():
 def test_a_run_that_no_change_concerns_keeps_its_id(words, expected):
     made = config.from_overrides([*words, "runtime.device=cpu"])
     assert semantics.numbers(made.plain()) == expected
-    identity = run.deciding(made, SimpleNamespace(fingerprint="x"))
+    identity = ids.deciding(made, SimpleNamespace(fingerprint="x"))
     assert identity.get("semantics", {}) == expected and ("semantics" in identity) == bool(expected)
     before = {key: value for key, value in identity.items() if key != "semantics"}
-    assert (run.folder_of(made, identity) == run.folder_of(made, before)) == (not expected)
+    assert (ids.folder_of(made, identity) == ids.folder_of(made, before)) == (not expected)
 
 
 def of_number(folder, number):

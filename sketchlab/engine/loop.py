@@ -13,7 +13,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from sketchlab import rng
-from sketchlab.engine import checkpoint, explain, profile
+from sketchlab.engine import checkpoint, profile
 from sketchlab.engine.loader import Feed, Order
 from sketchlab.engine.rundir import RunDir
 from sketchlab.engine.runtime import Runtime
@@ -261,7 +261,7 @@ def keep_last(task: Task, split: str, folder: RunDir) -> dict[str, float]:
         folder.say(f"warning: {split}: {warning}")
     parts = getattr(task, "explain", None)
     if parts and folder.writes:
-        explain.keep(folder, split, parts(split))
+        folder.explain(split, parts(split))
     return scores
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+
+# what only explains a result (Grad-CAM, maps, sheets), in words → what makes it, as `evaluate` gives its results
+Explained = dict[str, Callable[[], dict[str, Any]]]
 
 
 class Stateful(Protocol):
@@ -71,7 +74,7 @@ class Task(Protocol):
         """
         ...
 
-    # explain(split) -> explain.Parts, optional: what shows why the last answers were given, asked for once at the end
+    # explain(split) -> Explained, optional: what shows why the last answers were given, asked for once at the end
 
 
 class FitOnce(Protocol):

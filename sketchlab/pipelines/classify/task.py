@@ -11,11 +11,10 @@ from torch import Tensor, nn
 
 from sketchlab import rng
 from sketchlab.engine import optim
-from sketchlab.engine.explain import Parts
 from sketchlab.engine.features import Features
 from sketchlab.engine.runtime import Runtime
 from sketchlab.engine.settings import Config as Loop
-from sketchlab.engine.task import trainable
+from sketchlab.engine.task import Explained, trainable
 from sketchlab.errors import UserError
 from sketchlab.layers.chain import Trained, flatten, frozen_prefix, set_train
 from sketchlab.pipelines.classify import early, gradcam, mixing, pose
@@ -210,7 +209,7 @@ class Classify:
         whole = self.runtime.gather({"said": torch.cat(said), "known": torch.cat(known)}, len(samples))
         return pose.answers(whole["said"], whole["known"], samples.labels.cpu(), self.data.classes)
 
-    def explain(self, split: str) -> Parts:
+    def explain(self, split: str) -> Explained:
         """Of its last answers to a split: where it looked (gradcam.py, mixing.py), how early it knew (early.py)."""
         logits, samples = self.answered[split], self.data.splits[split]
 

@@ -14,9 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sketchlab.engine import optim
-from sketchlab.engine.explain import Parts
 from sketchlab.engine.runtime import Runtime
 from sketchlab.engine.settings import Config as Loop
+from sketchlab.engine.task import Explained
 from sketchlab.errors import UserError
 from sketchlab.pipelines.gan import calibration as gan_calibration
 from sketchlab.pipelines.gan import feature_nets
@@ -254,7 +254,7 @@ class Gan:
             self.known[split] = found
         return self.known[split]
 
-    def explain(self, split: str) -> Parts:
+    def explain(self, split: str) -> Explained:
         """Ways between noises, and generated images each with the nearest training image beside it."""
 
         def beside() -> dict[str, Any]:

@@ -10,11 +10,10 @@ from torch import Tensor, nn
 
 from sketchlab import rng
 from sketchlab.engine import optim
-from sketchlab.engine.explain import Parts
 from sketchlab.engine.features import Features
 from sketchlab.engine.runtime import Runtime
 from sketchlab.engine.settings import Config as Loop
-from sketchlab.engine.task import trainable
+from sketchlab.engine.task import Explained, trainable
 from sketchlab.errors import UserError
 from sketchlab.layers.chain import Trained, frozen_prefix, set_train
 from sketchlab.metrics import retrieval as metrics
@@ -255,7 +254,7 @@ class Retrieve:
             "protocol": found.protocol(list(scores), pair, self.config.match, chosen_on, split == chosen_on),
         }
 
-    def explain(self, split: str) -> Parts:
+    def explain(self, split: str) -> Explained:
         """Of what `evaluate` has just found: the best and worst queries, the map of the embeddings."""
         evaluated, sketches, photos, matches, rank_by = self.last
         assert evaluated == split

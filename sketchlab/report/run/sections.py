@@ -210,7 +210,7 @@ def samples(run: Run) -> str:
 
 
 def not_shown(run: Run) -> str:
-    """What explains a result and could not be made, and why (engine/explain.py)."""
+    """What explains a result and could not be made, and why (RunDir.explain)."""
     rows = [(split, name, why) for split in scores.SPLITS for name, why in run.document("explain", split).items()]
     return page.table(("split", "what", "why it is missing"), rows, numbers=()) if rows else ""
 
