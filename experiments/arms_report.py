@@ -84,7 +84,7 @@ def _wilson(published: Published) -> tuple[float | None, float | None]:
 
 
 def _share(value: float | None) -> str:
-    return "–" if value is None or math.isnan(value) else scores.text("accuracy", value)
+    return "–" if value is None or math.isnan(value) else scores.share(value)
 
 
 def sentence(tested: Tested) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sketchlab import semantics
+from sketchlab import declared, semantics
 from sketchlab.errors import UserError
 from sketchlab.report.read import Run, glance
 from sketchlab.report.run import facts
@@ -35,6 +35,11 @@ class Group:
     values: dict[str, str]  # of the keys that name the groups
     runs: dict[tuple[str, ...], Run]  # finished ones, by seed, split seed, fold and what else --by leaves open
     unfinished: list[Run]
+
+    def declared(self, key: str) -> declared.Score:
+        """What a score of these runs is; where none declares it, neither better nor worse."""
+        tables = [run.declared for run in (*self.runs.values(), *self.unfinished)]
+        return next((table for table in tables if table.get(key)), tables[0])[key]
 
 
 def find(folders: Iterable[Path]) -> tuple[list[Path], list[str]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sketchlab import stats
+from sketchlab import declared, stats
 from sketchlab.report import scores
 from sketchlab.report.comparison.groups import Group
 from sketchlab.report.comparison.paired import Test, over_examples, over_seeds
@@ -34,6 +34,10 @@ class Pair:
     sentence: str
     notes: tuple[str, ...]
     many: int  # tests the p is corrected for
+
+    @property
+    def score(self) -> declared.Score:
+        return self.a.declared(self.key)
 
 
 class Samples:
@@ -88,14 +92,10 @@ def mean(group: Group, key: str) -> float:
     return float(np.mean(found)) if found else math.nan
 
 
-def less_is_better(key: str) -> bool:
-    return not scores.is_share(key) and any(word in key for word in scores.LESS_IS_BETTER)
-
-
 def rank(groups: Sequence[Group], key: str) -> list[Group]:
     """Groups with this score, the best first."""
-    sign = 1 if less_is_better(key) else -1
-    return sorted((g for g in groups if math.isfinite(mean(g, key))), key=lambda g: sign * mean(g, key))
+    with_score = [group for group in groups if math.isfinite(mean(group, key))]
+    return sorted(with_score, key=lambda group: -group.declared(key).order(mean(group, key)))
 
 
 def matched(a: Group, b: Group, key: str) -> tuple[list[tuple[Run, Run]], list[str]]:
@@ -159,44 +159,43 @@ def _said(a: Group, b: Group, key: str, test: Test | None, p: float | None, many
     if test is None or p is None:
         verdict, sentence = _untested(a, b, key, notes)
         return Pair(a, b, key, None, None, verdict, sentence, tuple(notes), many)
-    sign = -1 if less_is_better(key) else 1
-    share = scores.is_share(key)
+    score = a.declared(key)
     visible = test.visible(ALPHA / many)
     verdict = stats.verdict(
-        sign * test.difference,
+        score.sign * test.difference,
         p,
         smallest_p=min(1.0, test.smallest_p * many),
-        visible=visible if share else 0.0,
+        visible=visible if score.is_share else 0.0,
         worth=WORTH,
     )
     better, other = (b, a) if verdict == "worse" else (a, b)
     how = f"{p_text(p)}{f', corrected for {many} comparisons' if many > 1 else ''}"
     if verdict in ("better", "worse"):
-        size = amount(key, abs(test.difference))
+        size = amount(score, abs(test.difference))
         sentence = f"{better.name} better than {other.name} {_where(a, b, key, test)}, by {size} ({how})."
     elif verdict == "too few to tell":
         why = (
             f"{test.seeds} pairs of runs cannot reach p = .05" + (f" in {many} comparisons" if many > 1 else "")
             if test.n is None and test.smallest_p * many > ALPHA
-            else f"a difference below {amount(key, visible)} would have been missed"
+            else f"a difference below {amount(score, visible)} would have been missed"
         )
         sentence = f"{a.name} and {b.name}: too few to tell {_where(a, b, key, test)} ({how}; {why})."
     else:
         sentence = (
             f"{a.name} and {b.name}: no evidence of a difference {_where(a, b, key, test)} ({how}); "
-            f"this test would have seen one of {amount(key, visible)}."
+            f"this test would have seen one of {amount(score, visible)}."
         )
     return Pair(a, b, key, test, p, verdict, sentence, tuple(notes), many)
 
 
 def _untested(a: Group, b: Group, key: str, notes: list[str]) -> tuple[str, str]:
     """Words where no paired test is right: one run each without samples, or other test sets."""
-    of = scores.text(key, mean(a, key)), scores.text(key, mean(b, key))
+    of = [scores.text(group.declared(key), mean(group, key)) for group in (a, b)]
     if "their test sets differ" not in notes:
         return "too few to tell", f"{a.name} and {b.name}: too few to tell ({of[0]} and {of[1]}; {'; '.join(notes)})."
     split = key.split("/", 1)[0]
     first = [next(iter(g.runs.values())) for g in (a, b)]
-    sizes = [scores.count(run, split) for run in first]
+    sizes = [scores.sample_size(run, key) for run in first]
     gap = ""
     if len(a.runs) == len(b.runs) == 1 and key.endswith("/accuracy") and all(sizes):
         k = [round(value(run, key) * n) for run, n in zip(first, sizes, strict=True) if n]
@@ -224,9 +223,9 @@ def _where(a: Group, b: Group, key: str, test: Test) -> str:
     return f"{what}on these {test.n} {kind}{CALLED.get(a.kind, 'images')}{seeds}"
 
 
-def amount(key: str, difference: float) -> str:
+def amount(score: declared.Score, difference: float) -> str:
     """A difference of a share in points, of anything else as it is."""
-    if not scores.is_share(key):
+    if not score.is_share:
         return f"{difference:.3g}"
     points = 100 * difference
     digits = ".0f" if points >= 9.5 else ".1f" if points >= 0.1 else ".1g"
@@ -234,4 +233,4 @@ def amount(key: str, difference: float) -> str:
 
 
 def p_text(p: float) -> str:
-    return "p < .001" if p < 0.001 else f"p = {scores.text('accuracy', p, 3 if p < 0.1 else 2)}"
+    return "p < .001" if p < 0.001 else f"p = {scores.share(p, 3 if p < 0.1 else 2)}"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sketchlab import stats
+from sketchlab import declared, stats
 from sketchlab.report import scores
 from sketchlab.report.comparison.groups import Group
 from sketchlab.report.comparison.pairs import Samples
@@ -36,6 +36,10 @@ class Standing:
     of: str  # a key of OF, or "" where there is no interval
     n: str  # samples: a number, or a range where the runs differ
 
+    @property
+    def score(self) -> declared.Score:
+        return self.group.declared(self.key)
+
 
 def standing(group: Group, samples: Samples) -> Standing:
     """The widest interval the files allow: over seeds and samples, where each sample's score is kept."""
@@ -43,8 +47,8 @@ def standing(group: Group, samples: Samples) -> Standing:
     runs = [run for run in group.runs.values() if math.isfinite(run.final().get(key, math.nan))]
     single = [run.final()[key] for run in runs]
     low, high, of = _interval(runs, single, samples)
-    if low is not None and high is not None and scores.is_share(key):
-        low, high = max(low, 0.0), min(high, 1.0)
+    if low is not None and high is not None:
+        low, high = (group.declared(key).clip(value) for value in (low, high))
     mean = float(np.mean(single)) if single else math.nan
     sd = float(np.std(single, ddof=1)) if len(single) > 1 else math.nan
     return Standing(group, key, single, mean, sd, low, high, of, _sizes(runs, key))
@@ -70,7 +74,7 @@ def _interval(runs: list[Run], single: list[float], samples: Samples) -> tuple[f
 
 
 def _sizes(runs: list[Run], key: str) -> str:
-    sizes = sorted({n for run in runs if (n := scores.count(run, key.split("/", 1)[0])) is not None})
+    sizes = sorted({n for run in runs if (n := scores.sample_size(run, key)) is not None})
     return "–" if not sizes else str(sizes[0]) if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
 
 
@@ -78,8 +82,7 @@ def interval(row: Standing) -> str:
     if row.low is None or row.high is None:
         return "–"
     digits = 2 if row.high - row.low >= 0.05 else 3
-    metric = row.key.split("/", 1)[1]
-    return f"[{scores.text(metric, row.low, digits)}, {scores.text(metric, row.high, digits)}]"
+    return f"[{scores.text(row.score, row.low, digits)}, {scores.text(row.score, row.high, digits)}]"
 
 
 def trainable(group: Group) -> str:
