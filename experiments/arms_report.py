@@ -14,7 +14,7 @@ import pandas as pd
 from arms_tests import Tested, of_claim, test
 from arms_types import Experiment, Published
 
-from sketchlab import stats
+from sketchlab import declared, stats
 from sketchlab.engine.files import atomic, read_json
 from sketchlab.errors import UserError
 from sketchlab.report import canvas, scores
@@ -23,6 +23,8 @@ from sketchlab.report.comparison.groups import Group, distinct, kind
 from sketchlab.report.comparison.paired import Test
 from sketchlab.report.comparison.standing import OF, device, standing, time, trainable
 from sketchlab.report.read import Run, glance
+
+SHARE = declared.Score("share", "share", "larger", 0.0, 1.0, "share")  # differences of claims are of shares
 
 
 def write(experiment: Experiment, root: Path, folder: Path) -> str:
@@ -88,7 +90,7 @@ def _wilson(published: Published) -> tuple[float | None, float | None]:
 
 
 def _share(value: float | None) -> str:
-    return "–" if value is None or math.isnan(value) else scores.text("accuracy", value)
+    return "–" if value is None or math.isnan(value) else scores.share(value)
 
 
 def sentence(tested: Tested) -> str:
@@ -102,7 +104,7 @@ def sentence(tested: Tested) -> str:
     holm = f", corrected for {tested.many}" if tested.many > 1 else ""
     on = "; ".join(filter(None, [runs(t), f"{t.n} samples" if t.n else "", f"{t.groups} objects" if t.groups else ""]))
     notes = f"; {'; '.join(tested.notes)}" if tested.notes else ""
-    seen = pairs.seen_text("test/accuracy", t, tested.many)
+    seen = pairs.seen_text(SHARE, t, tested.many)
     return f"{names}: {gap}, {pairs.p_text(tested.p)}{holm} ({t.method}; {on}; {seen}{notes})"
 
 

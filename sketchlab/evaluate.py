@@ -120,6 +120,7 @@ def _document(
     folder: RunDir, run: OpenedRun, plan: Any, deciding: dict, data: Dataset, samples: Split, used: str
 ) -> None:
     folder.status(state="running", started=now())
+    folder.declare(run.scores)
     kept = {key: value for key, value in run.config.items() if key in ("seed", "model", "pipeline", "runtime")}
     folder.document(
         "config.yaml",

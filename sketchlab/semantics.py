@@ -26,6 +26,13 @@ CHANGES = (
         "on a GPU the learning rate is a number of single precision, and drawings are augmented in memory",
     ),
     Change(
+        "loop",
+        3,
+        {"pipeline": ("classify", "retrieve", "gan", "translate")},
+        "of epochs with equal scores the best is the one of the lower loss, then the later one; beside a test split val "
+        "is of the weights that are tested, not of the last ones",
+    ),
+    Change(
         "metrics",
         2,
         {"pipeline": ("retrieve",)},

@@ -18,6 +18,7 @@ import yaml
 from PIL import Image
 from torch import Tensor
 
+from sketchlab import declared
 from sketchlab.engine import checkpoint
 from sketchlab.engine.files import atomic, read_json, read_lines, write_json
 from sketchlab.engine.lock import Lock
@@ -42,6 +43,7 @@ class RunDir:
     def __init__(self, path: Path, writes: bool = True) -> None:
         self.path, self.writes = path, writes
         self.lock = Lock(path)
+        self.scores = declared.Table("", ())  # until it is declared
 
     # --- taking it up
 
@@ -76,6 +78,11 @@ class RunDir:
         write_json(path, {**(read_json(path) if path.exists() else {}), **changes, "updated": now()})
 
     # --- scores
+
+    def declare(self, scores: declared.Table) -> None:
+        """What the run's pipeline declares about its scores, written once, before training."""
+        self.scores = scores
+        self.document(declared.FILE, scores.document())
 
     def rows(self) -> list[dict[str, Any]]:
         return read_lines(self.path / "metrics.jsonl")

@@ -8,13 +8,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sketchlab import stats
+from sketchlab import declared, stats
 from sketchlab.report.examples import Examples, examples, groups_of
 from sketchlab.report.read import Run, numbers
 
 SPLITS = {"train": "training", "val": "validation", "test": "test"}
-SHARES = ("accuracy", "top5", "recall", "precision", "map", "area")  # metrics between 0 and 1
-LESS_IS_BETTER = ("kid", "fid", "loss", "distance", "rank", "error")
 
 
 @dataclass(frozen=True)
@@ -29,6 +27,7 @@ class Score:
     high: float | None
     method: str  # Wilson, Wilson-t (of scores between 0 and 1), Student's t, cluster-robust or ""
     chance: float | None
+    declared: declared.Score
     groups: int | None = None  # objects that the samples show, where several show the same
 
     @property
@@ -42,21 +41,23 @@ def where(split: str) -> str:
     return SPLITS.get(name, name) + (", asked of the generator" if name != split else "")
 
 
-def is_share(metric: str) -> bool:
-    return any(word in metric.lower() for word in SHARES) and not any(
-        word in metric.lower() for word in ("loss", "rank")
-    )
+def text(score: declared.Score, value: float | None, digits: int = 3) -> str:
+    """A value as its score is declared: .843 for shares, four significant digits for everything else."""
+    if score.is_share or value is None or not np.isfinite(value):
+        return share(value, digits)
+    return f"{value:.4g}"
 
 
-def text(metric: str, value: float | None, digits: int = 3) -> str:
-    """.843 for shares, four significant digits for everything else."""
+def share(value: float | None, digits: int = 3) -> str:
+    """.843"""
     if value is None:
         return "–"
-    if not np.isfinite(value):
-        return str(value)
-    if is_share(metric):
-        return f"{value:.{digits}f}".replace("0.", ".", 1)
-    return f"{value:.4g}"
+    return f"{value:.{digits}f}".replace("0.", ".", 1) if np.isfinite(value) else str(value)
+
+
+def direction(score: declared.Score) -> str:
+    """ "lower is better", or "" where larger is or neither."""
+    return "lower is better" if score.better == "smaller" else ""
 
 
 def interval_text(score: Score) -> str:
@@ -64,18 +65,17 @@ def interval_text(score: Score) -> str:
         return ""
     digits = 2 if score.high - score.low >= 0.05 else 3
     method = score.method + (f", {score.groups} objects," if score.groups else "")
-    return f"95% {method} [{text(score.metric, score.low, digits)}, {text(score.metric, score.high, digits)}]"
+    low, high = (text(score.declared, value, digits) for value in (score.low, score.high))
+    return f"95% {method} [{low}, {high}]"
 
 
 def chance(run: Run, split: str, metric: str) -> float | None:
-    """What guessing gives: from chance_<split>.json, else 1 / classes for accuracy, 5 / classes for top5."""
+    """What guessing gives: from chance_<split>.json, else as declared, by the number of classes."""
     known = run.document("chance", split)
     if metric in known:
         return float(known[metric])
-    n_classes = len(run.classes)
-    if n_classes > 1 and metric in ("accuracy", "class_accuracy", "top5"):
-        return min(1.0, (5 if metric == "top5" else 1) / n_classes)
-    return None
+    guesses, by, _ = run.declared[metric].chance.partition("/classes")
+    return min(1.0, int(guesses) / len(run.classes)) if by and len(run.classes) > 1 else None
 
 
 BLIND = "not informative here"
@@ -95,6 +95,16 @@ def calibration_text(run: Run, split: str, metric: str) -> str:
     spread = f" ± {known['real_sd']:.2g}" if known["real_sd"] else ""
     line = f"real {known['real']:.3g}{spread}, noise {known['noise']:.3g}, grey {known['grey']:.3g}"
     return line if known["informative"] else f"{line}: {BLIND}"
+
+
+def sample_size(run: Run, key: str) -> int | None:
+    """n of a score: images (queries) of its split, or as many of them as it was measured on; None for training."""
+    split, metric = key.split("/", 1)
+    measured = run.declared[metric].measured
+    if split == "train":
+        return None
+    on = run.document("quality", split).get(measured, {}) if measured else {}
+    return on.get("n_real") if on else count(run, split)
 
 
 def count(run: Run, split: str) -> int | None:
@@ -134,38 +144,42 @@ def effective_n(run: Run, split: str) -> float:
 def score(run: Run, key: str, value: float) -> Score:
     """A final metric with n and interval. Training scores get none: they are averaged while the weights move."""
     split, metric = key.split("/", 1)
-    guess = chance(run, split, metric)
+    guess, kind = chance(run, split, metric), run.declared[metric]
     per_query = run.array(f"{split}_per_query_{metric}")
     if per_query is not None and per_query.ndim == 1 and len(per_query) and np.isfinite(per_query).all():
-        return _of_samples(split, metric, value, np.asarray(per_query, dtype=float), _groups(run, split), guess)
-    n = count(run, split) if split != "train" else None
-    for name, on in run.document("quality", split).items():
-        if metric.startswith(name):  # measured on a draw of the split, or on generated images alone
-            n = on.get("n_real")
-    if metric not in ("accuracy", "top5") or not n or not np.isfinite(value):
-        return Score(split, metric, value, n, None, None, "", guess)
+        values = np.asarray(per_query, dtype=float)
+        return _of_samples(split, metric, value, values, _groups(run, split), guess, kind)
+    n = sample_size(run, key)
+    if kind.interval != "wilson" or not n or not np.isfinite(value):
+        return Score(split, metric, value, n, None, None, "", guess, kind)
     objects = units(run, split) or n
     if objects == n:
-        return Score(split, metric, value, n, *stats.wilson(round(value * n), n), "Wilson", guess)
+        return Score(split, metric, value, n, *stats.wilson(round(value * n), n), "Wilson", guess, kind)
     kept = examples(run, key)
     if isinstance(kept, Examples):
-        return _of_samples(split, metric, value, kept.values, kept.groups, guess)
+        return _of_samples(split, metric, value, kept.values, kept.groups, guess, kind)
     low, high = stats.wilson(round(value * objects), objects)  # as if all samples of an object were alike
-    return Score(split, metric, value, n, low, high, "Wilson", guess, objects)
+    return Score(split, metric, value, n, low, high, "Wilson", guess, kind, objects)
 
 
 def _of_samples(
-    split: str, metric: str, value: float, values: np.ndarray, groups: np.ndarray | None, guess: float | None
+    split: str,
+    metric: str,
+    value: float,
+    values: np.ndarray,
+    groups: np.ndarray | None,
+    guess: float | None,
+    kind: declared.Score,
 ) -> Score:
     n, objects = len(values), None if groups is None else len(np.unique(groups))
     if values.min() < 0 or values.max() > 1:  # what a score of pairs is the mean of
-        low, high = (float(v) for v in stats.interval(stats.estimate_mean(values[None], groups)))
+        low, high = (kind.clip(float(v)) for v in stats.interval(stats.estimate_mean(values[None], groups)))
         method = "Student's t" if groups is None else "cluster-robust"
-        return Score(split, metric, value, n, max(low, 0.0), min(high, 1.0), method, guess, objects)
+        return Score(split, metric, value, n, low, high, method, guess, kind, objects)
     low, high = stats.share(values, groups)
     hits = np.isin(values, (0, 1)).all()
     method = "cluster-robust" if groups is not None else "Wilson" if hits else "Wilson-t"
-    return Score(split, metric, value, n, low, high, method, guess, objects)
+    return Score(split, metric, value, n, low, high, method, guess, kind, objects)
 
 
 def scores(run: Run) -> list[Score]:
@@ -182,16 +196,39 @@ def monitor(run: Run) -> str:
     return next((key for key in run.status.get("best") or {} if "/" in key), "")
 
 
+def watched(run: Run) -> str:
+    """As monitor; while the run has not said, the first score of val in the table that has a direction."""
+    keys = sorted((key for key in run.metrics.columns if key.startswith("val/")), key=run.declared.place)
+    return monitor(run) or next((key for key in keys if run.declared[key].sign), "")
+
+
 def primary_key(run: Run) -> str | None:
-    """The result: on test if there is a test split, else on val after the last epoch."""
-    final = run.final()
-    watched = monitor(run).split("/", 1)[-1]
+    """The result: on test if there is a test split, else on val after the last epoch. Of the scores that are better in
+    one direction it is what the best epoch was chosen by, else the first that the pipeline declares."""
+    final, chosen = run.final(), monitor(run).split("/", 1)[-1]
     for split in ("test", "val", "train"):
-        found = [key.split("/", 1)[1] for key in final if key.startswith(f"{split}/")]
-        for metric in ("accuracy", watched, "recall@1", "kid", "loss", *found):
-            if metric in found:
-                return f"{split}/{metric}"
+        found = [key for key in final if key.startswith(f"{split}/") and run.declared[key].sign]
+        if found:
+            return min(found, key=lambda key: (key != f"{split}/{chosen}", run.declared.place(key), key))
     return None
+
+
+def val_means(run: Run) -> str:
+    """Which weights the scores of val are of, in words; "" where there is no choice of epochs."""
+    chosen = best(run)
+    if chosen is None:
+        return ""
+    return f"weights of epoch {chosen[1]:g}, which are tested" if run.tested else "last epoch"
+
+
+def brief(run: Run) -> dict[str, float]:
+    """The watched score and the result, for one line of a table; without a test split the best epoch's beside it."""
+    final = run.final()
+    out = {key: final[key] for key in (monitor(run), primary_key(run)) if key in final}
+    chosen = best(run)
+    if chosen is not None and not run.tested:
+        out[f"{chosen[0]}, best epoch"] = chosen[2]
+    return out
 
 
 def primary(run: Run) -> Score | None:
@@ -205,13 +242,13 @@ def headline(run: Run) -> str:
     if result is None:
         return "No score yet"
     where = SPLITS.get(result.split, result.split)
-    value = text(result.metric, result.value)
+    value = text(result.declared, result.value)
     brackets = ", ".join(filter(None, [f"n = {result.n}" if result.n else "", interval_text(result)]))
     line = f"{where.capitalize()} {result.metric} {value}" + (f" ({brackets})" if brackets else "")
     if result.chance is not None:
-        line += f"; chance {text(result.metric, result.chance)}"
-    elif any(word in result.metric for word in LESS_IS_BETTER):
-        line += "; lower is better"
+        line += f"; chance {text(result.declared, result.chance)}"
+    elif words := direction(result.declared):
+        line += f"; {words}"
     if known := calibration_text(run, result.split, result.metric):
         line += f"; {known}"
     chosen = best(run)
@@ -228,13 +265,14 @@ def last_epoch(run: Run) -> float | None:
 
 def best(run: Run) -> tuple[str, float, float, int] | None:
     """(key, epoch, value, evaluations) of the best epoch on val: optimistic. None where there was nothing to choose."""
-    key = monitor(run) or "val/accuracy"
+    key = watched(run)
     epochs, values = run.curve(key)
     if len(values) < 2:
         return None
     if monitor(run):
         return key, float(run.status["best"]["epoch"]), float(run.status["best"][key]), len(values)
-    return key, float(epochs[values.argmax()]), float(values.max()), len(values)
+    place = max(range(len(values)), key=lambda i: (run.declared[key].order(values[i]), i))
+    return key, float(epochs[place]), float(values[place]), len(values)
 
 
 def stability(run: Run, key: str, last: int = 10) -> dict[str, float] | None:

@@ -10,7 +10,7 @@ from sketchlab.config import RunConfig
 
 def work(runtime: Any, run: RunConfig, path: Path, data: Any, yardstick: dict[str, Any] | None = None) -> None:
     """One rank: build everything, describe it in the folder, train."""
-    from sketchlab import rng
+    from sketchlab import declared, rng
     from sketchlab.data.dataset import resident
     from sketchlab.data.sheet import of_training
     from sketchlab.engine.loop import fit, fit_once
@@ -21,6 +21,7 @@ def work(runtime: Any, run: RunConfig, path: Path, data: Any, yardstick: dict[st
     folder = RunDir(path, writes=runtime.rank == 0)
     data = run.data.build(run.model.config.input) if data is None else data
     describe_data(data, run, folder)
+    folder.declare(declared.Table(run.pipeline.name, run.pipeline.constant("SCORES", ())))
     if folder.writes and not (path / "samples" / "data.png").exists():
         folder.picture("data", of_training(data, run.model.config.input, run.seed))
     if runtime.device.type == "cuda":

@@ -19,6 +19,7 @@ from sketchlab.errors import UserError
 from sketchlab.layers.chain import Trained, flatten, frozen_prefix, set_train
 from sketchlab.pipelines.classify import early, gradcam, mixing, pose
 from sketchlab.pipelines.classify.answers import answers
+from sketchlab.pipelines.classify.declared import SCORES as SCORES
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class Config:
 class Classify:
     """The task: parts net and optimizer, splits of labelled samples."""
 
-    monitor = "+val/accuracy"
+    monitor = "val/accuracy"
     weights: tuple[str, ...] = ("net",)
 
     def __init__(self, config: Config, net: nn.Module, data: Any, loop: Loop, runtime: Runtime, seed: int) -> None:

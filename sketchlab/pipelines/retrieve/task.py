@@ -19,6 +19,7 @@ from sketchlab.layers.chain import Trained, frozen_prefix, set_train
 from sketchlab.metrics import retrieval as metrics
 from sketchlab.pipelines.retrieve import answers as found
 from sketchlab.pipelines.retrieve import losses, mining
+from sketchlab.pipelines.retrieve.declared import SCORES as SCORES
 from sketchlab.pipelines.retrieve.embedding_map import embedding_map
 from sketchlab.pipelines.retrieve.pair_maker import MATCHES, PairMaker
 from sketchlab.pipelines.retrieve.sheet import best_and_worst, sheet
@@ -83,7 +84,7 @@ class Retrieve:
         self.net = runtime.place(net)
         self.train, self.n_train, self.views = data.splits["train"], len(data.splits["train"]), 0
         self.splits = tuple(name for name in ("val", "test") if name in data.splits)
-        self.monitor = f"+val/{MONITORS[config.match]}" if "val" in self.splits else ""
+        self.monitor = f"val/{MONITORS[config.match]}" if "val" in self.splits else ""
         for name in self.splits:
             found.check_gallery(data.splits[name], name)
         self.makers = {name: self._maker(name) for name in ("train", *self.splits)}

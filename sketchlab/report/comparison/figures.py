@@ -109,7 +109,7 @@ def curves(
     for label, value in levels:
         axes.axhline(value, color="0.2", linestyle="-.", linewidth=1.1, label=label)
     if chance is not None:
-        axes.axhline(chance, label=f"chance ({scores.text(metric, chance)})", **LEVEL)
+        axes.axhline(chance, label=f"chance ({scores.text(found[0].group.declared(key), chance)})", **LEVEL)
     for value in published:
         axes.axhline(value.value, color="0.1", linestyle=(0, (1, 1)), linewidth=1.2, label=value.label)
     _range(axes, key, found, [v for v in (chance, *(value for _, value in levels), *(p.value for p in published)) if v])
@@ -127,7 +127,7 @@ def _long(lines: list[Line]) -> bool:
 def _range(axes: Axes, key: str, lines: list[Line], levels: list[float]) -> None:
     values = np.concatenate([*(y for each in lines for _, y in each.runs), levels])
     values = values[np.isfinite(values)]
-    if scores.is_share(key) and len(values):
+    if lines[0].group.declared(key).is_share and len(values):
         top = max(values.max(), 0.01)
         axes.set_ylim(0, 1.02 if top > 0.4 else 1.6 * top)
     elif len(values) and (values > 0).all() and values.max() > 50 * values.min():
@@ -156,17 +156,18 @@ def standings(path: Path, rows: list[Standing], key: str, published: list[Publis
     axes.set_ylim(len(rows) - 0.4, -0.6)
     chance = next((c for row in rows if (c := scores.chance(_run(row.group), split, metric)) is not None), None)
     if chance is not None:
-        axes.axvline(chance, label=f"chance ({scores.text(metric, chance)})", **LEVEL)
+        axes.axvline(chance, label=f"chance ({scores.text(rows[0].score, chance)})", **LEVEL)
     for value in published:
         axes.axvline(value.value, color="0.1", linestyle=(0, (1, 1)), linewidth=1.2, label=value.label)
     if chance is not None or published:
         figure.legend(fontsize=7.5, frameon=False, loc="outside lower left", ncols=2)
-    if scores.is_share(metric):
+    if rows[0].score.is_share:
         ends = [v for row in rows for v in (row.high, row.mean) if v is not None]
         axes.set_xlim(0, 1.02 if max(ends) > 0.4 else 1.3 * max(ends))
     title = f"{scores.SPLITS.get(split, split).capitalize()} {metric}"
     single = ", single runs" if any(len(row.single) > 1 for row in rows) else ""
-    lower = ", lower is better" if any(word in key for word in scores.LESS_IS_BETTER) else ""
+    words = scores.direction(rows[0].score)
+    lower = f", {words}" if words else ""
     canvas.plain(axes, title, f"mean, 95% interval{single}{lower}", "")
     return _save(path, figure, axes, title, [], ())
 

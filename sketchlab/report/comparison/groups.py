@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from sketchlab import semantics
+from sketchlab import declared, semantics
 from sketchlab.errors import UserError
 from sketchlab.report.read import Run, glance
 from sketchlab.report.run import facts
@@ -40,6 +40,11 @@ class Group:
     runs: dict[tuple[str, ...], Run]  # finished ones, by seed, split seed, fold and what else --by leaves open
     unfinished: list[Run]
     fixed: bool = False  # runs of other seeds gave the same answers: its one run stands for all
+
+    def declared(self, key: str) -> declared.Score:
+        """What a score of these runs is; where none declares it, neither better nor worse."""
+        tables = [run.declared for run in (*self.runs.values(), *self.unfinished)]
+        return next((table for table in tables if table.get(key)), tables[0])[key]
 
 
 def find(folders: Iterable[Path]) -> tuple[list[Path], list[str]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sketchlab import stats
+from sketchlab import declared, stats
 from sketchlab.report import scores
 from sketchlab.report.comparison.groups import Group
 from sketchlab.report.comparison.paired import ALPHA, Test, own_splits, same_samples, scores_alone
@@ -34,6 +34,10 @@ class Pair:
     sentence: str
     notes: tuple[str, ...]
     many: int  # tests the p is corrected for
+
+    @property
+    def score(self) -> declared.Score:
+        return self.a.declared(self.key)
 
 
 class Samples:
@@ -87,14 +91,10 @@ def mean(group: Group, key: str) -> float:
     return float(np.mean(found)) if found else math.nan
 
 
-def less_is_better(key: str) -> bool:
-    return not scores.is_share(key) and any(word in key for word in scores.LESS_IS_BETTER)
-
-
 def rank(groups: Sequence[Group], key: str) -> list[Group]:
     """Groups with this score, the best first."""
-    sign = 1 if less_is_better(key) else -1
-    return sorted((g for g in groups if math.isfinite(mean(g, key))), key=lambda g: sign * mean(g, key))
+    with_score = [group for group in groups if math.isfinite(mean(group, key))]
+    return sorted(with_score, key=lambda group: -group.declared(key).order(mean(group, key)))
 
 
 def _test(a: Group, b: Group, samples: Samples) -> tuple[Test | None, list[str]]:
@@ -184,18 +184,12 @@ def _why_not(a: Group, b: Group, common: Sequence[tuple[list[Run], list[Run]]], 
         return ["one run each"]
     one, other = (a, b) if len(runs[0]) == 1 else (b, a)
     single = [value(run, key) for run in max(runs, key=len)]
-    low, high = (scores.text(key, v) for v in clipped(key, stats.prediction(single)))
+    score = a.declared(key)
+    low, high = (scores.text(score, score.clip(v)) for v in stats.prediction(single))
     return [
         f"one run of {one.name} against {len(single)} of {other.name}: what other runs of {one.name} would score is "
         f"not known; 95% of further runs of {other.name} would lie between {low} and {high}"
     ]
-
-
-def clipped(key: str, interval: stats.Interval) -> stats.Interval:
-    """To [0, 1] where the score is a share."""
-    if not scores.is_share(key):
-        return interval
-    return stats.Interval(max(interval.low, 0.0), min(interval.high, 1.0))
 
 
 def _digest(run: Run, key: str) -> str | None:
@@ -216,17 +210,17 @@ def _said(a: Group, b: Group, key: str, test: Test | None, p: float | None, many
     if test is None or p is None:
         verdict, sentence = _untested(a, b, key, notes)
         return Pair(a, b, key, None, None, verdict, sentence, tuple(notes), many)
-    share = scores.is_share(key)
-    verdict = judge(test, p, many, share=share, sign=-1 if less_is_better(key) else 1)
+    score = a.declared(key)
+    verdict = judge(test, p, many, share=score.is_share, sign=score.sign)
     how, where = f"{p_text(p)}{f', corrected for {many} comparisons' if many > 1 else ''}", _where(a, b, key, test)
     networks = test.about == "networks"
     both = f"The networks of {a.name} and {b.name}" if networks else f"{a.name} and {b.name}"
-    seen = seen_text(key, test, many)
+    seen = seen_text(score, test, many)
     if verdict.endswith(("better", "worse")):
         better, other = (b, a) if verdict.endswith("worse") else (a, b)
         who = f"The network of {better.name} is better than that of {other.name}" if networks else ""
         who = who or f"{better.name} better than {other.name}"
-        sentence = f"{who} {where}, by {amount(key, abs(test.difference))} ({how})."
+        sentence = f"{who} {where}, by {amount(score, abs(test.difference))} ({how})."
     elif verdict == "too few to tell":
         sentence = f"{both}: too few to tell {where} ({how}; {seen})."
     else:
@@ -236,23 +230,23 @@ def _said(a: Group, b: Group, key: str, test: Test | None, p: float | None, many
     return Pair(a, b, key, test, p, verdict, sentence, tuple(notes), many)
 
 
-def seen_text(key: str, test: Test, many: int) -> str:
+def seen_text(score: declared.Score, test: Test, many: int) -> str:
     visible = test.visible(ALPHA / many)
     if math.isnan(visible):
         return "this test could have seen no difference"
-    return f"this test would have seen one of {amount(key, visible)}"
+    return f"this test would have seen one of {amount(score, visible)}"
 
 
 def _untested(a: Group, b: Group, key: str, notes: list[str]) -> tuple[str, str]:
     """Words where no test is right: too few runs, or other test sets."""
-    of = scores.text(key, mean(a, key)), scores.text(key, mean(b, key))
+    of = [scores.text(group.declared(key), mean(group, key)) for group in (a, b)]
     if "their test sets differ" not in notes:
         return "too few to tell", f"{a.name} and {b.name}: too few to tell ({of[0]} and {of[1]}; {'; '.join(notes)})."
     split = key.split("/", 1)[0]
     first = [next(iter(g.runs.values())) for g in (a, b)]
-    sizes = [scores.count(run, split) for run in first]
+    sizes = [scores.sample_size(run, key) for run in first]
     gap = ""
-    if len(a.runs) == len(b.runs) == 1 and scores.is_share(key):
+    if len(a.runs) == len(b.runs) == 1 and a.declared(key).is_share:
         found = [scores.score(run, key, value(run, key)) for run in first]
         limits = [stats.Interval(s.low, s.high) for s in found if s.low is not None and s.high is not None]
         if len(limits) == 2:
@@ -289,11 +283,11 @@ def _counted(n: int) -> str:
     return f"{n} run{'s' * (n != 1)}"
 
 
-def amount(key: str, difference: float) -> str:
+def amount(score: declared.Score, difference: float) -> str:
     """A difference of a share in points, of anything else as it is; – for none."""
     if math.isnan(difference):
         return "–"
-    if not scores.is_share(key):
+    if not score.is_share:
         return f"{difference:.3g}"
     points = 100 * difference
     digits = ".0f" if points >= 9.5 else ".1f" if points >= 0.1 else ".1g"
@@ -301,4 +295,4 @@ def amount(key: str, difference: float) -> str:
 
 
 def p_text(p: float) -> str:
-    return "p < .001" if p < 0.001 else f"p = {scores.text('accuracy', p, 3 if p < 0.1 else 2)}"
+    return "p < .001" if p < 0.001 else f"p = {scores.share(p, 3 if p < 0.1 else 2)}"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sketchlab import stats
+from sketchlab import declared, stats
 from sketchlab.report import scores
 from sketchlab.report.comparison import pairs
 from sketchlab.report.comparison.groups import Group
@@ -42,6 +42,10 @@ class Standing:
     of: str  # a key of OF, or "" where there is no interval
     n: str  # samples: a number, or a range where the runs differ; and the objects they show, where those are fewer
 
+    @property
+    def score(self) -> declared.Score:
+        return self.group.declared(self.key)
+
 
 def standing(group: Group, samples: Samples) -> Standing:
     """The widest interval the files allow: over runs and samples, where each sample's score is kept."""
@@ -50,7 +54,7 @@ def standing(group: Group, samples: Samples) -> Standing:
     single = [run.final()[key] for run in runs]
     low, high, of = _interval(runs, single, samples)
     if low is not None and high is not None:
-        low, high = pairs.clipped(key, stats.Interval(float(low), float(high)))
+        low, high = (group.declared(key).clip(value) for value in (low, high))
     mean = float(np.mean(single)) if single else math.nan
     sd = float(np.std(single, ddof=1)) if len(single) > 1 else math.nan
     return Standing(group, key, single, mean, sd, low, high, of, _sizes(runs, key))
@@ -94,23 +98,25 @@ def of_scores(runs: list[Run], single: list[float], key: str) -> tuple[float | N
         ratio = pairs.test_per_train(runs, key)
         estimate = stats.estimate_scores(single, test_per_train=ratio) if ratio else None
     else:
-        units = min((scores.units(run, split) or 0) for run in runs) if scores.is_share(key) else 0
+        share = runs[0].declared[key].is_share
+        units = min((scores.units(run, split) or 0) for run in runs) if share else 0
         estimate = stats.estimate_scores(single, units=units)
     if estimate is None or not any(spread.variance for spread in estimate.spreads):
         return None, None, ""
     if one_set and estimate.units and 0 <= estimate.value <= 1:
         low, high = stats.share_interval(estimate)
         return low, high, "scores"
-    low, high = pairs.clipped(key, stats.interval(estimate))
+    low, high = map(runs[0].declared[key].clip, stats.interval(estimate))
     return low, high, "t" if one_set else "resampled"
 
 
 def _sizes(runs: list[Run], key: str) -> str:
     split = key.split("/", 1)[0]
-    sizes = sorted({n for run in runs if (n := scores.count(run, split)) is not None})
+    sizes = sorted({n for run in runs if (n := scores.sample_size(run, key)) is not None})
     objects = sorted({n for run in runs if (n := scores.units(run, split)) is not None})
-    said = _range(sizes)
-    return said if objects == sizes else f"{said} ({_range(objects)} objects)"
+    if not sizes or not objects or objects[-1] >= sizes[0]:  # each its own object, or fewer images than the split has
+        return _range(sizes)
+    return f"{_range(sizes)} ({_range(objects)} objects)"
 
 
 def _range(sizes: list[int]) -> str:
@@ -121,8 +127,7 @@ def interval(row: Standing) -> str:
     if row.low is None or row.high is None:
         return "–"
     digits = 2 if row.high - row.low >= 0.05 else 3
-    metric = row.key.split("/", 1)[1]
-    return f"[{scores.text(metric, row.low, digits)}, {scores.text(metric, row.high, digits)}]"
+    return f"[{scores.text(row.score, row.low, digits)}, {scores.text(row.score, row.high, digits)}]"
 
 
 def trainable(group: Group) -> str:

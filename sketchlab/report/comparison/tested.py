@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from sketchlab.report import page, scores
+from sketchlab.report import page
 from sketchlab.report.comparison import pairs
 from sketchlab.report.comparison.family import Family, Table
 from sketchlab.report.comparison.pairs import Pair
-from sketchlab.report.scores import text
+from sketchlab.report.scores import share
 
 QUOTED = 15  # sentences before the reader asks for more
 EXPLAINED = (
@@ -38,7 +38,7 @@ def tested(family: Family) -> str:
             "soft",
         )
     out += "".join(quotes[:QUOTED]) + page.details(f"{len(quotes) - QUOTED} more", "".join(quotes[QUOTED:]))
-    unit = "differences in points; " if scores.is_share(family.key) else ""
+    unit = "differences in points; " if family.groups[0].declared(family.key).is_share else ""
     out += page.details("The tests", page.table(columns, rows, right) + page.paragraph(EXPLAINED.format(unit), "soft"))
     return out
 
@@ -52,7 +52,7 @@ def table(family: Family) -> Table:
             rows.append([pair.a.name, pair.b.name, *["–"] * 4, pair.verdict, "; ".join(pair.notes), *["–"] * 3])
             continue
         low, high = (_signed(pair, v) for v in (t.low, t.high))
-        seen = pairs.amount(pair.key, t.visible(pairs.ALPHA / pair.many))
+        seen = pairs.amount(pair.score, t.visible(pairs.ALPHA / pair.many))
         row: list[object] = [pair.a.name, pair.b.name, _signed(pair, t.difference), f"[{low}, {high}]"]
         runs = str(t.runs[0]) if t.runs[0] == t.runs[1] else f"{t.runs[0]} and {t.runs[1]}"
         row += [_p(pair.p), _p(t.p), pair.verdict, t.method, runs, t.n or "–", seen]
@@ -61,8 +61,8 @@ def table(family: Family) -> Table:
 
 
 def _p(p: float | None) -> str:
-    return "–" if p is None else "< .001" if p < 0.001 else text("accuracy", p)
+    return "–" if p is None else "< .001" if p < 0.001 else share(p)
 
 
 def _signed(pair: Pair, value: float) -> str:
-    return f"{100 * value:+.1f}" if scores.is_share(pair.key) else f"{value:+.3g}"
+    return f"{100 * value:+.1f}" if pair.score.is_share else f"{value:+.3g}"

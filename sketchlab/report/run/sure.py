@@ -11,7 +11,7 @@ from sketchlab import stats
 from sketchlab.report import canvas, examples, page, scores
 from sketchlab.report.canvas import PALETTE, Plot
 from sketchlab.report.read import Run
-from sketchlab.report.scores import text
+from sketchlab.report.scores import share
 
 BINS = 10  # of stated probability, of equal width
 
@@ -107,7 +107,7 @@ def sure(run: Run, drawn: list[Plot]) -> str:
     out = ""
     if len(table := bins(run, split)):
         out += page.paragraph(
-            f"Expected calibration error {text('accuracy', gap(table))} over {BINS} bins: on average, a stated "
+            f"Expected calibration error {share(gap(table))} over {BINS} bins: on average, a stated "
             "probability is so far from how often it is right. Points below the dotted line: it promises more than it "
             "keeps.",
             "soft",
@@ -142,8 +142,8 @@ def _early_table(table: pd.DataFrame) -> str:
 
 
 def _shares(*values: float) -> tuple[str, ...]:
-    return tuple("–" if np.isnan(value) else text("accuracy", value) for value in values)
+    return tuple("–" if np.isnan(value) else share(value) for value in values)
 
 
 def _spread(row: dict) -> str:
-    return f"[{text('accuracy', row['low'], 2)}, {text('accuracy', row['high'], 2)}]"
+    return f"[{share(row['low'], 2)}, {share(row['high'], 2)}]"

@@ -14,7 +14,7 @@ from sketchlab import stats
 from sketchlab.report import canvas, page, scores
 from sketchlab.report.canvas import PALETTE, Plot
 from sketchlab.report.read import Run
-from sketchlab.report.scores import text
+from sketchlab.report.scores import share
 
 # kind → title, axis
 KINDS = {
@@ -77,7 +77,7 @@ def _share(found: dict[str, Any]) -> tuple[str, ...]:
     """k of n with the interval that was written with it, else (evaluations of before) Wilson's."""
     k, n = int(found["k"]), int(found["n"])
     low, high = (found["low"], found["high"]) if "low" in found else stats.wilson(k, n)
-    return str(k), str(n), text("accuracy", k / n), f"[{text('accuracy', low, 2)}, {text('accuracy', high, 2)}]"
+    return str(k), str(n), share(k / n), f"[{share(low, 2)}, {share(high, 2)}]"
 
 
 def _by_class(run: Run, own: dict[str, list[int]]) -> str:
@@ -98,8 +98,8 @@ def _by_class(run: Run, own: dict[str, list[int]]) -> str:
                 (
                     name,
                     n,
-                    text("accuracy", k / n),
-                    text("accuracy", own[name][0] / own[name][1]),
+                    share(k / n),
+                    share(own[name][0] / own[name][1]),
                     own[name][1],
                     f"{100 * gap.difference:+.0f}",
                     spread,

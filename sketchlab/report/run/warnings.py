@@ -31,7 +31,7 @@ def _where(split: str) -> str:
 
 
 def _share(value: float | None) -> str:
-    return scores.text("accuracy", value)
+    return scores.share(value)
 
 
 def _state(run: Run) -> Iterator[str]:
@@ -82,9 +82,10 @@ def _chance(run: Run) -> Iterator[str]:
     if first is None or first.metric == "accuracy" or None in (first.chance, first.low):
         return
     if first.low <= first.chance <= first.high:  # type: ignore[operator]
+        value, guess = (scores.text(first.declared, v) for v in (first.value, first.chance))
         yield (
-            f"The {_where(first.split)} {first.metric} {scores.text(first.metric, first.value)} cannot be told from "
-            f"guessing ({scores.text(first.metric, first.chance)}): its 95% interval on n = {first.n} holds that value."
+            f"The {_where(first.split)} {first.metric} {value} cannot be told from guessing ({guess}): its 95% "
+            f"interval on n = {first.n} holds that value."
         )
 
 
@@ -146,7 +147,7 @@ def _tiny(run: Run) -> Iterator[str]:
         if not measured or not n or not units or units >= TINY:
             continue
         line = f"Tiny {_where(split)} split: n = {n}{f', of {units} objects' if units < n else ''}. "
-        if any(map(scores.is_share, measured)):
+        if any(run.declared[metric].is_share for metric in measured):
             low, high = stats.wilson(round(0.75 * units), units)
             yield (
                 f"{line}One {'object' if units < n else 'sample'} more or less moves a share by {100 / units:.1f} "
