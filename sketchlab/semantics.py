@@ -6,7 +6,8 @@ ids of runs that a change does not concern stay. A change is a line of CHANGES, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 
@@ -15,6 +16,20 @@ class Change(NamedTuple):
     number: int  # of the part from this change on
     concerns: dict[str, tuple[str, ...]]  # group (its `name`) or group.key of the configuration → values; {} = all
     said: str  # what is different, in a few words
+    unless: Mapping[str, tuple[str, ...]] = {}  # as `concerns`: one that fits is enough to leave a run as it was
+    where: Callable[[Mapping[str, Any], int], bool] | None = None  # (loop's settings, training samples) → concerned
+
+
+def _evaluates_before(updates: int) -> Callable[[Mapping[str, Any], int], bool]:
+    def found(loop: Mapping[str, Any], n: int) -> bool:
+        epochs = min(loop["eval_every"], loop["epochs"])
+        return math.ceil(epochs * n / min(loop["batch_size"], n)) < updates
+
+    return found
+
+
+def _batch_exceeds_the_split(loop: Mapping[str, Any], n: int) -> bool:
+    return loop["batch_size"] > n
 
 
 PARTS = ("loop", "metrics", "store")  # how is trained and evaluated; how answers become scores; what samples become
@@ -29,8 +44,31 @@ CHANGES = (
         "loop",
         3,
         {"pipeline": ("classify", "retrieve", "gan", "translate")},
-        "of epochs with equal scores the best is the one of the lower loss, then the later one; beside a test split val "
-        "is of the weights that are tested, not of the last ones",
+        "of epochs with equal scores the best is the one of the lower loss, then the later one; beside a test split "
+        "val is of the weights that are tested, not of the last ones",
+    ),
+    Change(
+        "loop",
+        4,
+        {"pipeline": ("classify", "retrieve")},
+        "evaluations after fewer than 100 steps measure batch-norm statistics; before, they took those of training",
+        unless={
+            "model": ("cnn_bilstm2d", "cnn_lstm", "cnn_strokes", "sketchanet", "stroke_lstm", "vgg16"),
+            "model.backbone": ("vgg16",),
+            "model.norm": ("none",),
+            "model.arch": ("alexnet",),
+            "model.tune": ("freeze",),
+            "model.backbone.tune": ("freeze",),
+        },
+        where=_evaluates_before(100),
+    ),
+    Change(
+        "loop",
+        5,
+        {},
+        "a batch is at most the training split; before, it held samples twice, and an epoch could be several",
+        unless={"pipeline": ("baseline",)},
+        where=_batch_exceeds_the_split,
     ),
     Change(
         "metrics",
@@ -41,18 +79,25 @@ CHANGES = (
 )
 
 
-def numbers(config: Mapping[str, Any]) -> dict[str, int]:
-    """Part → its number for a run of this configuration, without those that are 1."""
+def numbers(config: Mapping[str, Any], n_train: int | None = None) -> dict[str, int]:
+    """Part → its number for a run of this configuration, without those that are 1. n_train: samples it trains on;
+    without it, or in a folder too old to say how it was trained, no change is counted that depends on them."""
+    loop = config.get("loop") or {}
+    known = n_train is not None and {"epochs", "eval_every", "batch_size"} <= loop.keys()
     out: dict[str, int] = {}
     for change in CHANGES:
-        if all(_value(config, key) in values for key, values in change.concerns.items()):
+        fits = all(_value(config, key) in values for key, values in change.concerns.items())
+        spared = any(_value(config, key) in values for key, values in change.unless.items())
+        if fits and not spared and (change.where is None or (known and change.where(loop, n_train or 0))):
             out[change.part] = max(change.number, out.get(change.part, 1))
     return out
 
 
 def _value(config: Mapping[str, Any], key: str) -> Any:
-    group, _, name = key.partition(".")
-    return (config.get(group) or {}).get(name or "name")
+    value: Any = config
+    for name in key.split("."):
+        value = (value or {}).get(name)
+    return value.get("name") if isinstance(value, Mapping) else value
 
 
 def of_run(document: Mapping[str, Any]) -> dict[str, int]:

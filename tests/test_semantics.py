@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 from types import SimpleNamespace
 
 import pytest
 import yaml
+from torch import nn
 
 from sketchlab import config, report, semantics
+from sketchlab.layers import norms
+from sketchlab.layers.chain import moving_norms
 from sketchlab.report.comparison import groups
 from sketchlab.training import identity as ids
+from tests.every import TWINS, choices
 from tests.report.conftest import retrieval, sweep
 
 
@@ -24,23 +29,55 @@ def test_numbers_of_a_part_follow_each_other_and_say_what_changed():
                 assert names and all((config.conf_dir() / group / f"{name}.yaml").is_file() for name in names)
 
 
+SMALL = ["model=small_cnn", "loop.batch_size=32"]  # 100 training samples: the first evaluation is after 4 updates
+
+
 @pytest.mark.parametrize(
-    "words, expected",
+    "words, n_train, expected",
     [
-        (["model=small_siamese"], {"metrics": 2}),  # ties of a search
-        (["model=siamese_vgg16", "model.backbone.weights=none", "model.backbone.tune=scratch"], {"metrics": 2}),
-        ([], {}),
-        (["model=small_dcgan"], {}),
-        (["model=pixels_logistic"], {}),
+        (["model=small_siamese"], 10_000, {"metrics": 2}),  # ties of a search
+        (["model=siamese_vgg16"], 100, {"metrics": 2}),
+        (["model=small_siamese"], 100, {"metrics": 2, "loop": 3}),
+        (SMALL, 100, {"loop": 3}),  # batch norm after few updates
+        (SMALL, 3168, {"loop": 3}),
+        (SMALL, 3169, {}),
+        ([*SMALL, "loop.eval_every=4"], 800, {}),
+        ([*SMALL, "loop.eval_every=4", "loop.epochs=3"], 800, {"loop": 3}),
+        ([*SMALL, "model.norm=none"], 100, {}),
+        (["model=resnet18", "model.weights=imagenet", "model.tune=finetune"], 100, {"loop": 3}),
+        (["model=resnet18", "model.weights=imagenet", "model.tune=freeze"], 100, {}),
+        (["model=vgg16"], 100, {}),
+        (SMALL, 31, {"loop": 4}),  # a batch is at most the split
+        (SMALL, 32, {"loop": 3}),
+        (["model=vgg16", "loop.batch_size=32"], 31, {"loop": 4}),
+        (["model=small_dcgan", "loop.batch_size=32"], 31, {"loop": 4}),
+        (["model=small_dcgan", "loop.batch_size=32"], 32, {}),
+        (["model=pixels_logistic"], 10, {}),
     ],
 )
-def test_a_run_that_no_change_concerns_keeps_its_id(words, expected):
+def test_a_run_that_no_change_concerns_keeps_its_id(words, n_train, expected, monkeypatch):
     made = config.from_overrides([*words, "runtime.device=cpu"])
-    assert semantics.numbers(made.plain()) == expected
-    identity = ids.deciding(made, SimpleNamespace(fingerprint="x"))
+    assert semantics.numbers(made.plain(), n_train) == expected
+    for model in filter(None, (made.model, made.model.backbone)):  # no weights are at hand
+        monkeypatch.setattr(sys.modules[model.module], "fingerprint", lambda _: "none", raising=False)
+    identity = ids.deciding(made, SimpleNamespace(fingerprint="x", splits={"train": range(n_train)}))
     assert identity.get("semantics", {}) == expected and ("semantics" in identity) == bool(expected)
     before = {key: value for key, value in identity.items() if key != "semantics"}
     assert (ids.folder_of(made, identity) == ids.folder_of(made, before)) == (not expected)
+
+
+@pytest.mark.parametrize("model", choices("model"))
+def test_few_updates_concern_just_the_networks_whose_batch_norms_move(model):
+    if model == "timm":
+        pytest.importorskip("timm")
+    made = config.from_overrides([f"model={model}", "runtime.device=cpu", *TWINS.get(model, [])])
+    plain = made.plain()
+    net = made.model.build(3) if plain["pipeline"]["name"] in ("classify", "retrieve") else nn.Identity()
+    assert (semantics.numbers(plain, 100).get("loop") == 3) == bool(moving_norms(net))
+    (change,) = [change for change in semantics.CHANGES if (change.part, change.number) == ("loop", 3)]
+    assert change.where is not None and f"fewer than {norms.ENOUGH} steps" in change.said
+    loop = {"epochs": 1, "eval_every": 1, "batch_size": 1}
+    assert change.where(loop, norms.ENOUGH - 1) and not change.where(loop, norms.ENOUGH)
 
 
 def of_number(folder, number):

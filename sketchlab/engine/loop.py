@@ -18,10 +18,11 @@ from sketchlab.engine import checkpoint, profile
 from sketchlab.engine.loader import Feed, Order
 from sketchlab.engine.rundir import RunDir
 from sketchlab.engine.runtime import Runtime
-from sketchlab.engine.settings import Config
+from sketchlab.engine.settings import FEW_STEPS, Config
 from sketchlab.engine.steps import Averages, Steps
 from sketchlab.engine.task import FitOnce, Task
 from sketchlab.errors import UserError
+from sketchlab.layers import norms
 
 LOOK_EVERY = 16  # steps after which a GPU's run looks whether to stop, save, or give up
 
@@ -99,6 +100,14 @@ def fit(
     watch = watched(task.monitor, folder.scores)
     order = Order(task.n_train, loop.batch_size, seed, task.views)
     total = order.steps(loop.epochs)
+    folder.say(f"{loop.epochs} epochs of {task.n_train:,} samples in batches of {loop.batch_size}: {total:,} steps")
+    if total < FEW_STEPS:
+        few = (
+            f"few optimizer steps: {total}, fewer than {FEW_STEPS}, are little to learn from; raise loop.epochs, lower "
+            "loop.batch_size, or add samples"
+        )
+        folder.say(f"warning: {few}")
+        folder.document("warnings_train.json", {"few_steps": few})
     last = folder.load("last")
     if last:
         checkpoint.restore(task.parts, last["parts"], folder.path / "checkpoints" / "last.pt")
@@ -153,14 +162,16 @@ def fit(
             if epoch > order.epochs_done(step - 1) and (epoch % loop.eval_every == 0 or step == total):
                 scores = averages.take(runtime)
                 clock.spent["wait_s"], feed.wait_s = feed.wait_s, 0.0
-                with clock("eval_s"), runtime.span("evaluation"):
-                    if "val" in task.splits:
-                        scores |= folder.keep("val", task.evaluate("val"))
-                folder.scores.check(scores)
-                rows.append({"step": step, "epoch": epoch, **scores})
-                folder.add("metrics.jsonl", rows[-1])
-                if watch and best(rows, watch) is rows[-1]:
-                    save_best(task, folder, rows[-1])
+                with contextlib.ExitStack() as until_saved:
+                    with clock("eval_s"), runtime.span("evaluation"):
+                        if "val" in task.splits:
+                            until_saved.enter_context(norms.measured(task, step, seed, runtime.autocast))
+                            scores |= folder.keep("val", task.evaluate("val"))
+                    folder.scores.check(scores)
+                    rows.append({"step": step, "epoch": epoch, **scores})
+                    folder.add("metrics.jsonl", rows[-1])
+                    if watch and best(rows, watch) is rows[-1]:
+                        save_best(task, folder, rows[-1])
                 if step == total or exhausted(rows, watch, loop.patience):
                     save()
                 seconds = clock.row(runtime)
@@ -175,7 +186,7 @@ def fit(
                 if stop:
                     raise Interrupted(caught[0] if caught else signal.SIGTERM)
     with runtime.span("evaluation"):
-        finish(task, rows, watch, step, runtime, folder)
+        finish(task, rows, watch, step, seed, runtime, folder)
     profile.write(runtime.profile, folder)
 
 
@@ -267,16 +278,17 @@ def save_best(task: Task, folder: RunDir, row: dict[str, Any]) -> None:
 
 
 def finish(
-    task: Task, rows: list[dict[str, Any]], watch: Watch | None, step: int, runtime: Runtime, folder: RunDir
+    task: Task, rows: list[dict[str, Any]], watch: Watch | None, step: int, seed: int, runtime: Runtime, folder: RunDir
 ) -> None:
     """The final scores. Where there is a test split, val and test are of the same weights: the best ones (the last
     where nothing is watched). Without one val is of the last weights: the best epoch's score is optimistic."""
     top = best(rows, watch) if watch else None
     scores: dict[str, float] = {}
-    if "val" in task.splits and "test" not in task.splits:
-        scores = keep_last(task, "val", folder)
-    if top is None:
-        save_best(task, folder, {"epoch": rows[-1]["epoch"]})
+    with norms.measured(task, step, seed, runtime.autocast):
+        if "val" in task.splits and "test" not in task.splits:
+            scores = keep_last(task, "val", folder)
+        if top is None:
+            save_best(task, folder, {"epoch": rows[-1]["epoch"]})
     runtime.agree(False)  # every rank waits until best.pt is whole
     state = folder.load("best")
     assert state is not None

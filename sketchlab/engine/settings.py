@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sketchlab.errors import UserError
 
+FEW_STEPS = 50  # a run of fewer optimizer steps is warned of
 OPTIMIZERS = ("sgd", "adam", "adamw")
 SCHEDULES = ("constant", "cosine", "linear", "step")
 
@@ -13,7 +14,7 @@ SCHEDULES = ("constant", "cosine", "linear", "step")
 @dataclass(frozen=True)
 class Config:
     epochs: int  # times every training sample is seen
-    batch_size: int  # samples a step, over all ranks together
+    batch_size: int  # samples a step, over all ranks together; at most the training split (at_most)
     lr: float  # peak learning rate
     optimizer: str  # sgd, adam, adamw
     momentum: float  # sgd only
@@ -39,3 +40,15 @@ class Config:
                 raise UserError(f"loop.{key}={getattr(self, key)}: expected at least 1")
         if not self.lr > 0 or len(self.betas) != 2:
             raise UserError(f"loop.lr={self.lr}, loop.betas={self.betas}: expected lr > 0 and two betas")
+
+    def at_most(self, n: int, multiple: int, what: str) -> Config:
+        """The same with a batch of at most n training samples, a multiple of `multiple`, which is `what` in words.
+        Raises UserError where there are too few samples for that."""
+        if self.batch_size <= n:
+            return self
+        if n < multiple:
+            raise UserError(
+                f"the training split has {n} sample{'s' * (n != 1)}, too few to share a batch by {what} = {multiple}; "
+                "lower one of these, or add samples"
+            )
+        return replace(self, batch_size=n // multiple * multiple)

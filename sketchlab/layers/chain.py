@@ -36,6 +36,12 @@ def set_train(net: nn.Module) -> None:
             module.eval()
 
 
+def moving_norms(net: nn.Module) -> list[nn.Module]:
+    """The batch norms whose running statistics follow training, in the order of net.modules()."""
+    norms = [m for m in net.modules() if isinstance(m, _BatchNorm) and m.running_mean is not None]
+    return [norm for norm in norms if not _is_frozen_norm(norm)]
+
+
 def penultimate(net: nn.Module) -> nn.Sequential:
     """The network without its last layer: what stands before the last stage that has parameters."""
     stages = flatten(net)

@@ -29,7 +29,7 @@ def deciding(run: RunConfig, data: Any) -> dict[str, Any]:
     for model, values in ((run.model, plain["model"]), (run.model.backbone, plain["model"].get("backbone"))):
         if model and hasattr(sys.modules[model.module], "fingerprint"):
             values["weights"] = model.constant("fingerprint")(model.config)
-    numbers = semantics.numbers(plain)
+    numbers = semantics.numbers(plain, len(data.splits["train"]))
     return {k: plain[k] for k in ("seed", "data", "model", "pipeline", "loop", "runtime")} | {
         "samples": data.fingerprint,
         **({"semantics": numbers} if numbers else {}),

@@ -28,7 +28,13 @@ def work(runtime: Any, run: RunConfig, path: Path, data: Any, yardstick: dict[st
         data = resident(data, runtime.device, int(0.4 * runtime.free_bytes()))
     runtime.seed(rng.fold(run.seed, "init"))
     model = run.model.build(len(data.classes))
-    task = run.pipeline.build(model, data, run.loop, runtime, run.seed)
+    loop = fitting(run, len(data.splits["train"]), runtime.ranks)
+    if loop.batch_size < run.loop.batch_size:
+        folder.say(
+            f"loop.batch_size={run.loop.batch_size} is more than the {len(data.splits['train'])} training samples: "
+            f"a batch has {loop.batch_size}"
+        )
+    task = run.pipeline.build(model, data, loop, runtime, run.seed)
     if path_of_judge := getattr(run.pipeline.config, "judge", None):
         from sketchlab.runs.gan.judge import judge
 
@@ -47,7 +53,15 @@ def work(runtime: Any, run: RunConfig, path: Path, data: Any, yardstick: dict[st
     if once:
         fit_once(task, runtime, folder)
     else:
-        fit(task, run.loop, run.seed, runtime, folder, yardstick)
+        fit(task, loop, run.seed, runtime, folder, yardstick)
+
+
+def fitting(run: RunConfig, n: int, ranks: int) -> Any:
+    """The loop's settings for n training samples: a batch is at most all of them."""
+    pack = getattr(run.model.config, "pack", 1)
+    shared = {"runtime.ranks": ranks, "loop.accumulate": run.loop.accumulate, "model.pack": pack}
+    what = " × ".join(f"{key} {value}" for key, value in shared.items() if value > 1)
+    return run.loop.at_most(n, ranks * run.loop.accumulate * pack, what)
 
 
 def describe_data(data: Any, run: RunConfig, folder: Any) -> None:

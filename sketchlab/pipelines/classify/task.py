@@ -182,13 +182,19 @@ class Classify:
         self.net.eval()
         out = [torch.empty(0, len(self.data.classes))]
         for places in self.runtime.shard(len(samples)).split(self.eval_batch):
-            if self.cached and (split != "train" or not self.data.prepare.active):
-                inputs = self._features(split, places)
-            else:
-                inputs = self.prefix.eval()(self._images(samples.gather(places), None))
+            inputs = self._plain(split, places)
             with self.runtime.autocast():
-                out.append(self.forward(self.runtime.to_device(inputs)).float().cpu())
+                out.append(self.forward(inputs).float().cpu())
         return self.runtime.gather({"logits": torch.cat(out)}, len(samples))["logits"]
+
+    def _plain(self, split: str, places: Tensor) -> Tensor:
+        """(B,) places → what `forward` takes, on the device, without augmentation."""
+        if self.cached and (split != "train" or not self.data.prepare.active):
+            return self.runtime.to_device(self._features(split, places))
+        return self.prefix.eval()(self._images(self.data.splits[split].gather(places), None))
+
+    def norm_inputs(self, places: Tensor, keys: Tensor) -> list[tuple[nn.Module, Tensor]]:
+        return [(self.rest, self._plain("train", places))]
 
     def evaluate(self, split: str) -> dict[str, Any]:
         """Scores, confusion, predictions and mistakes, as pipelines/classify/answers.py names them."""

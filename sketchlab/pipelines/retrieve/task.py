@@ -96,8 +96,9 @@ class Retrieve:
         halves = {name: frozen_prefix(tower) for name, tower in towers.items()}
         worth = all(any(True for _ in prefix.parameters()) for prefix, _ in halves.values())  # not a mere border
         self.cached = config.cache and not data.prepare.active and worth
-        rests = {name: rest if self.cached else towers[name] for name, (_, rest) in halves.items()}
-        self.forwards = {name: runtime.forward(rest) for name, rest in rests.items()}
+        self.rests = {name: rest if self.cached else towers[name] for name, (_, rest) in halves.items()}
+        self.forwards = {name: runtime.forward(rest) for name, rest in self.rests.items()}
+        self.eval_batch = max(1, config.eval_batch // 3)  # of pairs: up to three images each
         self.features = {name: self._features_of(prefix, name) for name, (prefix, _) in halves.items() if self.cached}
         if self.cached:  # here, not in the loader's threads
             for domain in DOMAINS:
@@ -213,6 +214,14 @@ class Retrieve:
             embedded = torch.cat(parts)
             out.append(self.runtime.gather({"embedded": embedded}, len(samples))["embedded"])
         return out[0], out[1]
+
+    def norm_inputs(self, places: Tensor, keys: Tensor) -> list[tuple[nn.Module, Tensor]]:
+        """Sketches and photos in the shares of training."""
+        raw = self.draw(places, keys)
+        sketch, *photos = (self._images(raw[name], None) for name in ("sketch", "photo", "negative") if name in raw)
+        if "net" in self.rests:
+            return [(self.rests["net"], torch.cat([sketch, *photos]))]
+        return [(self.rests["sketch"], sketch), (self.rests["photo"], torch.cat(photos))]
 
     def _pair_distances(self, split: str, sketches: Tensor, photos: Tensor) -> tuple[Tensor, Tensor]:
         """(n,) distances of every sketch to a matching and to another photo, the same ones at every evaluation."""
