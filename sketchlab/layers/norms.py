@@ -88,9 +88,9 @@ def _twin(net: nn.Module, moments: dict[nn.Module, Moments]) -> nn.Module:
     """A copy for evaluation whose moving norms normalise by their batch and add what they receive to `moments`."""
     twin = copy.deepcopy(net).eval()
     for norm, own in zip(moving_norms(net), moving_norms(twin), strict=True):
-        moments[norm] = Moments()
+        collected = moments[norm] = Moments()
         own.train()
-        own.register_forward_pre_hook(lambda _, inputs, of=moments[norm]: of.add(inputs[0]))
+        own.register_forward_pre_hook(lambda _, inputs, collected=collected: collected.add(inputs[0]))
     return twin
 
 
