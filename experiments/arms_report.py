@@ -14,14 +14,17 @@ import pandas as pd
 from arms_tests import Tested, of_claim, test
 from arms_types import Experiment, Published
 
-from sketchlab import stats
+from sketchlab import declared, stats
 from sketchlab.engine.files import atomic, read_json
 from sketchlab.errors import UserError
 from sketchlab.report import canvas, scores
 from sketchlab.report.comparison import pairs
-from sketchlab.report.comparison.groups import Group, kind
+from sketchlab.report.comparison.groups import Group, distinct, kind
+from sketchlab.report.comparison.paired import Test
 from sketchlab.report.comparison.standing import OF, device, standing, time, trainable
 from sketchlab.report.read import Run, glance
+
+SHARE = declared.Score("share", "share", "larger", 0.0, 1.0, "share")  # differences of claims are of shares
 
 
 def write(experiment: Experiment, root: Path, folder: Path) -> str:
@@ -46,12 +49,15 @@ def write(experiment: Experiment, root: Path, folder: Path) -> str:
 
 def collect(experiment: Experiment, root: Path) -> dict[str, Group]:
     """Arms with finished runs, in the order of the experiment."""
-    index, out = read_json(root / "runs.json"), {}
+    index, out, notes = read_json(root / "runs.json"), {}, []
     for arm in experiment.arms:
         found = {seed: glance(root / folder) for seed, folder in sorted(index.get(arm.name, {}).items())}
         found = {(seed,): run for seed, run in found.items() if run.state == "finished"}
         if found:
-            out[arm.name] = Group(arm.name, kind(next(iter(found.values()))), {}, found, [])
+            group = Group(arm.name, kind(next(iter(found.values()))), {}, found, [])
+            out[arm.name] = distinct(group, notes)
+    for note in notes:
+        print(note)
     return out
 
 
@@ -84,7 +90,7 @@ def _wilson(published: Published) -> tuple[float | None, float | None]:
 
 
 def _share(value: float | None) -> str:
-    return "–" if value is None or math.isnan(value) else scores.text("accuracy", value)
+    return "–" if value is None or math.isnan(value) else scores.share(value)
 
 
 def sentence(tested: Tested) -> str:
@@ -96,11 +102,18 @@ def sentence(tested: Tested) -> str:
     points = [f"{round(100 * value, digits) + 0.0:+.{digits}f}" for value in (t.difference, t.low, t.high)]  # no "-0.0"
     gap = f"{points[0]} points, 95% [{points[1]}, {points[2]}]"
     holm = f", corrected for {tested.many}" if tested.many > 1 else ""
-    on = f"{t.seeds} seed{'s' * (t.seeds > 1)}" + (f", {t.n} samples" if t.n else "")
+    on = "; ".join(filter(None, [runs(t), f"{t.n} samples" if t.n else "", f"{t.groups} objects" if t.groups else ""]))
     notes = f"; {'; '.join(tested.notes)}" if tested.notes else ""
-    visible = t.visible(pairs.ALPHA / tested.many)
-    seen = f"would have seen {pairs.amount('test/accuracy', visible)}" if visible < 1 else "could have seen nothing"
+    seen = pairs.seen_text(SHARE, t, tested.many)
     return f"{names}: {gap}, {pairs.p_text(tested.p)}{holm} ({t.method}; {on}; {seen}{notes})"
+
+
+def runs(test: Test) -> str:
+    """How many runs of each arm are behind a test, or how many splits."""
+    if test.splits > 1:
+        return f"{test.splits} splits"
+    each = f"{test.runs[0]} run{'s' * (test.runs[0] > 1)}"
+    return f"{each} of each" if test.runs[0] == test.runs[1] else f"{each} against {test.runs[1]}"
 
 
 def pair_row(tested: Tested) -> dict[str, Any]:
@@ -110,7 +123,7 @@ def pair_row(tested: Tested) -> dict[str, Any]:
     if t is None:
         return out | {"notes": "; ".join(tested.notes)}
     out |= {"difference": t.difference, "low": t.low, "high": t.high, "p": t.p, "p_holm": tested.p}
-    return out | {"test": t.method, "seeds": t.seeds, "n": t.n, "notes": "; ".join(tested.notes)}
+    return out | {"test": t.method, "runs": runs(t), "n": t.n, "objects": t.groups, "notes": "; ".join(tested.notes)}
 
 
 def page(experiment: Experiment, groups: dict[str, Group], rows: list[dict], tested: list[Tested]) -> str:
@@ -119,7 +132,7 @@ def page(experiment: Experiment, groups: dict[str, Group], rows: list[dict], tes
     out = [f"# {experiment.title}", ""]
     devices, speak = (sorted({r[key] for r in rows if r[key]}) for key in ("device", "interval"))
     out += [f"Written by `python experiments/{experiment.name}.py`, which tells claim, protocol and deviations; runs "
-            f"of code {', '.join(codes)} on {', '.join(devices)}. Means over seeds; the 95% intervals speak of "
+            f"of code {', '.join(codes)} on {', '.join(devices)}. Means over seeds; the 95% intervals are for "
             f"{' or '.join(speak)}.", ""]  # fmt: skip
     out += [f"| arm | {' | '.join(names)} | seeds | n | published | trained parameters | time |"]
     out += ["|---" * (len(names) + 6) + "|"]

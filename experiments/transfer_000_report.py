@@ -11,6 +11,7 @@ import pandas as pd
 from sketchlab import stats
 from sketchlab.engine.files import read_json
 from sketchlab.errors import UserError
+from sketchlab.report.comparison.paired import same_samples
 from sketchlab.runs import OpenedRun
 
 LAST = 5  # epochs whose spread tells how steady a curve is
@@ -41,9 +42,9 @@ def curve(run: OpenedRun) -> np.ndarray:
 
 def row(name: str, found: list[OpenedRun]) -> dict:
     """A line of the table: scores over seeds, steadiness, and what chance would show."""
-    final = [float(right(run).mean()) for run in found]
-    n, curves = len(right(found[0])), [curve(run) for run in found]
-    low, high = stats.wilson(round(float(np.mean(final)) * n), n)
+    answers = np.array([right(run) for run in found], dtype=float)
+    final, n, curves = answers.mean(1).tolist(), answers.shape[1], [curve(run) for run in found]
+    low, high = stats.share_interval(stats.estimate_mean(answers)) if len(found) > 1 else stats.share(answers[0])
     task, network, tune = name.split("/")
     return {
         "task": task,
@@ -75,9 +76,11 @@ def compare(arms: dict[str, list[OpenedRun]]) -> list[dict]:
             if task != task_b or not one or not order or seeds < 2:
                 continue
             first, second = (np.array([right(r) for r in arms[name][:seeds]], dtype=float) for name in (a, b))
-            gap = stats.bootstrap_paired(first, second)
+            gap = same_samples(first, second)
+            assert gap is not None
             sure = "better" if gap.low > 0 else "worse" if gap.high < 0 else "not told apart"
-            out.append({"a": a, "b": f"{net_b}/{tune_b}", **gap._asdict(), "a is": sure})
+            found = {"difference": gap.difference, "low": gap.low, "high": gap.high}
+            out.append({"a": a, "b": f"{net_b}/{tune_b}", **found, "a is": sure})
     return out
 
 
@@ -98,7 +101,7 @@ HEAD = f"""# Transfer from photos to sketches, arm by arm
 
 Written by experiments/transfer_000.py, which tells the protocol.
 
-- val: accuracy after the last epoch, mean over seeds, with Wilson's 95% interval for n_val images
+- val: accuracy after the last epoch, mean over seeds, with its 95% interval for new seeds and images
 - sd: of the last {LAST} epochs of a curve: how steady it is
 - best epoch: chosen on the images it is scored on, so optimistic
 - chance: what the best epoch would be on average if nothing were learnt
@@ -106,7 +109,7 @@ Written by experiments/transfer_000.py, which tells the protocol.
 | task | network | trains | parameters | val | seeds | n_val | sd | best epoch | chance |
 |---|---|---|---|---|---|---|---|---|---|"""
 PAIRS = """
-Differences on the same images, bootstrap over images and seeds (95% each, not corrected for their number):
+Differences on the same images, t over seeds and images (95% each, not corrected for their number):
 
 | task | a | b | a − b | a is |
 |---|---|---|---|---|"""
@@ -147,7 +150,7 @@ def draw(table: Any, arms: dict[str, list[OpenedRun]], path: Path) -> None:
         range(len(table)), [f"{r.task}, {r.network}, {r.tune} (n={r.n_val})" for r in table[::-1].itertuples()]
     )
     left.axvline(0.5, color="k", lw=0.8, ls=":")
-    left.set(title="Accuracy on val after the last epoch\nbars: 95% (Wilson); ticks: best epoch of pure chance")
+    left.set(title="Accuracy on val after the last epoch\nbars: 95%; ticks: best epoch of pure chance")
     left.set_xlabel("accuracy   (blue: frozen, red: fine-tuned, grey: from scratch; squares: vgg16_sketchanet)")
     for name, found in arms.items():
         task, network, tune = name.split("/")

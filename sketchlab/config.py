@@ -68,8 +68,8 @@ class Component:
         keep = self.backbone.constant("fingerprint")(self.backbone.config) == "none"
         return OnFeatures(built, self.backbone.build(*args), self.config.input, keep)
 
-    def constant(self, name: str) -> Any:
-        return getattr(importlib.import_module(self.module), name)
+    def constant(self, name: str, *otherwise: Any) -> Any:
+        return getattr(importlib.import_module(self.module), name, *otherwise)
 
 
 @dataclass(frozen=True)

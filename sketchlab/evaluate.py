@@ -16,9 +16,9 @@ from tqdm import tqdm
 
 from sketchlab.data.dataset import Dataset, Split, fingerprint
 from sketchlab.data.strokes.batch import Strokes
-from sketchlab.engine import explain
 from sketchlab.engine.files import read_json, write_json
 from sketchlab.engine.rundir import RunDir, identity, now
+from sketchlab.engine.task import Explained
 from sketchlab.errors import UserError, said
 from sketchlab.pipelines.classify import gradcam, mixing
 from sketchlab.pipelines.classify.answers import answers
@@ -120,6 +120,7 @@ def _document(
     folder: RunDir, run: OpenedRun, plan: Any, deciding: dict, data: Dataset, samples: Split, used: str
 ) -> None:
     folder.status(state="running", started=now())
+    folder.declare(run.scores)
     kept = {key: value for key, value in run.config.items() if key in ("seed", "model", "pipeline", "runtime")}
     folder.document(
         "config.yaml",
@@ -138,7 +139,14 @@ def _document(
         "data.json",
         {
             "classes": run.classes,
-            "splits": {"test": {"n": len(samples), "per_class": counts, "digest": fingerprint(sorted(samples.ids))}},
+            "splits": {
+                "test": {
+                    "n": len(samples),
+                    "per_class": counts,
+                    "groups": len(samples.groups.unique()),
+                    "digest": fingerprint(sorted(samples.ids)),
+                }
+            },
             "rule": plan.plain().get("splits", {}),
             "fingerprint": data.fingerprint,
             "notes": [what, *plan.notes, *data.notes],
@@ -160,17 +168,19 @@ def work(
         shutil.copyfile(run.path / "model.csv", folder.path / "model.csv")
     logits = all_logits(classifier.logits, samples)
     scores = folder.keep("test", answers(logits, samples, run.classes, pipeline.get("mistakes", 0)))
+    if len(samples.groups.unique()) < len(samples):
+        folder.keep("test", {"groups": samples.groups})
     told = drop.told(run, plan, samples, logits, used)
     write_json(folder.path / "evaluation.json", told)
     if net is not None:
         most, device = pipeline.get("explain", 0), classifier.runtime.device
         seed = run.config["seed"]
         prepare = classifier.strokes
-        parts: explain.Parts = {
+        parts: Explained = {
             "Grad-CAM": lambda: gradcam.explained(net, classifier.images, samples, logits, most, seed, device, prepare),
             "maps of the LSTMs": lambda: mixing.answers(net, classifier.images, samples, most, seed, prepare),
         }
-        explain.keep(folder, "test", parts)
+        folder.explain("test", parts)
     if stress_images:
         if isinstance(samples.gather(torch.zeros(1, dtype=torch.int64)), Strokes):
             kinds = stress_strokes.of_strokes(classifier)

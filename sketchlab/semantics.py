@@ -43,6 +43,13 @@ CHANGES = (
     Change(
         "loop",
         3,
+        {"pipeline": ("classify", "retrieve", "gan", "translate")},
+        "of epochs with equal scores the best is the one of the lower loss, then the later one; beside a test split "
+        "val is of the weights that are tested, not of the last ones",
+    ),
+    Change(
+        "loop",
+        4,
         {"pipeline": ("classify", "retrieve")},
         "evaluations after fewer than 100 steps measure batch-norm statistics; before, they took those of training",
         unless={
@@ -57,7 +64,7 @@ CHANGES = (
     ),
     Change(
         "loop",
-        4,
+        5,
         {},
         "a batch is at most the training split; before, it held samples twice, and an epoch could be several",
         unless={"pipeline": ("baseline",)},

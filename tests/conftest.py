@@ -13,7 +13,7 @@ import pytest
 import torch
 
 os.environ.setdefault("SKETCHLAB_CACHE", str(Path(tempfile.gettempdir()) / f"sketchlab-tests-{os.getuid()}"))
-os.environ["SKETCHLAB_STRICT"] = "1"  # what only explains a result may not fail unseen (engine/explain.py)
+os.environ["SKETCHLAB_STRICT"] = "1"  # what only explains a result may not fail unseen (RunDir.explain)
 torch.set_num_threads(1)  # xdist runs one worker per core
 
 

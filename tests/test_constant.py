@@ -11,8 +11,7 @@ from typing import Any
 
 import pytest
 
-from sketchlab.engine import explain
-from sketchlab.engine.rundir import RunDir
+from sketchlab.engine.rundir import STRICT, RunDir
 from sketchlab.errors import UserError
 
 MODEL = """
@@ -171,9 +170,9 @@ def test_what_fails_is_in_the_log_and_raised_in_tests(tmp_path, monkeypatch):
 
     parts = {"a map": broken, "a sheet": refused, "numbers": lambda: {"numbers": {"n": 3}}}
     with pytest.raises(ZeroDivisionError):
-        explain.keep(folder, "val", parts)
-    monkeypatch.delenv(explain.STRICT)
-    explain.keep(folder, "val", parts)
+        folder.explain("val", parts)
+    monkeypatch.delenv(STRICT)
+    folder.explain("val", parts)
     folder.lock.release()
     found = document(tmp_path, "explain_val.json")
     assert found == {

@@ -12,10 +12,12 @@ from PIL import Image
 
 from sketchlab.app.eye_test import EyeTest
 from sketchlab.app.judge import choice, named
+from sketchlab.declared import FEATURES
 from sketchlab.errors import UserError
 from sketchlab.runs import OpenedRun
 from sketchlab.runs.gan import generator
 
+KID = "kid" + FEATURES
 SHOWN = 8  # new pictures at a time
 MOST_SEED = 2**31 - 1
 
@@ -63,7 +65,9 @@ class Maker:
 
     def _kid(self) -> list[str]:
         metrics = self.run.status.get("metrics") or {}
-        found = [(key, value) for key, value in metrics.items() if "/kid@" in key and value is not None]
+        found = [
+            (key, value) for key, value in metrics.items() if self.run.scores[key].name == KID and value is not None
+        ]
         found = sorted((key, value) for key, value in found if math.isfinite(value))  # test before val
         return [f"KID {value:.3g} on {key.replace('/kid@', ', ')} features" for key, value in found[:1]]
 

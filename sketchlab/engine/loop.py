@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import signal
 import time
 from collections.abc import Iterator
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from sketchlab import rng
-from sketchlab.engine import checkpoint, explain, profile
+from sketchlab import declared, rng
+from sketchlab.engine import checkpoint, profile
 from sketchlab.engine.loader import Feed, Order
 from sketchlab.engine.rundir import RunDir
 from sketchlab.engine.runtime import Runtime
@@ -89,13 +90,14 @@ def fit(
     """Train `task` to its last epoch, from wherever the folder says it is, and write its scores.
 
     Raises Interrupted after a signal, or where a search's yardstick (sweeps/search.py) says that the run is hopeless;
-    UserError on a loss that is not finite or a checkpoint that does not fit.
+    UserError on a loss that is not finite, a checkpoint that does not fit or a score that is not declared.
     """
     if loop.batch_size % (runtime.ranks * loop.accumulate):
         raise UserError(
             f"loop.batch_size={loop.batch_size} cannot be shared by runtime.ranks={runtime.ranks} × "
             f"loop.accumulate={loop.accumulate}: choose a multiple of {runtime.ranks * loop.accumulate}"
         )
+    watch = watched(task.monitor, folder.scores)
     order = Order(task.n_train, loop.batch_size, seed, task.views)
     total = order.steps(loop.epochs)
     folder.say(f"{loop.epochs} epochs of {task.n_train:,} samples in batches of {loop.batch_size}: {total:,} steps")
@@ -138,8 +140,8 @@ def fit(
         **hidden,
     )
     with signals() as caught, contextlib.closing(stream), bar, profile.traced(runtime.profile, folder):
-        while step < total and not exhausted(rows, task.monitor, loop.patience):
-            if yardstick and (why := hopeless(rows, task.monitor, yardstick)):
+        while step < total and not exhausted(rows, watch, loop.patience):
+            if yardstick and (why := hopeless(rows, watch, yardstick)):
                 if saved_step != step:
                     save()
                 raise Interrupted(why)
@@ -165,11 +167,12 @@ def fit(
                         if "val" in task.splits:
                             until_saved.enter_context(norms.measured(task, step, seed, runtime.autocast))
                             scores |= folder.keep("val", task.evaluate("val"))
+                    folder.scores.check(scores)
                     rows.append({"step": step, "epoch": epoch, **scores})
                     folder.add("metrics.jsonl", rows[-1])
-                    if task.monitor and best(rows, task.monitor) is rows[-1]:
+                    if watch and best(rows, watch) is rows[-1]:
                         save_best(task, folder, rows[-1])
-                if step == total or exhausted(rows, task.monitor, loop.patience):
+                if step == total or exhausted(rows, watch, loop.patience):
                     save()
                 seconds = clock.row(runtime)
                 folder.add("timing.jsonl", {"step": step, "epoch": epoch, **seconds})
@@ -183,7 +186,7 @@ def fit(
                 if stop:
                     raise Interrupted(caught[0] if caught else signal.SIGTERM)
     with runtime.span("evaluation"):
-        finish(task, rows, step, seed, runtime, folder)
+        finish(task, rows, watch, step, seed, runtime, folder)
     profile.write(runtime.profile, folder)
 
 
@@ -207,23 +210,55 @@ def not_finite(what: str, step: int, saved_step: int) -> NoReturn:
     )
 
 
-def best(rows: list[dict[str, Any]], monitor: str) -> dict[str, Any] | None:
-    """The first row with the best monitored score ("+name" is better when larger, "-name" when smaller)."""
-    scored = [row for row in rows if monitor[1:] in row]
-    if not scored:
+class Watch(NamedTuple):
+    """What best.pt is kept by. loss: the key that decides between epochs of equal score, "" where there is none."""
+
+    key: str
+    score: declared.Score
+    loss: str
+
+
+def watched(monitor: str, scores: declared.Table) -> Watch | None:
+    """A task's monitor ("val/accuracy"; "+" or "-" before it may repeat the direction) as declared. None for "".
+
+    Raises UserError where the score is not declared, has no direction, or the sign says another one.
+    """
+    key = monitor.lstrip("+-")
+    if not key:
         return None
-    return (max if monitor[0] == "+" else min)(scored, key=lambda row: row[monitor[1:]])
+    scores.check([key])
+    score = scores[key]
+    if not score.sign or monitor.startswith("-" if score.sign > 0 else "+"):
+        raise UserError(
+            f"monitor {monitor}: pipeline={scores.pipeline} declares {score.name} with better={score.better}; expected "
+            "a score with a direction, and its sign (or none)"
+        )
+    loss = f"{key.partition('/')[0]}/loss"
+    return Watch(key, score, loss if scores[loss].better == "smaller" else "")
 
 
-def exhausted(rows: list[dict[str, Any]], monitor: str, patience: int) -> bool:
-    """Whether the last `patience` evaluations brought no better score."""
-    top = best(rows, monitor) if patience and monitor else None
-    return top is not None and len(rows) - 1 - rows.index(top) >= patience
+def best(rows: list[dict[str, Any]], watch: Watch) -> dict[str, Any] | None:
+    """The row with the best watched score; of equals the one of the lower loss, then the later one."""
+
+    def order(row: dict[str, Any]) -> tuple[float, float]:
+        loss = row.get(watch.loss, math.inf)
+        return watch.score.order(row[watch.key]), -loss if math.isfinite(loss) else -math.inf
+
+    scored = [row for row in reversed(rows) if watch.key in row]
+    return max(scored, key=order) if scored else None
 
 
-def hopeless(rows: list[dict[str, Any]], monitor: str, yardstick: dict[str, Any]) -> str:
+def exhausted(rows: list[dict[str, Any]], watch: Watch | None, patience: int) -> bool:
+    """Whether the last `patience` evaluations brought no better score; one that is only equal is none."""
+    if not patience or watch is None:
+        return False
+    values = [watch.score.order(row[watch.key]) for row in rows if watch.key in row]
+    return bool(values) and len(values) - 1 - values.index(max(values)) >= patience
+
+
+def hopeless(rows: list[dict[str, Any]], watch: Watch | None, yardstick: dict[str, Any]) -> str:
     """Why the run is given up: its best score is behind what others had at this epoch. "" while it is not."""
-    key = yardstick.get("metric") or monitor[1:]
+    key = yardstick.get("metric") or (watch.key if watch else "")
     scores = [row[key] for row in rows if key in row]
     behind = yardstick.get("median", {}).get(str(rows[-1]["epoch"])) if scores else None
     if behind is None:
@@ -242,12 +277,16 @@ def save_best(task: Task, folder: RunDir, row: dict[str, Any]) -> None:
     folder.save("best", {"parts": {n: task.parts[n].state_dict() for n in task.weights}, "epoch": row["epoch"]})
 
 
-def finish(task: Task, rows: list[dict[str, Any]], step: int, seed: int, runtime: Runtime, folder: RunDir) -> None:
-    """The final scores: val by the last weights, then test by the best ones (the last where nothing is monitored)."""
-    top = best(rows, task.monitor) if task.monitor else None
+def finish(
+    task: Task, rows: list[dict[str, Any]], watch: Watch | None, step: int, seed: int, runtime: Runtime, folder: RunDir
+) -> None:
+    """The final scores. Where there is a test split, val and test are of the same weights: the best ones (the last
+    where nothing is watched). Without one val is of the last weights: the best epoch's score is optimistic."""
+    top = best(rows, watch) if watch else None
+    scores: dict[str, float] = {}
     with norms.measured(task, step, seed, runtime.autocast):
-        if "val" in task.splits:
-            keep_last(task, "val", folder)
+        if "val" in task.splits and "test" not in task.splits:
+            scores = keep_last(task, "val", folder)
         if top is None:
             save_best(task, folder, {"epoch": rows[-1]["epoch"]})
     runtime.agree(False)  # every rank waits until best.pt is whole
@@ -256,24 +295,30 @@ def finish(task: Task, rows: list[dict[str, Any]], step: int, seed: int, runtime
     checkpoint.restore(
         {n: task.parts[n] for n in task.weights}, state["parts"], folder.path / "checkpoints" / "best.pt"
     )
-    scores = keep_last(task, "test", folder) if "test" in task.splits else {}
-    if scores:
-        rows.append({"step": step, "epoch": rows[-1]["epoch"], **scores})
+    if "test" in task.splits:
+        if "val" in task.splits:
+            scores = keep_last(task, "val", folder, sheets=state["epoch"] == rows[-1]["epoch"])
+        tested = keep_last(task, "test", folder)
+        rows.append({"step": step, "epoch": rows[-1]["epoch"], **tested})
         folder.add("metrics.jsonl", rows[-1])
-    final = {k: v for row in rows for k, v in row.items() if k not in ("step", "epoch")}
-    note = {"epoch": top["epoch"], task.monitor[1:]: top[task.monitor[1:]]} if top else {}
+    final = {k: v for row in rows for k, v in row.items() if k not in ("step", "epoch")} | scores
+    note = {"epoch": top["epoch"], watch.key: top[watch.key]} if top and watch else {}
     folder.status(metrics=final, best=note)
 
 
-def keep_last(task: Task, split: str, folder: RunDir) -> dict[str, float]:
-    """The last scores of a split, and what explains them where the pipeline has an `explain` (one rank is enough)."""
+def keep_last(task: Task, split: str, folder: RunDir, sheets: bool = True) -> dict[str, float]:
+    """The last scores of a split, and what explains them where the pipeline has an `explain` (one rank is enough).
+
+    sheets: False where the weights are of an earlier epoch, whose sheets are kept and would pass for the last one's.
+    """
     found = task.evaluate(split)
-    scores = folder.keep(split, found)
+    scores = folder.keep(split, {k: v for k, v in found.items() if sheets or not k.endswith("_sheet")})
+    folder.scores.check(scores)
     for warning in found.get("warnings", {}).values():
         folder.say(f"warning: {split}: {warning}")
     parts = getattr(task, "explain", None)
     if parts and folder.writes:
-        explain.keep(folder, split, parts(split))
+        folder.explain(split, parts(split))
     return scores
 
 
@@ -286,6 +331,7 @@ def fit_once(task: FitOnce, runtime: Runtime, folder: RunDir) -> None:
     with clock("eval_s"), runtime.span("evaluation"):
         for split in task.splits:
             row |= folder.keep(split, task.evaluate(split))
+    folder.scores.check(key for key in row if "/" in key)
     folder.cut_rows(0)
     folder.add("metrics.jsonl", row)
     seconds = clock.row(runtime)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import datetime
 import hashlib
 import json
+import os
 import shutil
 import sys
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +18,14 @@ import yaml
 from PIL import Image
 from torch import Tensor
 
+from sketchlab import declared
 from sketchlab.engine import checkpoint
 from sketchlab.engine.files import atomic, read_json, read_lines, write_json
 from sketchlab.engine.lock import Lock
+from sketchlab.engine.task import Explained
 from sketchlab.errors import UserError
+
+STRICT = "SKETCHLAB_STRICT"  # set by the tests: what fails in explaining a result is raised
 
 
 def identity(deciding: dict[str, Any]) -> str:
@@ -37,6 +43,7 @@ class RunDir:
     def __init__(self, path: Path, writes: bool = True) -> None:
         self.path, self.writes = path, writes
         self.lock = Lock(path)
+        self.scores = declared.Table("", ())  # until it is declared
 
     # --- taking it up
 
@@ -71,6 +78,11 @@ class RunDir:
         write_json(path, {**(read_json(path) if path.exists() else {}), **changes, "updated": now()})
 
     # --- scores
+
+    def declare(self, scores: declared.Table) -> None:
+        """What the run's pipeline declares about its scores, written once, before training."""
+        self.scores = scores
+        self.document(declared.FILE, scores.document())
 
     def rows(self) -> list[dict[str, Any]]:
         return read_lines(self.path / "metrics.jsonl")
@@ -145,6 +157,26 @@ class RunDir:
             else:
                 scores[f"{split}/{name}"] = float(value)
         return scores
+
+    def explain(self, split: str, parts: Explained) -> None:
+        """Each part to its files; explain_<split>.json: part → why it is missing, for the page. No part ends a run.
+
+        A part raises UserError where there is nothing to show. Any other error is a mistake, of sketchlab's or of a
+        network of one's own: its traceback stands in train.log, and where STRICT is set it is raised.
+        """
+        missing: dict[str, str] = {}
+        for name, part in parts.items():
+            try:
+                self.keep(split, part())
+            except UserError as error:
+                missing[name] = str(error)
+                self.say(f"{split}: no {name}: {error}")
+            except Exception as error:  # a run that has its scores is finished, whatever fails here
+                if os.environ.get(STRICT):
+                    raise
+                missing[name] = f"{type(error).__name__}: {error} (its traceback stands in train.log)"
+                self.say(f"{split}: no {name}, by an error:\n{traceback.format_exc()}")
+        self.document(f"explain_{split}.json", missing)
 
     def _keep_tensor(self, split: str, name: str, array: np.ndarray) -> None:
         if name.endswith("_sheet"):

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+
+# what only explains a result (Grad-CAM, maps, sheets), in words → what makes it, as `evaluate` gives its results
+Explained = dict[str, Callable[[], dict[str, Any]]]
 
 
 class Stateful(Protocol):
@@ -20,7 +23,8 @@ class Task(Protocol):
 
     parts: modules, optimizers, replay pools: what a checkpoint holds. weights: the names of those that best.pt holds.
     n_train: how many samples an epoch has. views: augmentation repeats after so many epochs, 0 = never.
-    monitor: "+val/accuracy" or "-val/loss": best.pt is kept by it; "" = the last weights are the result.
+    monitor: "val/accuracy": best.pt is kept by it, which is better as its pipeline declares; "" = the last weights are
+    the result.
     networks: name → (module, example inputs): what the architecture printout shows.
     fixed_shapes: whether every batch has the same shapes.
     """
@@ -64,14 +68,15 @@ class Task(Protocol):
     def evaluate(self, split: str) -> dict[str, Any]:
         """Scores of a split, exact and unpadded over all ranks.
 
-        float → metrics.jsonl as <split>/<name>; Tensor → arrays/<split>_<name>.npy; DataFrame → <name>_<split>.csv;
+        float → metrics.jsonl as <split>/<name>, which the pipeline's SCORES must declare (sketchlab/declared.py);
+        Tensor → arrays/<split>_<name>.npy; DataFrame → <name>_<split>.csv;
         dict → <name>_<split>.json (`chance`: score → what guessing gives, found there by the report; `warnings`:
         kind → what a reader must know before believing the scores, in words, for the log and the page);
         uint8 Tensor named `*_sheet`, (H, W) or (H, W, 3) → samples/<split>_<name>.png.
         """
         ...
 
-    # explain(split) -> explain.Parts, optional: what shows why the last answers were given, asked for once at the end
+    # explain(split) -> Explained, optional: what shows why the last answers were given, asked for once at the end
     # norm_inputs(places, keys) -> [(network, what it takes)], optional: of (B,) training samples, without augmentation.
     # Batch norms are then measured for evaluations after few updates (layers/norms.py), `eval_batch` samples at a time;
     # a network may be a part of those in `networks`

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import csv
+import os
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +19,7 @@ class Examples:
 
     ids: tuple[str, ...]  # id and label of each sample
     values: np.ndarray
+    groups: np.ndarray | None  # (n,) names of what the samples show, such as a photo; None: each something else
 
     @property
     def hits(self) -> bool:
@@ -57,4 +61,37 @@ def examples(run: Run, key: str) -> Examples | str:
     if said is not None and abs(values.mean() - said) > 0.5 / len(ids) + 1e-6:
         return f"predictions_{split}.csv is of another state of the network than {key}"
     order = sorted(range(len(ids)), key=ids.__getitem__)
-    return Examples(tuple(ids[i] for i in order), values[order])
+    groups = groups_of(run, split, [row[0] for row in table])
+    return Examples(tuple(ids[i] for i in order), values[order], None if groups is None else groups[order])
+
+
+def groups_of(run: Run, split: str, ids: Sequence[str]) -> np.ndarray | None:
+    """(n,) names of what each sample of a split shows; None where no two samples show the same, or nothing tells it.
+
+    From arrays/<split>_groups.npy; in older folders from the ids, by the pattern that the data set was grouped by.
+    """
+    known = run.array(f"{split}_groups")
+    if known is not None and len(known) == len(ids):
+        found = np.asarray(known).astype(str)
+    elif run.split(split).get("groups") is not None:
+        return None
+    else:
+        found = _by_name(run, split, ids)
+    return found if found is not None and len(np.unique(found)) < len(found) else None
+
+
+def _by_name(run: Run, split: str, ids: Sequence[str]) -> np.ndarray | None:
+    """By data.photo_of, data.group_by (of mixed sets: the one of this split) or shapes' own …-2 for a second sketch."""
+    data = (run.config.get("config") or {}).get("data") or {}
+    side = data.get(split if split in data else "val")
+    pattern = data.get("photo_of") or data.get("group_by") or (side.get("group_by") if isinstance(side, dict) else None)
+    if not pattern and int(data.get("sketches_per_photo") or 1) > 1:
+        pattern = r"(\d+)(?:-\d+)?"
+    if not pattern:
+        return None
+    names = []
+    for name in ids:
+        folder, stem = os.path.split(os.path.splitext(name)[0])
+        match = re.fullmatch(pattern, stem)
+        names.append(f"{folder}/{match[1] if match else stem}")
+    return np.array(names)

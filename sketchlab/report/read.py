@@ -14,6 +14,8 @@ import numpy as np
 import pandas as pd
 import yaml
 
+from sketchlab.declared import Table
+from sketchlab.declared import read as read_table
 from sketchlab.errors import UserError
 from sketchlab.schema import upgraded
 
@@ -55,6 +57,17 @@ class Run:
         return dict(self.config.get("choices") or {})
 
     @property
+    def pipeline(self) -> str:
+        """The pipeline's name; classify where the folder does not say."""
+        values = (self.config.get("config") or {}).get("pipeline")
+        return (values or {}).get("name") or self.choices.get("pipeline") or "classify"
+
+    @cached_property
+    def declared(self) -> Table:
+        """What each score is: direction, range, unit, interval."""
+        return read_table(self.folder, self.pipeline)
+
+    @property
     def name(self) -> str:
         """<model choice>-<data choice>/<id>, from the folder's own place."""
         return f"{self.folder.parent.name}/{self.folder.name}"
@@ -76,11 +89,35 @@ class Run:
         return numbers(self.metrics, x)[~np.isnan(values)], values[~np.isnan(values)]
 
     def final(self) -> dict[str, float]:
-        """Final value of each metric: from status.json once finished, else the last one in metrics.jsonl."""
+        """Final value of each metric: from status.json once finished, else the last one in metrics.jsonl.
+
+        Where there are test scores, those of val are of the same weights, the best epoch's, also of runs that kept
+        val's last scores in status.json (`last` has these). Without test scores val is of the last epoch.
+        """
         return dict(self._final)
+
+    @property
+    def tested(self) -> bool:
+        """Whether the run has test scores."""
+        return any(key.startswith("test/") for key in self._last)
+
+    def last(self, key: str) -> float | None:
+        """The value of the last epoch."""
+        values = self.curve(key, "step")[1]
+        return float(values[-1]) if len(values) else self._last.get(key)
 
     @cached_property
     def _final(self) -> dict[str, float]:
+        best = self.status.get("best") or {}
+        if not (self.tested and "epoch" in best and "epoch" in self.metrics):
+            return self._last
+        at = np.flatnonzero(numbers(self.metrics, "epoch") == best["epoch"])[-1:]
+        keys = [key for key in self.metrics.columns if key.startswith("val/")]
+        chosen = {key: float(value) for key in keys for value in numbers(self.metrics, key)[at]}
+        return self._last | {key: value for key, value in chosen.items() if not np.isnan(value)}
+
+    @cached_property
+    def _last(self) -> dict[str, float]:
         values = {}
         known = {key: float(value) for key, value in (self.status.get("metrics") or {}).items()}
         for key in self.metrics.columns:

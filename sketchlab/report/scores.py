@@ -8,12 +8,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sketchlab import stats
+from sketchlab import declared, stats
+from sketchlab.report.examples import Examples, examples, groups_of
 from sketchlab.report.read import Run, numbers
 
 SPLITS = {"train": "training", "val": "validation", "test": "test"}
-SHARES = ("accuracy", "top5", "recall", "precision", "map", "area")  # metrics between 0 and 1
-LESS_IS_BETTER = ("kid", "fid", "loss", "distance", "rank", "error")
 
 
 @dataclass(frozen=True)
@@ -26,8 +25,10 @@ class Score:
     n: int | None  # images, or queries
     low: float | None
     high: float | None
-    method: str  # Wilson, bootstrap or ""
+    method: str  # Wilson, Wilson-t (of scores between 0 and 1), Student's t, cluster-robust or ""
     chance: float | None
+    declared: declared.Score
+    groups: int | None = None  # objects that the samples show, where several show the same
 
     @property
     def key(self) -> str:
@@ -40,39 +41,41 @@ def where(split: str) -> str:
     return SPLITS.get(name, name) + (", asked of the generator" if name != split else "")
 
 
-def is_share(metric: str) -> bool:
-    return any(word in metric.lower() for word in SHARES) and not any(
-        word in metric.lower() for word in ("loss", "rank")
-    )
+def text(score: declared.Score, value: float | None, digits: int = 3) -> str:
+    """A value as its score is declared: .843 for shares, four significant digits for everything else."""
+    if score.is_share or value is None or not np.isfinite(value):
+        return share(value, digits)
+    return f"{value:.4g}"
 
 
-def text(metric: str, value: float | None, digits: int = 3) -> str:
-    """.843 for shares, four significant digits for everything else."""
+def share(value: float | None, digits: int = 3) -> str:
+    """.843"""
     if value is None:
         return "–"
-    if not np.isfinite(value):
-        return str(value)
-    if is_share(metric):
-        return f"{value:.{digits}f}".replace("0.", ".", 1)
-    return f"{value:.4g}"
+    return f"{value:.{digits}f}".replace("0.", ".", 1) if np.isfinite(value) else str(value)
+
+
+def direction(score: declared.Score) -> str:
+    """ "lower is better", or "" where larger is or neither."""
+    return "lower is better" if score.better == "smaller" else ""
 
 
 def interval_text(score: Score) -> str:
     if score.low is None or score.high is None:
         return ""
     digits = 2 if score.high - score.low >= 0.05 else 3
-    return f"95% {score.method} [{text(score.metric, score.low, digits)}, {text(score.metric, score.high, digits)}]"
+    method = score.method + (f", {score.groups} objects," if score.groups else "")
+    low, high = (text(score.declared, value, digits) for value in (score.low, score.high))
+    return f"95% {method} [{low}, {high}]"
 
 
 def chance(run: Run, split: str, metric: str) -> float | None:
-    """What guessing gives: from chance_<split>.json, else 1 / classes for accuracy, 5 / classes for top5."""
+    """What guessing gives: from chance_<split>.json, else as declared, by the number of classes."""
     known = run.document("chance", split)
     if metric in known:
         return float(known[metric])
-    n_classes = len(run.classes)
-    if n_classes > 1 and metric in ("accuracy", "class_accuracy", "top5"):
-        return min(1.0, (5 if metric == "top5" else 1) / n_classes)
-    return None
+    guesses, by, _ = run.declared[metric].chance.partition("/classes")
+    return min(1.0, int(guesses) / len(run.classes)) if by and len(run.classes) > 1 else None
 
 
 BLIND = "not informative here"
@@ -94,6 +97,16 @@ def calibration_text(run: Run, split: str, metric: str) -> str:
     return line if known["informative"] else f"{line}: {BLIND}"
 
 
+def sample_size(run: Run, key: str) -> int | None:
+    """n of a score: images (queries) of its split, or as many of them as it was measured on; None for training."""
+    split, metric = key.split("/", 1)
+    measured = run.declared[metric].measured
+    if split == "train":
+        return None
+    on = run.document("quality", split).get(measured, {}) if measured else {}
+    return on.get("n_real") if on else count(run, split)
+
+
 def count(run: Run, split: str) -> int | None:
     """How many images (queries) a split has."""
     if (n := run.split(split).get("n")) is not None:
@@ -101,26 +114,72 @@ def count(run: Run, split: str) -> int | None:
     return len(run.predictions(split)) if split in run.predicted() else None
 
 
+def units(run: Run, split: str) -> int | None:
+    """How many independent samples a split has: the objects its samples show, such as photos that were drawn."""
+    known = run.split(split).get("groups")
+    if known is not None:
+        return int(known)
+    groups = _groups(run, split)
+    return count(run, split) if groups is None else len(np.unique(groups))
+
+
+def _groups(run: Run, split: str) -> np.ndarray | None:
+    """(n,) object of each row of the predictions, or None."""
+    if run.split(split).get("groups") is not None and run.array(f"{split}_groups") is None:
+        return None
+    found = run.predictions(split) if split in run.predicted() else pd.DataFrame()
+    column = next((c for c in ("query", "id") if c in found), None)
+    return groups_of(run, split, found[column].tolist()) if column else None
+
+
+def effective_n(run: Run, split: str) -> float:
+    """How many independent samples a split's accuracy is worth: n, or less where several show the same object."""
+    n, objects = count(run, split) or 0, units(run, split) or 0
+    if objects == n:
+        return float(n)
+    kept = examples(run, f"{split}/accuracy")
+    return stats.effective_n(kept.values, kept.groups) if isinstance(kept, Examples) and n else float(objects)
+
+
 def score(run: Run, key: str, value: float) -> Score:
     """A final metric with n and interval. Training scores get none: they are averaged while the weights move."""
     split, metric = key.split("/", 1)
-    guess = chance(run, split, metric)
+    guess, kind = chance(run, split, metric), run.declared[metric]
     per_query = run.array(f"{split}_per_query_{metric}")
     if per_query is not None and per_query.ndim == 1 and len(per_query) and np.isfinite(per_query).all():
         values = np.asarray(per_query, dtype=float)
-        if np.isin(values, (0, 1)).all():  # hits and misses: Wilson holds its level where a bootstrap of few does not
-            low, high = stats.wilson(int(values.sum()), len(values))
-            return Score(split, metric, value, len(values), low, high, "Wilson", guess)
-        low, high = stats.bootstrap_mean(values)
-        return Score(split, metric, value, len(values), low, high, "bootstrap", guess)
-    n = count(run, split) if split != "train" else None
-    for name, on in run.document("quality", split).items():
-        if metric.startswith(name):  # measured on a draw of the split, or on generated images alone
-            n = on.get("n_real")
-    if metric in ("accuracy", "top5") and n and np.isfinite(value):
-        low, high = stats.wilson(round(value * n), n)
-        return Score(split, metric, value, n, low, high, "Wilson", guess)
-    return Score(split, metric, value, n, None, None, "", guess)
+        return _of_samples(split, metric, value, values, _groups(run, split), guess, kind)
+    n = sample_size(run, key)
+    if kind.interval != "wilson" or not n or not np.isfinite(value):
+        return Score(split, metric, value, n, None, None, "", guess, kind)
+    objects = units(run, split) or n
+    if objects == n:
+        return Score(split, metric, value, n, *stats.wilson(round(value * n), n), "Wilson", guess, kind)
+    kept = examples(run, key)
+    if isinstance(kept, Examples):
+        return _of_samples(split, metric, value, kept.values, kept.groups, guess, kind)
+    low, high = stats.wilson(round(value * objects), objects)  # as if all samples of an object were alike
+    return Score(split, metric, value, n, low, high, "Wilson", guess, kind, objects)
+
+
+def _of_samples(
+    split: str,
+    metric: str,
+    value: float,
+    values: np.ndarray,
+    groups: np.ndarray | None,
+    guess: float | None,
+    kind: declared.Score,
+) -> Score:
+    n, objects = len(values), None if groups is None else len(np.unique(groups))
+    if values.min() < 0 or values.max() > 1:  # what a score of pairs is the mean of
+        low, high = (kind.clip(float(v)) for v in stats.interval(stats.estimate_mean(values[None], groups)))
+        method = "Student's t" if groups is None else "cluster-robust"
+        return Score(split, metric, value, n, low, high, method, guess, kind, objects)
+    low, high = stats.share(values, groups)
+    hits = np.isin(values, (0, 1)).all()
+    method = "cluster-robust" if groups is not None else "Wilson" if hits else "Wilson-t"
+    return Score(split, metric, value, n, low, high, method, guess, kind, objects)
 
 
 def scores(run: Run) -> list[Score]:
@@ -137,16 +196,39 @@ def monitor(run: Run) -> str:
     return next((key for key in run.status.get("best") or {} if "/" in key), "")
 
 
+def watched(run: Run) -> str:
+    """As monitor; while the run has not said, the first score of val in the table that has a direction."""
+    keys = sorted((key for key in run.metrics.columns if key.startswith("val/")), key=run.declared.place)
+    return monitor(run) or next((key for key in keys if run.declared[key].sign), "")
+
+
 def primary_key(run: Run) -> str | None:
-    """The result: on test if there is a test split, else on val after the last epoch."""
-    final = run.final()
-    watched = monitor(run).split("/", 1)[-1]
+    """The result: on test if there is a test split, else on val after the last epoch. Of the scores that are better in
+    one direction it is what the best epoch was chosen by, else the first that the pipeline declares."""
+    final, chosen = run.final(), monitor(run).split("/", 1)[-1]
     for split in ("test", "val", "train"):
-        found = [key.split("/", 1)[1] for key in final if key.startswith(f"{split}/")]
-        for metric in ("accuracy", watched, "recall@1", "kid", "loss", *found):
-            if metric in found:
-                return f"{split}/{metric}"
+        found = [key for key in final if key.startswith(f"{split}/") and run.declared[key].sign]
+        if found:
+            return min(found, key=lambda key: (key != f"{split}/{chosen}", run.declared.place(key), key))
     return None
+
+
+def val_means(run: Run) -> str:
+    """Which weights the scores of val are of, in words; "" where there is no choice of epochs."""
+    chosen = best(run)
+    if chosen is None:
+        return ""
+    return f"weights of epoch {chosen[1]:g}, which are tested" if run.tested else "last epoch"
+
+
+def brief(run: Run) -> dict[str, float]:
+    """The watched score and the result, for one line of a table; without a test split the best epoch's beside it."""
+    final = run.final()
+    out = {key: final[key] for key in (monitor(run), primary_key(run)) if key in final}
+    chosen = best(run)
+    if chosen is not None and not run.tested:
+        out[f"{chosen[0]}, best epoch"] = chosen[2]
+    return out
 
 
 def primary(run: Run) -> Score | None:
@@ -160,13 +242,13 @@ def headline(run: Run) -> str:
     if result is None:
         return "No score yet"
     where = SPLITS.get(result.split, result.split)
-    value = text(result.metric, result.value)
+    value = text(result.declared, result.value)
     brackets = ", ".join(filter(None, [f"n = {result.n}" if result.n else "", interval_text(result)]))
     line = f"{where.capitalize()} {result.metric} {value}" + (f" ({brackets})" if brackets else "")
     if result.chance is not None:
-        line += f"; chance {text(result.metric, result.chance)}"
-    elif any(word in result.metric for word in LESS_IS_BETTER):
-        line += "; lower is better"
+        line += f"; chance {text(result.declared, result.chance)}"
+    elif words := direction(result.declared):
+        line += f"; {words}"
     if known := calibration_text(run, result.split, result.metric):
         line += f"; {known}"
     chosen = best(run)
@@ -183,13 +265,14 @@ def last_epoch(run: Run) -> float | None:
 
 def best(run: Run) -> tuple[str, float, float, int] | None:
     """(key, epoch, value, evaluations) of the best epoch on val: optimistic. None where there was nothing to choose."""
-    key = monitor(run) or "val/accuracy"
+    key = watched(run)
     epochs, values = run.curve(key)
     if len(values) < 2:
         return None
     if monitor(run):
         return key, float(run.status["best"]["epoch"]), float(run.status["best"][key]), len(values)
-    return key, float(epochs[values.argmax()]), float(values.max()), len(values)
+    place = max(range(len(values)), key=lambda i: (run.declared[key].order(values[i]), i))
+    return key, float(epochs[place]), float(values[place]), len(values)
 
 
 def stability(run: Run, key: str, last: int = 10) -> dict[str, float] | None:
@@ -208,23 +291,35 @@ def class_names(run: Run, n: int) -> list[str]:
 
 
 def recalls(run: Run, split: str) -> pd.DataFrame | None:
-    """Per class: n, hits, accuracy with Wilson interval, and the class it is most often taken for."""
+    """Per class: n, hits, accuracy with its interval, and the class it is most often taken for."""
     matrix = run.array(f"{split}_confusion")
     if matrix is None:
         return None
     matrix = np.asarray(matrix)
     names = class_names(run, len(matrix))
+    by_class = _by_class(run, split)
     rows = []
     for i, name in enumerate(names):
         n, hits = int(matrix[i].sum()), int(matrix[i, i])
         wrong = np.where(np.arange(len(matrix)) == i, 0, matrix[i])
-        low, high = stats.wilson(hits, n) if n else (0.0, 1.0)
+        low, high = by_class.get(name) or (stats.wilson(hits, n) if n else (0.0, 1.0))
         taken = names[int(wrong.argmax())] if wrong.any() else ""
         rows.append(
             (name, n, hits, hits / n if n else np.nan, low, high, taken, int(wrong.max()), int(matrix[:, i].sum()))
         )
     columns = ["class", "n", "hits", "accuracy", "low", "high", "taken_for", "times", "predicted"]
     return pd.DataFrame(rows, columns=columns).sort_values(["accuracy", "class"], kind="stable", ignore_index=True)
+
+
+def _by_class(run: Run, split: str) -> dict[str, stats.Interval]:
+    """Class → interval of its recall, where samples show the same objects; {} where each shows its own."""
+    groups = _groups(run, split)
+    if groups is None:
+        return {}
+    table = run.predictions(split)
+    right = (table["label"] == table["prediction"]).to_numpy(dtype=float)
+    places = {str(name): np.flatnonzero(table["label"] == name) for name in table["label"].unique()}
+    return {name: stats.share(right[at], groups[at]) for name, at in places.items()}
 
 
 def confused(run: Run, split: str, top: int = 15) -> pd.DataFrame:

@@ -13,7 +13,7 @@ import pandas as pd
 import yaml
 from torch import nn
 
-from sketchlab import config
+from sketchlab import config, declared
 from sketchlab.engine import checkpoint
 from sketchlab.engine.files import read_json, read_lines
 from sketchlab.errors import UserError
@@ -57,6 +57,11 @@ class OpenedRun:
     @cached_property
     def status(self) -> dict[str, Any]:
         return read_json(self.path / "status.json")
+
+    @cached_property
+    def scores(self) -> declared.Table:
+        """What each of its scores is: direction, range, unit, interval."""
+        return declared.read(self.path, self.config["pipeline"]["name"])
 
     @cached_property
     def classes(self) -> list[str]:

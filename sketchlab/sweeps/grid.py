@@ -200,14 +200,13 @@ def table(found: Sequence[dict[str, Any]]) -> str:
 
 
 def scores(record: dict[str, Any]) -> str:
-    """The score that the best weights were chosen by, and the result."""
+    """The score that the best weights were chosen by, and the result, as page and comparison have them."""
     from sketchlab.report import scores as of
     from sketchlab.report.read import glance
 
     if record["state"] not in ("finished", "stopped") or not record["folder"]:
         return "–"
-    status = glance(Path(record["folder"])).status
-    chosen = {key: value for key, value in (status.get("best") or {}).items() if key != "epoch"}
-    key = of.primary_key(glance(Path(record["folder"])))
-    result = {key: status["metrics"][key]} if key in (status.get("metrics") or {}) else {}
-    return "  ".join(f"{key} {of.text(key.split('/')[1], value)}" for key, value in {**chosen, **result}.items())
+    run = glance(Path(record["folder"]))
+    return "  ".join(
+        f"{key} {of.text(run.declared[key.partition(',')[0]], value)}" for key, value in of.brief(run).items()
+    )

@@ -21,6 +21,8 @@ from sketchlab.engine.files import read_json, read_lines, write_json
 from sketchlab.errors import UserError
 from sketchlab.sweeps.grid import YARDSTICK, announced, concluded, pinned, records
 
+AUTO = "auto"  # the direction is what the pipeline declares of the score
+BETTER = {"maximize": "larger", "minimize": "smaller"}
 AT_LEAST = 3  # finished runs before one is called hopeless
 
 
@@ -48,8 +50,8 @@ class Search(Sweeper):
 
     def check(self) -> None:
         """Raises UserError for keys that make no sense."""
-        if self.direction not in ("maximize", "minimize"):
-            raise UserError(f"hydra.sweeper.direction={self.direction}: expected maximize or minimize")
+        if self.direction not in (AUTO, *BETTER):
+            raise UserError(f"hydra.sweeper.direction={self.direction}: expected {AUTO}, maximize or minimize")
         if min(self.trials, self.at_once) < 1:
             raise UserError(f"hydra.sweeper.trials={self.trials}, at_once={self.at_once}: expected at least 1")
         if self.metric and self.metric.startswith("test/"):
@@ -64,7 +66,7 @@ class Search(Sweeper):
         sampler = optuna.samplers.TPESampler(
             seed=self.seed, n_startup_trials=self.startup, constant_liar=self.at_once > 1
         )
-        study = optuna.create_study(direction=self.direction, sampler=sampler)
+        study = optuna.create_study(direction="maximize", sampler=sampler)  # of sign · score: _sign says which
         folder = pinned(self.config)
         jobs: list[Sequence[str]] = []
         try:
@@ -93,12 +95,14 @@ class Search(Sweeper):
         states = _optuna().trial.TrialState
         if record["state"] == "stopped":
             for epoch, score in curve(Path(record["folder"]), self._monitored(record)).items():
-                trial.report(score, epoch)
+                trial.report(self._sign(record) * score, epoch)
             study.tell(trial, state=states.PRUNED)
         elif record["state"] == "finished":
             trial.set_user_attr("curve", curve(Path(record["folder"]), self._monitored(record)))
             trial.set_user_attr("folder", record["folder"])
-            study.tell(trial, self._score(record))
+            trial.set_user_attr("score", self._score(record))
+            trial.set_user_attr("sign", self._sign(record))
+            study.tell(trial, self._sign(record) * self._score(record))
         else:
             study.tell(trial, state=states.FAIL)
 
@@ -107,6 +111,21 @@ class Search(Sweeper):
         if self.metric:
             return self.metric
         return next((k for k in read_json(Path(record["folder"], "status.json")).get("best", {}) if k != "epoch"), "")
+
+    def _sign(self, record: dict[str, Any]) -> int:
+        """1 where a larger score is better, -1 where a smaller one is: as the run's scores.json declares."""
+        from sketchlab.report.read import glance
+
+        key = self._monitored(record)
+        score = glance(Path(record["folder"])).declared[key]
+        wanted = BETTER.get(self.direction, score.better)
+        if wanted == "neither" or (score.sign and wanted != score.better):
+            expected = "auto" if score.sign else "maximize or minimize, or another hydra.sweeper.metric"
+            raise UserError(
+                f"hydra.sweeper.direction={self.direction}: {key} is declared with better={score.better}; "
+                f"expected {expected}"
+            )
+        return 1 if wanted == "larger" else -1
 
     def _score(self, record: dict[str, Any]) -> float:
         status = read_json(Path(record["folder"], "status.json"))
@@ -122,12 +141,13 @@ class Search(Sweeper):
 
         It is fixed when a run begins, so that it reaches runs on other machines and the same search decides the same.
         """
-        curves = [t.user_attrs["curve"] for t in study.trials if t.user_attrs.get("curve")]
+        done = [t.user_attrs for t in study.trials if t.user_attrs.get("curve")]
+        curves = [one["curve"] for one in done]
         if len(curves) < AT_LEAST:
             return {}
         epochs = set.intersection(*(set(c) for c in curves))
         return {
-            "better": "larger" if self.direction == "maximize" else "smaller",
+            "better": "larger" if done[0]["sign"] > 0 else "smaller",
             "metric": self.metric,
             "runs": len(curves),
             "median": {str(e): statistics.median(c[e] for c in curves) for e in sorted(epochs)},
@@ -178,8 +198,9 @@ def best(study: Any, folder: Path) -> str:
     settings = " ".join(f"{key}={shown(value)}" for key, value in study.best_params.items())
     stopped = sum(t.state.name == "PRUNED" for t in study.trials)
     many = f"of {len(done)} finished, {stopped} stopped early"
-    write_json(folder / "best.json", {"score": study.best_value, **study.best_trial.user_attrs, **study.best_params})
-    return f"best {many}: {study.best_value:.4g} with {settings}\n(on validation, chosen from many: see the test score)"
+    kept = {key: value for key, value in study.best_trial.user_attrs.items() if key != "sign"}
+    write_json(folder / "best.json", {**kept, **study.best_params})
+    return f"best {many}: {kept['score']:.4g} with {settings}\n(on validation, chosen from many: see the test score)"
 
 
 def _optuna() -> Any:

@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from sketchlab.declared import FEATURES, Table, read
 from sketchlab.engine.files import read_json, read_lines, write_json
 from sketchlab.errors import UserError
 
@@ -35,6 +36,10 @@ class TensorBoard:
         self.writer = SummaryWriter(str(folder / "tensorboard"))
         if known is None:
             self.writer.add_text("config", "\n".join(f"    {k}: {v}" for k, v in values.items()))
+
+    def declare(self, table: Table) -> None:
+        rows = "".join(f"| {s.name} | {s.title} | {s.better} | {s.unit} |\n" for s in table.scores.values())
+        self.writer.add_text("scores", f"| score | title | better | unit |\n|---|---|---|---|\n{rows}")
 
     def send(self, row: Row) -> None:
         for key, value in scores(row).items():
@@ -64,6 +69,11 @@ class MLflow:
             self.id = known
             self.client.update_run(known, status="RUNNING")
 
+    def declare(self, table: Table) -> None:
+        for score in table.scores.values():  # names of tags hold neither @ nor braces
+            name = score.name.removesuffix(FEATURES).replace("@", "_at_")
+            self.client.set_tag(self.id, f"better.{name}", score.better)
+
     def send(self, row: Row) -> None:
         from mlflow.entities import Metric  # pyright: ignore[reportMissingImports]
 
@@ -91,6 +101,13 @@ class WandB:
             mode=os.environ.get("WANDB_MODE", "offline"),  # type: ignore[arg-type]
             settings=wandb.Settings(silent=True, console="off", disable_git=True, x_disable_stats=True),
         )
+
+    def declare(self, table: Table) -> None:
+        summary = {"larger": "max", "smaller": "min", "neither": "last"}
+        for score in table.scores.values():
+            for split in ("train", "val", "test"):
+                name = f"{split}/{score.name.replace(FEATURES, '@*')}"
+                self.run.define_metric(name, summary=summary[score.better])
 
     def send(self, row: Row) -> None:
         self.run.log(scores(row), step=row["step"])
@@ -161,6 +178,8 @@ def _follow(name: str, folder: Path, values: dict[str, Any], done: threading.Eve
         while not last:
             last = done.wait(POLL_S)
             for row in read_lines(folder / "metrics.jsonl")[sent:]:
+                if not sent:
+                    tracker.declare(read(folder, ""))
                 tracker.send(row)
                 sent += 1
                 write_json(note, {"id": tracker.id, "rows": sent})

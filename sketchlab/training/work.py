@@ -10,7 +10,7 @@ from sketchlab.config import RunConfig
 
 def work(runtime: Any, run: RunConfig, path: Path, data: Any, yardstick: dict[str, Any] | None = None) -> None:
     """One rank: build everything, describe it in the folder, train."""
-    from sketchlab import rng
+    from sketchlab import declared, rng
     from sketchlab.data.dataset import resident
     from sketchlab.data.sheet import of_training
     from sketchlab.engine.loop import fit, fit_once
@@ -21,6 +21,7 @@ def work(runtime: Any, run: RunConfig, path: Path, data: Any, yardstick: dict[st
     folder = RunDir(path, writes=runtime.rank == 0)
     data = run.data.build(run.model.config.input) if data is None else data
     describe_data(data, run, folder)
+    folder.declare(declared.Table(run.pipeline.name, run.pipeline.constant("SCORES", ())))
     if folder.writes and not (path / "samples" / "data.png").exists():
         folder.picture("data", of_training(data, run.model.config.input, run.seed))
     if runtime.device.type == "cuda":
@@ -76,6 +77,7 @@ def describe_data(data: Any, run: RunConfig, folder: Any) -> None:
                 name: {
                     "n": len(s),
                     "per_class": s.labels.bincount(minlength=len(data.classes)).tolist(),
+                    "groups": n_groups(s),
                     "digest": digest(s.ids),
                 }
                 for name, s in parts.items()
@@ -85,6 +87,9 @@ def describe_data(data: Any, run: RunConfig, folder: Any) -> None:
             "notes": data.notes,
         },
     )
+    for name, s in parts.items():
+        if name in ("val", "test") and n_groups(s) < len(s):
+            folder.keep(name, {"groups": s.groups})
     if sum(map(len, parts.values())) <= 50_000:
         rows = [
             {"split": name, "id": i, "label": data.classes[label]}
@@ -92,6 +97,11 @@ def describe_data(data: Any, run: RunConfig, folder: Any) -> None:
             for i, label in zip(s.ids, s.labels.tolist(), strict=True)
         ]
         folder.table("splits.csv", rows)
+
+
+def n_groups(split: Any) -> int:
+    """How many objects the samples of a split show, which is what scores vary with; of drawings each is its own."""
+    return len(split) if split.groups is split.rows else len(split.groups.unique())
 
 
 def digest(ids: Any) -> str:

@@ -17,12 +17,12 @@ import yaml
 
 from sketchlab import config, stats
 from sketchlab.report.comparison.groups import Group
-from sketchlab.report.comparison.paired import over_examples
 from sketchlab.report.read import Run
 
 FOLDER = Path(__file__).parents[2] / "experiments"
 sys.path.append(str(FOLDER))  # scripts: they find one another as python FILE does
 import arms  # noqa: E402
+import arms_report  # noqa: E402
 import arms_tests  # noqa: E402
 import arms_types  # noqa: E402
 import retrieval_001 as retrieval  # noqa: E402
@@ -134,43 +134,48 @@ def small(claims: list[arms_types.Claim]) -> arms_types.Experiment:
     return replace(found, arms=[arms_types.Arm("a", []), arms_types.Arm("b", [])], claims=claims, published=[])
 
 
-def test_one_test_set_is_compared_by_the_bootstrap_within_seeds(tmp_path):
+def values_of(groups, name):
+    runs = groups[name].runs.values()
+    tables = [pd.read_csv(r.folder / "predictions_test.csv").set_index("id")["prediction"] == "cat" for r in runs]
+    return pd.concat(tables, axis=1).T.to_numpy(dtype=float)  # NaN where a split does not test an image
+
+
+def test_one_test_set_is_compared_over_runs_and_samples(tmp_path):
     groups = groups_of(tmp_path, 3, own_splits=False, lead=0.4)
     said = arms_types.Claim("a", "b", "a wins")
     tested = arms_tests.test(small([said, arms_types.Claim("b", "a", "b is no better", "no better")]), groups)
-    values = [
-        np.array(
-            [pd.read_csv(r.folder / "predictions_test.csv")["prediction"] == "cat" for r in groups[n].runs.values()]
-        )
-        for n in "ab"
-    ]
     assert tested[0].test is not None and tested[1].test is not None
-    gap = values[0].mean() - values[1].mean()
-    assert tested[0].test.difference == pytest.approx(gap) and tested[1].test.difference == pytest.approx(-gap)
+    estimate = stats.estimate_difference(values_of(groups, "a"), values_of(groups, "b"))
+    assert (
+        tested[0].test.difference == pytest.approx(float(estimate.value)) == pytest.approx(-tested[1].test.difference)
+    )
+    assert tested[0].test.p == pytest.approx(float(stats.p_value(estimate)))
     assert tested[0].test.low == pytest.approx(-tested[1].test.high)
     assert tested[0].p == pytest.approx(min(1.0, 2 * tested[0].test.p))  # Holm over two
     assert [arms_tests.of_claim(t) for t in tested] == ["holds here", "holds here: worse"]
+    assert "(t over runs and samples; 3 runs of each; 60 samples;" in arms_report.sentence(tested[0])
 
 
-@pytest.mark.parametrize(("seeds", "verdict"), [(8, "better"), (4, "too few to tell")])
-def test_splits_of_their_own_need_both_tests(tmp_path, seeds, verdict):
-    groups = groups_of(tmp_path, seeds, own_splits=True, lead=0.4)
+@pytest.mark.parametrize(("seeds", "lead", "verdict"), [(8, 0.4, "better"), (2, 0.2, "too few to tell")])
+def test_splits_of_their_own_share_images(tmp_path, seeds, lead, verdict):
+    groups = groups_of(tmp_path, seeds, own_splits=True, lead=lead)
     (tested,) = arms_tests.test(small([arms_types.Claim("a", "b")]), groups)
-    gaps, images = [], {}
-    for a, b in zip(*(groups[n].runs.values() for n in "ab"), strict=True):
-        one, other = (
-            pd.read_csv(r.folder / "predictions_test.csv").set_index("id")["prediction"] == "cat" for r in (a, b)
-        )
-        gaps.append(one.mean() - other.mean())
-        for image in one.index:
-            images.setdefault(image, []).append(float(one[image]) - float(other[image]))
-    flat = np.array([[np.mean(each) for each in images.values()]])
-    assert tested.test is not None and tested.test.n == len(images)
-    assert tested.test.difference == pytest.approx(np.mean(gaps))
-    assert tested.test.p == pytest.approx(
-        max(stats.sign_flip(gaps).p, over_examples(flat, np.zeros_like(flat)).p), rel=0.2
-    )
-    assert tested.test.low <= stats.t_interval(gaps).low + 1e-9 and tested.verdict == verdict
+    a, b = values_of(groups, "a"), values_of(groups, "b")
+    estimate = stats.estimate_difference(a, b)
+    assert tested.test is not None and (tested.test.n, tested.test.splits) == (a.shape[1], seeds)
+    assert tested.test.difference == pytest.approx(np.mean(np.nanmean(a, 1) - np.nanmean(b, 1)))
+    assert tested.test.p == pytest.approx(float(stats.p_value(estimate))) and tested.verdict == verdict
+    assert f"{seeds} splits; {a.shape[1]} samples" in arms_report.sentence(tested)
+    row = arms_report.row(replace(small([]), keys=["test/accuracy"]), groups["a"])
+    limits = stats.share_interval(stats.estimate_mean(a))
+    assert (row["accuracy low"], row["accuracy high"]) == pytest.approx(limits)
+
+
+def test_one_seed_of_each_tells_nothing_of_a_claim(tmp_path):
+    groups = groups_of(tmp_path, 1, own_splits=False, lead=0.5)
+    (tested,) = arms_tests.test(small([arms_types.Claim("a", "b", "a wins")]), groups)
+    assert tested.verdict == "network better" and arms_tests.of_claim(tested) == "cannot be told here: network better"
+    assert "exact McNemar; 1 run of each; 60 samples" in arms_report.sentence(tested)
 
 
 def test_no_difference_is_called_none(tmp_path):

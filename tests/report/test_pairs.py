@@ -2,14 +2,20 @@
 
 import json
 import math
+import shutil
 
 import numpy as np
 import pytest
+import yaml
 from scipy import stats as scipy_stats
 
 from sketchlab import stats
 from sketchlab.report.comparison import groups, pairs
-from sketchlab.report.comparison.paired import half_width, inverted, over_examples, over_seeds
+from sketchlab.report.comparison.paired import (
+    own_splits,
+    same_samples,
+    scores_alone,
+)
 from sketchlab.report.examples import Examples, examples
 from tests.report.conftest import put, retrieval, sweep
 
@@ -28,91 +34,88 @@ def hits(generator, seeds, n, share):
 # --- the tests themselves
 
 
-def test_one_run_each_is_mcnemar():
+def test_one_run_each_is_mcnemar_and_about_the_networks():
     generator = np.random.default_rng(0)
     a, b = hits(generator, 1, 80, 0.8), hits(generator, 1, 80, 0.6)
-    found, exact = over_examples(a, b), stats.mcnemar_exact(a[0], b[0])
-    assert (found.method, found.p, found.smallest_p) == ("exact McNemar", exact.p, exact.smallest_p)
-    assert found.difference == pytest.approx(a.mean() - b.mean()) and found.n == 80 and found.seeds == 1
+    found, exact = same_samples(a, b), stats.mcnemar_exact(a[0], b[0])
+    assert found is not None and (found.method, found.about) == ("exact McNemar", "networks")
+    assert (found.p, found.smallest_p, found.discordant) == (exact.p, exact.smallest_p, (exact.b + exact.c) / 80)
+    assert found.difference == pytest.approx(a.mean() - b.mean()) and found.n == 80 and found.runs == (1, 1)
+    turned = found.turned()
+    assert (turned.difference, turned.low, turned.high) == (-found.difference, -found.high, -found.low)
 
 
-def test_seeds_that_are_all_alike_count_as_one():
-    generator = np.random.default_rng(0)
-    a, b = hits(generator, 1, 80, 0.8), hits(generator, 1, 80, 0.6)
-    assert over_examples(np.tile(a, (4, 1)), np.tile(b, (4, 1))).p == over_examples(a, b).p
-    assert over_examples(np.tile(a, (2, 1)), hits(generator, 2, 80, 0.6)).seeds == 2
+def test_samples_of_one_object_are_no_mcnemar():
+    generator = np.random.default_rng(1)
+    groups = np.repeat(np.arange(20), 6)
+    a, b = (np.repeat(hits(generator, 1, 20, p), 6, axis=1) for p in (0.9, 0.5))  # all six alike
+    naive, found, alone = same_samples(a, b), same_samples(a, b, groups), same_samples(a[:, ::6], b[:, ::6])
+    assert naive and found and alone and (found.method, found.groups, found.n) == ("cluster-robust t", 20, 120)
+    assert naive.p < 1e-6 < 0.001 < found.p and found.p == pytest.approx(alone.p, rel=1.5)
+    assert found.high - found.low == pytest.approx(alone.high - alone.low, rel=0.05)
 
 
-@pytest.mark.parametrize("seeds", [2, 3, 8])
-def test_bootstrap_p_is_below_05_exactly_where_its_interval_leaves_zero_out(seeds):
-    generator = np.random.default_rng(seeds)
-    sides = set()
-    for gain in np.linspace(0, 0.2, 25):
-        found = over_examples(hits(generator, seeds, 200, 0.6 + gain), hits(generator, seeds, 200, 0.6))
-        outside = found.low > 0 or found.high < 0
-        assert (found.p < 0.05) == outside
-        sides.add(outside)
-    assert sides == {True, False}
+def test_several_runs_in_any_number_are_about_the_settings():
+    generator = np.random.default_rng(2)
+    a, b = hits(generator, 3, 80, 0.8), hits(generator, 5, 80, 0.6)
+    found = same_samples(a, b)
+    assert found is not None and (found.about, found.runs) == ("settings", (3, 5))
+    estimate = stats.estimate_difference(a, b)
+    assert found.p == stats.p_value(estimate) and (found.low, found.high) == pytest.approx(stats.interval(estimate))
 
 
-def test_p_of_one_mean_is_that_of_a_normal_test():
-    differences = np.random.default_rng(0).normal(0.1, 1, (1, 500))
-    se = differences.std() / math.sqrt(500)
-    half, mean = half_width(differences), float(differences.mean())
-    assert half(0.05) == pytest.approx(1.95996 * se, rel=1e-4)
-    p = inverted(mean, mean - half(0.05), mean + half(0.05), half)
-    assert p == pytest.approx(2 * scipy_stats.norm.sf(mean / se), rel=1e-6)
-    assert inverted(0.0, -1, 1, half) == 1.0 and inverted(50 * se, 48 * se, 52 * se, half) == 1e-15
-
-
-def test_half_width_is_that_of_the_bootstrap():
+def test_one_run_against_several_is_not_judged_unless_its_seed_changes_nothing():
     generator = np.random.default_rng(3)
-    a = hits(generator, 6, 400, 0.7) + generator.normal(0, 0.05, (6, 1))
-    found = stats.bootstrap_paired(a, np.zeros_like(a), draws=40_000)
-    assert half_width(a)(0.05) == pytest.approx((found.high - found.low) / 2, rel=0.05)
+    a, b = hits(generator, 1, 80, 0.9), hits(generator, 5, 80, 0.5)
+    assert same_samples(a, b) is None and same_samples(b, a) is None and same_samples(b, a, fixed=(True, False)) is None
+    found = same_samples(a, b, fixed=(True, False))
+    assert found is not None and found.about == "settings" and found.runs == (1, 5) and found.p < 0.001
 
 
-def test_a_few_samples_that_all_say_the_same_are_not_enough():
-    """Four of 100: a percentile bootstrap calls that p = .04; no exact test does."""
-    a, b = np.ones((3, 100)), np.ones((3, 100))
-    b[:, :4] = 0
-    b[0, 4] = 0  # not all seeds alike
-    assert (
-        over_examples(a, b).p == pytest.approx(stats.sign_flip((a - b).mean(0)[:5]).p) and over_examples(a, b).p > 0.05
-    )
+def test_splits_are_paired_one_by_one():
+    generator = np.random.default_rng(4)
+    tested = generator.random((6, 90)).argsort(1) < 30
+    a, b = (np.where(tested, hits(generator, 6, 90, p), np.nan) for p in (0.9, 0.5))
+    found = own_splits(a, b)
+    assert (found.about, found.splits, found.n) == ("settings", 6, 90)
+    assert found.difference == pytest.approx(np.mean(np.nanmean(a, 1) - np.nanmean(b, 1)))
+    shared = np.where(tested, (np.arange(90) < 45) * 1.0, np.nan)  # one image decides alike in all splits
+    (spread,) = own_splits(shared, np.where(tested, 0.0, np.nan)).estimate.spreads
+    assert spread.variance > 1.5 * np.nanmean(shared, 1).var(ddof=1) / 6
 
 
 def test_smallest_visible_difference():
     """At the difference that is called visible the test finds something in about 80 of 100 samples."""
     generator = np.random.default_rng(1)
-    first = over_examples(hits(generator, 1, 300, 0.6), hits(generator, 1, 300, 0.6))
+    first = same_samples(hits(generator, 1, 300, 0.6), hits(generator, 1, 300, 0.6))
+    assert first is not None
     gain = first.visible(0.05)
-    found = [
-        over_examples(hits(generator, 1, 300, 0.6 + gain), hits(generator, 1, 300, 0.6), draws=100).p < 0.05
-        for _ in range(200)
-    ]
-    assert 0.68 < np.mean(found) < 0.92
-    assert over_examples(np.ones((1, 10)), np.ones((1, 10))).visible(0.05) == pytest.approx(
-        0.6
-    )  # six of ten, all one way
+    again = [same_samples(hits(generator, 1, 300, 0.6 + gain), hits(generator, 1, 300, 0.6)) for _ in range(300)]
+    assert np.mean([test is not None and test.p <= 0.05 for test in again]) == pytest.approx(0.8, abs=0.08)
+    none = same_samples(np.ones((1, 5)), np.ones((1, 5)))
+    assert none is not None and math.isnan(none.visible(0.05)), "five samples can show nothing"
 
 
-def test_over_seeds():
-    differences = [0.1, 0.2, 0.15, 0.12, 0.3, 0.05]
-    found = over_seeds(differences, fixed=True)
-    assert found.p == found.smallest_p == 2 / 64 and found.n is None and found.seeds == 6
-    assert (found.low, found.high) == pytest.approx(scipy_stats.ttest_1samp(differences, 0).confidence_interval())
-    assert found.half(0.05) == pytest.approx((found.high - found.low) / 2)
+def test_eleven_points_were_fourteen():
+    """Of photo_vs_drawing's table: 100 images, 3 differ, 28 comparisons."""
+    a, b = np.ones((1, 100)), np.ones((1, 100))
+    a[0, 0], b[0, 1:3] = 0, 0
+    found = same_samples(a, b)
+    assert found is not None and found.visible(0.05 / 28) == pytest.approx(0.14)
 
 
-def test_equal_settings_are_seldom_called_different():
-    generator = np.random.default_rng(0)
-    called = []
-    for _ in range(150):
-        likely = generator.beta(2, 1, 100)
-        a, b = ((generator.random((3, 100)) < likely).astype(float) for _ in range(2))
-        called.append(over_examples(a, b, draws=500).p <= 0.05)
-    assert np.mean(called) <= 0.06
+def test_scores_alone():
+    a, b = [0.9, 0.91, 0.89, 0.92], [0.7, 0.75, 0.72]
+    found = scores_alone(a, b)
+    assert found is not None and (found.about, found.runs, found.n) == ("samples", (4, 3), None)
+    assert found.p == stats.p_value(stats.estimate_scores(a, b)) < 0.05
+    gaps = [0.1, 0.2, 0.15, 0.12, 0.3, 0.05]
+    splits = scores_alone(gaps, [0.0] * 6, 0.25)
+    assert splits is not None and splits.splits == 6 and splits.method == "corrected resampled t over splits"
+    se = math.sqrt((1 / 6 + 0.25) * np.var(gaps, ddof=1))
+    assert splits.high - splits.difference == pytest.approx(scipy_stats.t.isf(0.025, 5) * se)
+    assert scores_alone([0.8, 0.8], [0.7, 0.7]) is None and scores_alone([0.8], [0.7, 0.6]) is None
+    assert scores_alone([0.8, 0.9], [0.7, 0.8], 0.25) is None, "the same difference twice: nothing varies"
 
 
 # --- who is paired with whom
@@ -123,7 +126,7 @@ def test_sentences(tmp_path):
     found = {frozenset((p.a.name, p.b.name)): p for p in compared(tmp_path)}
     assert {p.verdict for p in found.values()} == {"better", "no evidence of a difference"}
     best = found[frozenset("ac")]
-    assert best.sentence.startswith("a better than c on these 100 images and 6 seeds of each, by ")
+    assert best.sentence.startswith("a better than c on these 100 images, 6 runs of each, by ")
     assert "(p < .001, corrected for 3 comparisons)" in best.sentence
     alike = found[frozenset("ab")].sentence
     assert "no evidence of a difference on these 100 images" in alike and "this test would have seen one of" in alike
@@ -133,8 +136,9 @@ def test_sentences(tmp_path):
 def test_tiny_test_sets_are_too_few_to_tell(tmp_path):
     sweep(tmp_path, {"a": 0.8, "b": 0.7}, seeds=[0], n=8)
     (pair,) = compared(tmp_path)
-    assert pair.verdict == "too few to tell" and "would have been missed" in pair.sentence
-    assert "on these 8 images, by one training of each" in pair.sentence
+    assert pair.verdict == "too few to tell" and "would have seen one of 88 points" in pair.sentence
+    assert pair.sentence.startswith("The networks of a and b: too few to tell on these 8 images (")
+    assert pair.sentence.endswith("One run of each says nothing about the settings.")
 
 
 def test_other_test_samples_are_never_paired(tmp_path):
@@ -175,40 +179,150 @@ def test_order_of_the_samples_does_not_matter(tmp_path):
     assert after.test and before.test and after.test.p == before.test.p < 1
 
 
-def test_folds_have_samples_of_their_own_and_are_paired_fold_by_fold(tmp_path):
-    for fold in range(6):
+def test_one_run_of_each_is_judged_as_two_networks(tmp_path):
+    sweep(tmp_path, {"a": 0.9, "b": 0.5}, seeds=[0])
+    (pair,) = compared(tmp_path)
+    assert pair.verdict == "network better" and pair.test and pair.test.about == "networks"
+    assert pair.sentence.startswith("The network of a is better than that of b on these 100 images, by ")
+    assert pair.sentence.endswith("One run of each says nothing about the settings.")
+
+
+def splits_of(tmp_path, folds, own=True):
+    """a and b of six splits; own: each with images of its own (folds), else all with the same hundred."""
+    for fold in range(folds):
         splits = {"rule": "kfold", "fold": fold}
         changes = {
             "config": {"config": {"data": {"splits": splits}}},
-            "data": {"splits": {"test": {"digest": f"t{fold}"}}},
+            "data": {"splits": {"test": {"digest": f"t{fold}"}, "train": {"n": 400}}},
         }
-        sweep(tmp_path / str(fold), {"a": 0.9, "b": 0.5}, seeds=[0], **changes)
-        for path in (tmp_path / str(fold)).rglob("predictions_test.csv"):
+        sweep(tmp_path / str(fold), {"a": 0.9, "b": 0.5}, seeds=[fold], **changes)
+        for path in (tmp_path / str(fold)).rglob("predictions_test.csv") if own else ():
             path.write_text(path.read_text().replace("/", f"/{fold}"))
+
+
+def test_folds_have_samples_of_their_own_and_are_paired_fold_by_fold(tmp_path):
+    splits_of(tmp_path, 6)
     (pair,) = compared(tmp_path)
-    assert pair.test and pair.test.method == "sign flips over folds" and pair.test.p == 2 / 64
-    assert pair.verdict == "better" and "over 6 folds" in pair.sentence
+    assert pair.test and pair.test.method == "t over splits and samples" and (pair.test.splits, pair.test.n) == (6, 600)
+    assert pair.verdict == "better" and "better than b on 6 splits of the same 600 images" in pair.sentence
 
 
-def test_seeds_that_both_have(tmp_path):
+def test_splits_without_scores_of_samples_are_corrected_for_what_they_share(tmp_path):
+    splits_of(tmp_path, 6)
+    for path in tmp_path.rglob("predictions_test.csv"):
+        path.unlink()
+    (pair,) = compared(tmp_path)
+    assert pair.test and pair.test.method == "corrected resampled t over splits" and pair.test.n is None
+    for path in tmp_path.rglob("data.json"):
+        content = json.loads(path.read_text())
+        del content["splits"]["train"]
+        put(path.parent, path.name, content)
+    (pair,) = compared(tmp_path)
+    assert pair.test is None and "how many samples each split has is not known" in pair.sentence
+
+
+def test_only_splits_that_both_have_are_compared(tmp_path):
+    splits_of(tmp_path, 5)
+    for fold in (3, 4):
+        shutil.rmtree(tmp_path / str(fold) / "b-shapes")
+    (pair,) = compared(tmp_path)
+    assert pair.test and pair.test.splits == 3
+    assert pair.notes == ("2 runs on samples that the other was not tested on left out",)
+
+
+def test_all_runs_count_whatever_their_seeds(tmp_path):
     sweep(tmp_path, {"a": 0.8}, seeds=[0, 1, 2, 3])
     sweep(tmp_path, {"b": 0.6}, seeds=[2, 3, 4])
     (pair,) = compared(tmp_path)
-    assert (
-        pair.test
-        and pair.test.seeds == 2
-        and pair.notes == ("by the 2 seeds that both have; 3 other runs play no part",)
-    )
+    assert pair.test and pair.test.runs == (4, 3) and not pair.notes
+    assert "on these 100 images, 4 runs of a and 3 runs of b" in pair.sentence
 
 
-def test_other_seeds_are_paired_in_order_and_one_run_against_all(tmp_path):
+def test_one_run_against_several_is_not_judged(tmp_path):
     sweep(tmp_path, {"a": 0.8}, seeds=[0, 1, 2])
-    sweep(tmp_path, {"b": 0.6}, seeds=[3, 4])
     sweep(tmp_path, {"c": 0.3}, seeds=[7])
-    found = {frozenset((p.a.name, p.b.name)): p for p in compared(tmp_path)}
-    ab, ac = found[frozenset("ab")], found[frozenset("ac")]
-    assert ab.test and ab.test.seeds == 2 and "paired in order" in ab.notes[0]
-    assert ac.test and ac.test.seeds == 3 and "one run of c against 3" in ac.notes[0]
+    (pair,) = compared(tmp_path)
+    assert pair.test is None and pair.p is None and pair.verdict == "too few to tell"
+    single = [r.final()[KEY] for r in pair.a.runs.values()]
+    low, high = stats.prediction(single)
+    assert f"one run of c against 3 of a: what other runs of c would score is not known; 95% of further runs of a would lie between {low:.3f} and {min(high, 1):.3f}".replace("0.", ".") in pair.sentence  # fmt: skip  # noqa: E501
+
+
+def test_copies_are_counted_once(tmp_path):
+    sweep(tmp_path, {"a": 0.8, "b": 0.6}, seeds=[0, 1])
+    one = tmp_path / "b-shapes" / "0.001_0"
+    for seed in (5, 6, 7):
+        copy = shutil.copytree(one, tmp_path / "b-shapes" / f"0.001_{seed}")
+        config = yaml.safe_load((copy / "config.yaml").read_text())
+        config["config"]["seed"] = seed
+        put(copy, "config.yaml", config)
+    runs, _ = groups.read_all(groups.find([tmp_path])[0])
+    found, _, notes = groups.gather(runs)
+    b = next(group for group in found if group.name == "b")
+    assert len(b.runs) == 2 and not b.fixed
+    assert sum("has the same weights and scores as b-shapes/0.001_0: counted once" in note for note in notes) == 3
+    (pair,) = compared(tmp_path)
+    assert pair.test and sorted(pair.test.runs) == [2, 2]
+    for place, run in enumerate((one, *sorted((tmp_path / "b-shapes").glob("0.001_[567]")))):
+        (run / "checkpoints").mkdir()
+        (run / "checkpoints" / "best.pt").write_bytes(bytes([place]))  # other weights that score the same
+    runs, _ = groups.read_all(groups.find([tmp_path])[0])
+    found, _, notes = groups.gather(runs)
+    assert len(next(group for group in found if group.name == "b").runs) == 5 and not notes
+
+
+def test_a_seed_that_changes_nothing_counts_as_one_run(tmp_path):
+    sweep(tmp_path, {"a": 0.8}, seeds=range(5))
+    sweep(tmp_path, {"b": 0.4}, seeds=[0, 1, 2])
+    same = (tmp_path / "b-shapes" / "0.001_0" / "predictions_test.csv").read_text()
+    for seed in (1, 2):  # other probabilities, the same answers
+        path = tmp_path / "b-shapes" / f"0.001_{seed}"
+        (path / "predictions_test.csv").write_text(same.replace(",0.4", f",0.4{seed}"))
+        status = json.loads((path / "status.json").read_text())
+        status["metrics"]["test/accuracy"] = float(np.mean([r["label"] == r["prediction"] for r in rows_of(same)]))
+        put(path, "status.json", status)
+    runs, _ = groups.read_all(groups.find([tmp_path])[0])
+    found, _, notes = groups.gather(runs)
+    b = next(group for group in found if group.name == "b")
+    assert len(b.runs) == 1 and b.fixed
+    assert notes == ["b: 3 runs give the same predictions: the seed changes nothing here, n = 1."]
+    (pair,) = compared(tmp_path)
+    assert pair.verdict == "better" and "5 runs of a and 1 run of b" in pair.sentence
+
+
+def rows_of(text):
+    header, *lines = (line.split(",") for line in text.splitlines())
+    return [dict(zip(header, line, strict=True)) for line in lines]
+
+
+def test_sketches_of_one_photo_are_compared_photo_by_photo(tmp_path):
+    """Older folders: the photo by the pattern of the data set; new ones: by the array that they hold."""
+    sweep(tmp_path, {"a": 0.9, "b": 0.6}, seeds=[0], config={"config": {"data": {"group_by": r"(.+)-\d+"}}})
+    for path in tmp_path.rglob("predictions_test.csv"):
+        header, *lines = path.read_text().splitlines()
+        path.write_text("\n".join([header, *(renamed(line) for line in lines), ""]))
+    (old,) = compared(tmp_path)
+    assert old.test and old.test.method == "cluster-robust t" and old.test.groups == 28
+    assert "on these 100 images of 28 objects" in old.sentence
+    for path in tmp_path.rglob("predictions_test.csv"):
+        photos = [row["id"].rpartition("-")[0] for row in rows_of(path.read_text())]
+        put(path.parent, "arrays/test_groups.npy", np.unique(photos, return_inverse=True)[1] + 10**12)
+        config = yaml.safe_load((path.parent / "config.yaml").read_text())
+        del config["config"]["data"]["group_by"]
+        put(path.parent, "config.yaml", config)
+    (new,) = compared(tmp_path)
+    assert new.test and (new.test.p, new.test.low, new.test.groups) == (old.test.p, old.test.low, 28)
+    for path in tmp_path.rglob("test_groups.npy"):
+        path.unlink()
+    (alone,) = compared(tmp_path)
+    assert alone.test and alone.test.method == "exact McNemar"
+
+
+def renamed(line):
+    """ant/0012 → ant/2-12: seven photos of each class."""
+    name, *rest = line.split(",")
+    label, number = name.split("/")
+    return ",".join([f"{label}/{int(number) // 4 % 7}-{number}", *rest])
 
 
 def test_other_pictures_of_the_same_names_are_told(tmp_path):
@@ -220,18 +334,21 @@ def test_other_pictures_of_the_same_names_are_told(tmp_path):
 def test_scores_not_kept_sample_by_sample_go_by_seeds(tmp_path):
     sweep(tmp_path, {"a": 0.9, "b": 0.5}, seeds=range(3))
     (pair,) = compared(tmp_path, "val/accuracy")
-    assert pair.test and pair.test.n is None and pair.verdict == "too few to tell"
-    assert "3 pairs of runs cannot reach p = .05" in pair.sentence and "no predictions_val.csv" in pair.notes[0]
+    assert pair.test and pair.test.n is None and pair.test.method == "Welch's t over runs"
+    assert "better than b on the same samples, 3 runs of each" in pair.sentence
+    assert pair.notes == ("there is no predictions_val.csv, so by the scores of runs alone",)
 
 
 def test_lower_is_better_for_a_loss(tmp_path):
     sweep(tmp_path, {"a": 0.9, "b": 0.5}, seeds=range(6))
     for path in tmp_path.glob("b-shapes/*/status.json"):
         status = json.loads(path.read_text())
-        status["metrics"]["test/loss"] = 0.1
+        status["metrics"]["test/loss"] = 0.1 + 0.001 * int(path.parent.name[-1])
         put(path.parent, path.name, status)
     (pair,) = compared(tmp_path, "test/loss")
-    assert pair.a.name == "b" and pair.sentence.startswith("b better than a in loss over 6 seeds, by 0.2 ")
+    assert pair.a.name == "b" and pair.sentence.startswith(
+        "b better than a in loss on the same samples, 6 runs of each, by 0.198 "
+    )
 
 
 def test_only_the_best_is_tested_against_very_many(tmp_path):

@@ -17,6 +17,7 @@ from sketchlab.engine.features import Features
 from sketchlab.engine.runtime import Runtime
 from sketchlab.engine.settings import Config as Loop
 from sketchlab.errors import UserError
+from sketchlab.pipelines.baseline.declared import SCORES as SCORES
 from sketchlab.pipelines.baseline.frozen import OnFeatures
 from sketchlab.pipelines.classify.answers import answers
 

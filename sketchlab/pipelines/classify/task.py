@@ -11,15 +11,15 @@ from torch import Tensor, nn
 
 from sketchlab import rng
 from sketchlab.engine import optim
-from sketchlab.engine.explain import Parts
 from sketchlab.engine.features import Features
 from sketchlab.engine.runtime import Runtime
 from sketchlab.engine.settings import Config as Loop
-from sketchlab.engine.task import trainable
+from sketchlab.engine.task import Explained, trainable
 from sketchlab.errors import UserError
 from sketchlab.layers.chain import Trained, flatten, frozen_prefix, set_train
 from sketchlab.pipelines.classify import early, gradcam, mixing, pose
 from sketchlab.pipelines.classify.answers import answers
+from sketchlab.pipelines.classify.declared import SCORES as SCORES
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Config:
 class Classify:
     """The task: parts net and optimizer, splits of labelled samples."""
 
-    monitor = "+val/accuracy"
+    monitor = "val/accuracy"
     weights: tuple[str, ...] = ("net",)
 
     def __init__(self, config: Config, net: nn.Module, data: Any, loop: Loop, runtime: Runtime, seed: int) -> None:
@@ -216,7 +216,7 @@ class Classify:
         whole = self.runtime.gather({"said": torch.cat(said), "known": torch.cat(known)}, len(samples))
         return pose.answers(whole["said"], whole["known"], samples.labels.cpu(), self.data.classes)
 
-    def explain(self, split: str) -> Parts:
+    def explain(self, split: str) -> Explained:
         """Of its last answers to a split: where it looked (gradcam.py, mixing.py), how early it knew (early.py)."""
         logits, samples = self.answered[split], self.data.splits[split]
 

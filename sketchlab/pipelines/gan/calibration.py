@@ -17,14 +17,17 @@ import torch
 from torch import Tensor
 
 from sketchlab import rng
+from sketchlab.declared import FEATURES
 from sketchlab.metrics import generation as metrics
 from sketchlab.pipelines.gan import scores as gan_scores
 from sketchlab.pipelines.gan.data import Reals
+from sketchlab.pipelines.gan.declared import against_real
 from sketchlab.pipelines.gan.feature_nets import Features
 
 DRAWS = 5
 APART = 3.0  # standard deviations of real against real that noise and grey must be away from it
-BETTER = {"kid": "lower", "fid": "lower", "precision": "higher", "recall": "higher"}
+BETTER = {"smaller": "lower", "larger": "higher"}  # as declared → as calibration_<split>.json has it
+AGAINST_REAL = {score.name.removesuffix(FEATURES): BETTER[score.better] for score in against_real() if score.sign}
 
 Known = dict[str, dict[str, Any]]  # score → real, real_sd, noise, grey, better, informative, and what they are of
 
@@ -70,7 +73,7 @@ class Calibration:
             draws.append(scores(pool[order[:n]], pool[order[n:]], f"{split} {draw}"))
         bad = {name: scores(real, features, f"{split} {name}") for name, features in self._bad.items()}
         out: Known = {}
-        for stem, better in BETTER.items():
+        for stem, better in AGAINST_REAL.items():
             name = f"{stem}{f'_{self.of}' if self.of else ''}@{self.features.name}"
             if name not in bad["noise"] or any(name not in found for found in draws):
                 continue  # too few images: quality_<split>.json says it

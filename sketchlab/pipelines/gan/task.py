@@ -14,14 +14,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sketchlab.engine import optim
-from sketchlab.engine.explain import Parts
 from sketchlab.engine.runtime import Runtime
 from sketchlab.engine.settings import Config as Loop
+from sketchlab.engine.task import Explained
 from sketchlab.errors import UserError
 from sketchlab.pipelines.gan import calibration as gan_calibration
 from sketchlab.pipelines.gan import feature_nets
 from sketchlab.pipelines.gan import scores as gan_scores
 from sketchlab.pipelines.gan.data import Packs, Reals
+from sketchlab.pipelines.gan.declared import SCORES as SCORES
 from sketchlab.pipelines.gan.samples import Sampler
 from sketchlab.pipelines.gan.sheets import sheet
 from sketchlab.pipelines.gan.state import Gate, Steps, follow
@@ -119,7 +120,7 @@ class Gan:
         self.turn, self.lr_factor = (True, True), torch.ones((), device=runtime.device)
         self.parts |= {"G_ema": self.G_ema} if self.G_ema is not None else {}
         self.weights = ("G", "D", "G_ema") if self.G_ema is not None else ("G", "D")
-        self.monitor = f"-val/kid@{self.features.name}" if "val" in self.splits else ""
+        self.monitor = f"val/kid@{self.features.name}" if "val" in self.splits else ""
         self.real_features: dict[str, Tensor] = {}
         self.calibration = gan_calibration.Calibration(self.reals, self.features, config)
         self.known: dict[str, gan_calibration.Known] = {}  # of each split, once it is asked for
@@ -254,7 +255,7 @@ class Gan:
             self.known[split] = found
         return self.known[split]
 
-    def explain(self, split: str) -> Parts:
+    def explain(self, split: str) -> Explained:
         """Ways between noises, and generated images each with the nearest training image beside it."""
 
         def beside() -> dict[str, Any]:

@@ -10,16 +10,16 @@ from torch import Tensor, nn
 
 from sketchlab import rng
 from sketchlab.engine import optim
-from sketchlab.engine.explain import Parts
 from sketchlab.engine.features import Features
 from sketchlab.engine.runtime import Runtime
 from sketchlab.engine.settings import Config as Loop
-from sketchlab.engine.task import trainable
+from sketchlab.engine.task import Explained, trainable
 from sketchlab.errors import UserError
 from sketchlab.layers.chain import Trained, frozen_prefix, set_train
 from sketchlab.metrics import retrieval as metrics
 from sketchlab.pipelines.retrieve import answers as found
 from sketchlab.pipelines.retrieve import losses, mining
+from sketchlab.pipelines.retrieve.declared import SCORES as SCORES
 from sketchlab.pipelines.retrieve.embedding_map import embedding_map
 from sketchlab.pipelines.retrieve.pair_maker import MATCHES, PairMaker
 from sketchlab.pipelines.retrieve.sheet import best_and_worst, sheet
@@ -84,7 +84,7 @@ class Retrieve:
         self.net = runtime.place(net)
         self.train, self.n_train, self.views = data.splits["train"], len(data.splits["train"]), 0
         self.splits = tuple(name for name in ("val", "test") if name in data.splits)
-        self.monitor = f"+val/{MONITORS[config.match]}" if "val" in self.splits else ""
+        self.monitor = f"val/{MONITORS[config.match]}" if "val" in self.splits else ""
         for name in self.splits:
             found.check_gallery(data.splits[name], name)
         self.makers = {name: self._maker(name) for name in ("train", *self.splits)}
@@ -264,7 +264,7 @@ class Retrieve:
             "protocol": found.protocol(list(scores), pair, self.config.match, chosen_on, split == chosen_on),
         }
 
-    def explain(self, split: str) -> Parts:
+    def explain(self, split: str) -> Explained:
         """Of what `evaluate` has just found: the best and worst queries, the map of the embeddings."""
         evaluated, sketches, photos, matches, rank_by = self.last
         assert evaluated == split

@@ -21,6 +21,7 @@ from sketchlab.pipelines.gan import scores as gan_scores
 from sketchlab.pipelines.gan.data import Reals
 from sketchlab.pipelines.gan.sheets import sheet
 from sketchlab.pipelines.gan.state import Steps
+from sketchlab.pipelines.translate.declared import SCORES as SCORES
 from sketchlab.pipelines.translate.image_pool import Pool
 
 DOMAINS = ("sketch", "photo")
@@ -84,7 +85,7 @@ class Translate:
         self.pools = {d: Pool(config.pool, runtime) for d in DOMAINS}
         self.features = feature_nets.make(config.features, runtime.device)
         self.steps = Steps(self.features.fingerprint, runtime.device)
-        self.monitor = f"-val/kid@{self.features.name}" if "val" in self.splits else ""
+        self.monitor = f"val/kid@{self.features.name}" if "val" in self.splits else ""
         self.parts: dict[str, Any] = {**self.nets, "opt_G": self.opt_G, "opt_D": self.opt_D, "steps": self.steps}
         self.parts |= {f"pool_{d}": self.pools[d] for d in DOMAINS} if config.pool else {}
         example = self.reals["photo"].images(self.train.photo.gather(torch.zeros(1, dtype=torch.int64)), None)

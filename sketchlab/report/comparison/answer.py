@@ -54,17 +54,20 @@ def _leader(family: Family, best: Group, several: bool) -> str:
     runs = f"mean of {len(row.single)} runs" if len(row.single) > 1 else "one run"
     alone = "on samples of its own, " if several else ""
     first = next((pair for pair in family.pairs if pair.a is best and pair.verdict != "not paired"), None)
-    line = f"{best.name}: {scores.SPLITS.get(split, split)} {metric} {text(metric, row.mean)} ("
+    line = f"{best.name}: {scores.SPLITS.get(split, split)} {metric} {text(row.score, row.mean)} ("
     return line + (f"{runs}); {_against(first)}." if first else f"{alone}{runs}).")
 
 
 def _against(pair: Pair) -> str:
     """The leading group against the second, in a few words."""
     other, p = pair.b.name, "" if pair.p is None else f" ({pairs.p_text(pair.p)})"
-    if pair.verdict == "better" and pair.test:
-        return f"better than {other} by {pairs.amount(pair.key, abs(pair.test.difference))}{p}"
+    alone = ""
+    if pair.test and pair.test.about == "networks":
+        other, alone = f"the network of {other}", "; one run of each says nothing about the settings"
+    if pair.verdict.endswith("better") and pair.test:
+        return f"better than {other} by {pairs.amount(pair.score, abs(pair.test.difference))}{p}{alone}"
     if pair.verdict == "no evidence of a difference":
-        return f"no evidence of a difference to {other}{p}"
+        return f"no evidence of a difference to {other}{p}{alone}"
     return f"too few to tell from {other}"
 
 
@@ -90,14 +93,14 @@ def answer_table(family: Family) -> Table:
         count = str(len(group.runs)) + (f" + {len(group.unfinished)} open" if group.unfinished else "")
         line: list[object] = [group.name, *([called.get(group.kind, group.kind)] if called else []), count]
         if row:
-            sd = text(metric, row.sd) if math.isfinite(row.sd) else "–"
-            line += [text(metric, row.mean), standing.interval(row), sd, row.n]
+            sd = text(row.score, row.sd) if math.isfinite(row.sd) else "–"
+            line += [text(row.score, row.mean), standing.interval(row), sd, row.n]
         else:
             line += ["–"] * 4
         line += [blocks.get(id(group), "–")] * sets
         if has_other:
             value = pairs.mean(group, other)
-            line.append(text(metric, value) if math.isfinite(value) else "–")
+            line.append(text(group.declared(other), value) if math.isfinite(value) else "–")
         line += [standing.trainable(group), standing.time(group)]
         rows.append(line + [standing.device(group)] * (len(devices) > 1))
     right = [c for c in columns if c not in ("group", "kind", "device")]
@@ -116,11 +119,18 @@ def answer(family: Family, titled: bool) -> str:
     if "test set" in columns:
         out += page.paragraph("Groups tested on other samples cannot be ranked together: see the column test set.")
     if family.key.startswith("val/"):
+        of = {
+            "the weights that are tested" if run.tested else "the last epoch" for g in family.groups for run in _runs(g)
+        }
         out += page.paragraph(
-            "Validation scores after the last epoch: the best is optimistic if settings were chosen by them.",
+            f"Validation scores of {' or '.join(sorted(of))}: the best is optimistic if settings were chosen by them.",
             "soft",
         )
     return out + (inspect.still(family.figure) if family.figure else "")
+
+
+def _runs(group: Group) -> list[Run]:
+    return [*group.runs.values(), *group.unfinished]
 
 
 def _intervals(family: Family) -> str:

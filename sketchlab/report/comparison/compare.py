@@ -87,6 +87,8 @@ def metrics(runs: Sequence[Run], wanted: str) -> dict[str, str]:
     every = sorted({key for found in there.values() for key in found})
     for name in (wanted, f"test/{wanted}", f"val/{wanted}"):
         if name in every:
+            if not any(run.declared[name].sign for run in runs):
+                raise UserError(f"--metric {wanted}: {name} is declared better neither when larger nor when smaller")
             return {of: name for of, found in there.items() if name in found}
     close = difflib.get_close_matches(wanted, every, n=1)
     hint = f"did you mean {close[0]}? " if close else ""

@@ -14,12 +14,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from sketchlab import stats
 from sketchlab.report import canvas, scores
 from sketchlab.report.canvas import short, two_lines
 from sketchlab.report.comparison.groups import Group
 from sketchlab.report.comparison.published import Published
-from sketchlab.report.comparison.standing import Standing
+from sketchlab.report.comparison.standing import Standing, of_scores
 from sketchlab.report.read import Run
 
 SHOWN = 12  # groups with a line of their own; more cannot be told apart
@@ -40,7 +39,7 @@ class Line:
     group: Group
     x: np.ndarray  # (E,) epochs
     mean: np.ndarray  # (E,)
-    low: np.ndarray  # (E,) 95% interval over seeds by Student's t; NaN below three runs
+    low: np.ndarray  # (E,) 95% interval of the mean; NaN below three runs, and where it is not known
     high: np.ndarray
     n: np.ndarray  # (E,) runs behind each mean
     runs: list[tuple[np.ndarray, np.ndarray]]  # the single runs
@@ -60,8 +59,8 @@ class Drawn:
 
 def line(group: Group, key: str) -> Line | None:
     """Epoch by epoch over the group's runs, finished or not. None where nothing was measured more than once."""
-    runs = [run.curve(key) for run in (*group.runs.values(), *group.unfinished)]
-    runs = [(x, y) for x, y in runs if len(x) > 1]
+    found = [run for run in (*group.runs.values(), *group.unfinished) if len(run.curve(key)[0]) > 1]
+    runs = [run.curve(key) for run in found]
     if not runs:
         return None
     epochs = np.unique(np.concatenate([x for x, _ in runs]))
@@ -70,10 +69,12 @@ def line(group: Group, key: str) -> Line | None:
         row[np.searchsorted(epochs, x)] = y
     n = np.isfinite(table).sum(0)
     low, high = np.full((2, len(epochs)), np.nan)
-    share = scores.is_share(key)
     for i in np.flatnonzero(n >= 3):
-        found = stats.t_interval(table[np.isfinite(table[:, i]), i])
-        low[i], high[i] = (max(found.low, 0.0), min(found.high, 1.0)) if share else (found.low, found.high)
+        there = np.isfinite(table[:, i])
+        single = table[there, i].tolist()
+        ends = of_scores([run for run, known in zip(found, there, strict=True) if known], single, key)
+        if ends[0] is not None:
+            low[i], high[i] = ends[:2]
     mean = np.array([np.mean(c[np.isfinite(c)]) if np.isfinite(c).any() else np.nan for c in table.T])
     return Line(group, epochs, mean, low, high, n, runs)
 
@@ -108,7 +109,7 @@ def curves(
     for label, value in levels:
         axes.axhline(value, color="0.2", linestyle="-.", linewidth=1.1, label=label)
     if chance is not None:
-        axes.axhline(chance, label=f"chance ({scores.text(metric, chance)})", **LEVEL)
+        axes.axhline(chance, label=f"chance ({scores.text(found[0].group.declared(key), chance)})", **LEVEL)
     for value in published:
         axes.axhline(value.value, color="0.1", linestyle=(0, (1, 1)), linewidth=1.2, label=value.label)
     _range(axes, key, found, [v for v in (chance, *(value for _, value in levels), *(p.value for p in published)) if v])
@@ -126,7 +127,7 @@ def _long(lines: list[Line]) -> bool:
 def _range(axes: Axes, key: str, lines: list[Line], levels: list[float]) -> None:
     values = np.concatenate([*(y for each in lines for _, y in each.runs), levels])
     values = values[np.isfinite(values)]
-    if scores.is_share(key) and len(values):
+    if lines[0].group.declared(key).is_share and len(values):
         top = max(values.max(), 0.01)
         axes.set_ylim(0, 1.02 if top > 0.4 else 1.6 * top)
     elif len(values) and (values > 0).all() and values.max() > 50 * values.min():
@@ -155,17 +156,18 @@ def standings(path: Path, rows: list[Standing], key: str, published: list[Publis
     axes.set_ylim(len(rows) - 0.4, -0.6)
     chance = next((c for row in rows if (c := scores.chance(_run(row.group), split, metric)) is not None), None)
     if chance is not None:
-        axes.axvline(chance, label=f"chance ({scores.text(metric, chance)})", **LEVEL)
+        axes.axvline(chance, label=f"chance ({scores.text(rows[0].score, chance)})", **LEVEL)
     for value in published:
         axes.axvline(value.value, color="0.1", linestyle=(0, (1, 1)), linewidth=1.2, label=value.label)
     if chance is not None or published:
         figure.legend(fontsize=7.5, frameon=False, loc="outside lower left", ncols=2)
-    if scores.is_share(metric):
+    if rows[0].score.is_share:
         ends = [v for row in rows for v in (row.high, row.mean) if v is not None]
         axes.set_xlim(0, 1.02 if max(ends) > 0.4 else 1.3 * max(ends))
     title = f"{scores.SPLITS.get(split, split).capitalize()} {metric}"
     single = ", single runs" if any(len(row.single) > 1 for row in rows) else ""
-    lower = ", lower is better" if any(word in key for word in scores.LESS_IS_BETTER) else ""
+    words = scores.direction(rows[0].score)
+    lower = f", {words}" if words else ""
     canvas.plain(axes, title, f"mean, 95% interval{single}{lower}", "")
     return _save(path, figure, axes, title, [], ())
 

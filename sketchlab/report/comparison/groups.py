@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
+import math
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from sketchlab import semantics
+import pandas as pd
+
+from sketchlab import declared, semantics
 from sketchlab.errors import UserError
 from sketchlab.report.read import Run, glance
 from sketchlab.report.run import facts
@@ -35,6 +39,12 @@ class Group:
     values: dict[str, str]  # of the keys that name the groups
     runs: dict[tuple[str, ...], Run]  # finished ones, by seed, split seed, fold and what else --by leaves open
     unfinished: list[Run]
+    fixed: bool = False  # runs of other seeds gave the same answers: its one run stands for all
+
+    def declared(self, key: str) -> declared.Score:
+        """What a score of these runs is; where none declares it, neither better nor worse."""
+        tables = [run.declared for run in (*self.runs.values(), *self.unfinished)]
+        return next((table for table in tables if table.get(key)), tables[0])[key]
 
 
 def find(folders: Iterable[Path]) -> tuple[list[Path], list[str]]:
@@ -148,7 +158,7 @@ def gather(runs: Sequence[Run], by: Sequence[str] = ()) -> tuple[list[Group], li
             group.unfinished.append(run)
     notes += _measured(groups.values())
     notes += _mixed(groups.values(), [key for key in open_keys if key not in CHANCE], by)
-    return list(groups.values()), keys, notes
+    return [distinct(group, notes) for group in groups.values()], keys, notes
 
 
 def _add(group: Group, unit: tuple[str, ...], run: Run, notes: list[str]) -> None:
@@ -179,6 +189,65 @@ def _measured(groups: Iterable[Group]) -> list[str]:
             )
             out.append(f"{KINDS.get(of, of)}: results of two kinds, which differ by more than their settings. {each}.")
     return out
+
+
+def distinct(group: Group, notes: list[str]) -> Group:
+    """The group with each network once, and once in all where the seed changes no answer; both are told in notes.
+
+    A copy: all final scores and predictions alike to the last digit, and the same weights where both folders have them.
+    """
+    kept: dict[tuple[str, ...], Run] = {}
+    for unit, run in group.runs.items():
+        first = next((other for other in kept.values() if _copies(run, other)), None)
+        if first is None:
+            kept[unit] = run
+        else:
+            notes.append(f"{group.name}: {run.name} has the same weights and scores as {first.name}: counted once.")
+    runs = list(kept.values())
+    fixed = len(kept) == 1 < len(group.runs) and group.kind == "baseline"
+    if fixed or (len(runs) > 1 and all(_same_answers(runs[0], run) for run in runs[1:])):
+        notes.append(
+            f"{group.name}: {len(group.runs)} runs give the same predictions: the seed changes nothing here, n = 1."
+        )
+        return replace(group, runs=dict([next(iter(kept.items()))]), fixed=True)
+    return replace(group, runs=kept)
+
+
+def _copies(run: Run, other: Run) -> bool:
+    if not run.final() or run.final() != other.final() or run.predicted() != other.predicted():
+        return False
+    if run.data.get("splits") != other.data.get("splits"):
+        return False
+    if any(_digest(run, f"predictions_{s}.csv") != _digest(other, f"predictions_{s}.csv") for s in run.predicted()):
+        return False
+    weights = [_digest(each, "checkpoints/best.pt") or _digest(each, "checkpoints/last.pt") for each in (run, other)]
+    return None in weights or weights[0] == weights[1]
+
+
+def _digest(run: Run, name: str) -> str | None:
+    path = run.folder / name
+    if not path.is_file():
+        return None
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _same_answers(run: Run, other: Run) -> bool:
+    """Whether two runs say the same of every sample of every split; probabilities and distances may differ."""
+    if run.data.get("splits") != other.data.get("splits"):
+        return False
+    splits = run.predicted()
+    scored = [key for key in run.final() if key.split("/", 1)[0] in splits and key.endswith(("accuracy", "recall@1"))]
+    if not splits or splits != other.predicted():
+        return False
+    if any(not math.isclose(run.final()[key], other.final().get(key, math.nan), abs_tol=1e-9) for key in scored):
+        return False
+    return all(_said(run, split).equals(_said(other, split)) for split in splits)
+
+
+def _said(run: Run, split: str) -> pd.DataFrame:
+    table = run.predictions(split)
+    return table.drop(columns=[c for c in table if c.startswith(("p_", "distance_"))])
 
 
 def _mixed(groups: Iterable[Group], keys: list[str], by: Sequence[str]) -> list[str]:

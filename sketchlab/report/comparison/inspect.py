@@ -6,6 +6,7 @@ import json
 import re
 from itertools import chain
 
+from sketchlab import declared
 from sketchlab.report import page, scores
 from sketchlab.report.comparison.figures import Drawn, Line, finite
 
@@ -86,7 +87,7 @@ for (const look of document.querySelectorAll('.look')) {
 
 def inspectable(drawn: Drawn, key: str) -> str:
     """The figure with its legend of tick boxes, its data for the pointer, and the same numbers as a table."""
-    name, metric = page.anchor(drawn.stem.name), key.split("/", 1)[1]
+    name = page.anchor(drawn.stem.name)
     boxes, rules, lines = [], [], []
     for gid, colour, line in drawn.lines:
         box = f"{name}-show-{gid}"
@@ -94,7 +95,7 @@ def inspectable(drawn: Drawn, key: str) -> str:
         swatch = f'<i style="color:{colour};border-top-style:{stroke}"></i>'
         boxes.append(f'<label><input type="checkbox" checked id="{box}">{swatch}{page.escape(line.group.name)}</label>')
         rules.append(f'.look:has(#{box}:not(:checked)) [id^="{name}-{gid}-"]{{display:none}}')
-        said = [_value(line, i, metric) for i in range(len(line.x))]
+        said = [_value(line, i, line.group.declared(key)) for i in range(len(line.x))]
         lines.append(
             {
                 "name": line.group.name,
@@ -105,12 +106,12 @@ def inspectable(drawn: Drawn, key: str) -> str:
                 "text": said,
             }
         )
-    less = any(word in key for word in scores.LESS_IS_BETTER) and not scores.is_share(key)
+    less = drawn.lines[0][2].group.declared(key).better == "smaller"
     data = json.dumps({"box": drawn.box, "range": drawn.x_range, "less": less, "lines": lines}).replace("<", "\\u003c")
     return (
         f'<div class="look"><style>{"".join(rules)}</style>{svg(drawn, name)}<div class="tip" hidden></div>'
         f'<div class="keys" role="group" aria-label="Show or hide">{"".join(boxes)}</div>'
-        f'<script type="application/json">{data}</script></div>' + _numbers(drawn, metric)
+        f'<script type="application/json">{data}</script></div>' + _numbers(drawn, key)
     )
 
 
@@ -119,21 +120,22 @@ def still(drawn: Drawn) -> str:
     return f'<div class="still">{svg(drawn, page.anchor(drawn.stem.name))}</div>'
 
 
-def _value(line: Line, i: int, metric: str) -> str:
+def _value(line: Line, i: int, score: declared.Score) -> str:
     spread = ""
     if line.low[i] == line.low[i]:
-        spread = f" [{scores.text(metric, line.low[i], 2)}, {scores.text(metric, line.high[i], 2)}]"
-    return scores.text(metric, line.mean[i]) + spread + (f" n = {line.n[i]}" if line.n[i] > 1 else "")
+        spread = f" [{scores.text(score, line.low[i], 2)}, {scores.text(score, line.high[i], 2)}]"
+    return scores.text(score, line.mean[i]) + spread + (f" n = {line.n[i]}" if line.n[i] > 1 else "")
 
 
-def _numbers(drawn: Drawn, metric: str) -> str:
+def _numbers(drawn: Drawn, key: str) -> str:
     """At most twelve epochs of the curves, for those who read."""
     epochs = sorted(set(chain.from_iterable(line.x for _, _, line in drawn.lines)))
     shown = [epochs[round(i * (len(epochs) - 1) / 11)] for i in range(12)] if len(epochs) > 12 else epochs
     rows = []
     for _, _, line in drawn.lines:
         at = {x: y for x, y in zip(line.x, line.mean, strict=True)}
-        rows.append((line.group.name, *(scores.text(metric, at[x]) if x in at else "–" for x in shown)))
+        score = line.group.declared(key)
+        rows.append((line.group.name, *(scores.text(score, at[x]) if x in at else "–" for x in shown)))
     columns = ("mean at epoch", *(f"{x:g}" for x in shown))
     return page.details("The curves as numbers", page.table(columns, rows, columns[1:]))
 

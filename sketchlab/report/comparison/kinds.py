@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from sketchlab import declared
 from sketchlab.report import page, scores
 from sketchlab.report.comparison import figures, inspect, pairs
 from sketchlab.report.comparison.family import Family
@@ -45,7 +46,8 @@ def _all_scores(groups: list[Group]) -> str:
     keys = sorted({k for found in finals.values() for f in found for k in f if k.startswith(("test/", "val/"))})
     groups = [g for g in groups if finals[id(g)]]
     rows = [
-        [key, *(_mean_sd(key, [f[key] for f in finals[id(g)] if key in f]) for g in groups[:PICTURES])] for key in keys
+        [key, *(_mean_sd(g.declared(key), [f[key] for f in finals[id(g)] if key in f]) for g in groups[:PICTURES])]
+        for key in keys
     ]
     if not rows:
         return ""
@@ -56,13 +58,12 @@ def _all_scores(groups: list[Group]) -> str:
     )
 
 
-def _mean_sd(key: str, values: list[float]) -> str:
-    metric = key.split("/", 1)[1]
+def _mean_sd(score: declared.Score, values: list[float]) -> str:
     found = [v for v in values if math.isfinite(v)]
     if not found:
         return "–"
-    spread = f" ± {text(metric, float(np.std(found, ddof=1)))}" if len(found) > 1 else ""
-    return text(metric, float(np.mean(found))) + spread
+    spread = f" ± {text(score, float(np.std(found, ddof=1)))}" if len(found) > 1 else ""
+    return text(score, float(np.mean(found))) + spread
 
 
 def _pictures(groups: list[Group], of: str) -> str:
@@ -96,4 +97,4 @@ def _file(run: Run, of: str) -> Path | None:
 def levels(ranked: Sequence[Group], key: str) -> list[tuple[str, float]]:
     """Baselines as lines across the curves of those they are ranked with."""
     found = [(g, pairs.mean(g, key)) for g in ranked if g.kind == "baseline"][:3]
-    return [(f"{g.name} ({text(key, value)})", value) for g, value in found if math.isfinite(value)]
+    return [(f"{g.name} ({text(g.declared(key), value)})", value) for g, value in found if math.isfinite(value)]

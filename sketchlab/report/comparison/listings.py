@@ -52,8 +52,7 @@ def runs_table(families: Sequence[Family]) -> Table:
                 took = run.seconds
                 fold = row.get("data.splits.fold", "–") if row.get("data.splits.rule") == "kfold" else "–"
                 best = (run.status.get("best") or {}).get("epoch", "–")
-                metric = family.key.split("/", 1)[1]
-                said = text(metric, value, 4) if math.isfinite(value) else "–"
+                said = text(group.declared(family.key), value, 4) if math.isfinite(value) else "–"
                 spent = "–" if took is None else f"{took:.1f} s"
                 rows.append(
                     [run.name, group.name, row.get("seed", "–"), fold, run.state, family.key, said, best, spent]

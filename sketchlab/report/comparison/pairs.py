@@ -1,4 +1,4 @@
-"""Every pair of groups: matched by seed, tested, corrected for how many there are, and said in a sentence to quote."""
+"""Every pair of groups: tested on the samples they share, corrected for how many there are, in a sentence to quote."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from pathlib import Path
 
 import numpy as np
 
-from sketchlab import stats
+from sketchlab import declared, stats
 from sketchlab.report import scores
 from sketchlab.report.comparison.groups import Group
-from sketchlab.report.comparison.paired import Test, over_examples, over_seeds
+from sketchlab.report.comparison.paired import ALPHA, Test, own_splits, same_samples, scores_alone
 from sketchlab.report.examples import Examples, examples
 from sketchlab.report.read import Run
 
-ALPHA = 0.05
 WORTH = 0.25  # a share; a test that would have missed even such a difference has too little to go by
+NETWORK = {"better": "network better", "worse": "network worse"}  # verdicts on two networks, not on their settings
 ALL = 12  # groups up to which all pairs are tested; beyond, each with the best of those on its test set
 
 
@@ -30,10 +30,14 @@ class Pair:
     key: str
     test: Test | None
     p: float | None
-    verdict: str  # better, worse, no evidence of a difference, too few to tell, not paired
+    verdict: str  # better, worse, no evidence of a difference, too few to tell, not paired; of one run each: NETWORK
     sentence: str
     notes: tuple[str, ...]
     many: int  # tests the p is corrected for
+
+    @property
+    def score(self) -> declared.Score:
+        return self.a.declared(self.key)
 
 
 class Samples:
@@ -60,10 +64,9 @@ def compare(groups: Sequence[Group], key: str, samples: Samples | None = None) -
         first = block if few else block[:1]
         couples += [(a, b) for i, a in enumerate(first) for b in block[i + 1 :]]
     untested = family - len(couples)
-    if few:  # pairs of other samples are said, not tested
+    if few:  # tested where they have a test set in common
         couples += [(a, b) for i, one in enumerate(blocks) for other in blocks[i + 1 :] for a in one for b in other]
-    draws = 10_000 if few else 2_000  # p goes on smoothly beyond its draws
-    tested = [(a, b, *_test(a, b, samples, draws)) for a, b in couples]
+    tested = [(a, b, *_test(a, b, samples)) for a, b in couples]
     # pairs that stand in the family untested (each with the best only) count as tests that found nothing
     tests = [test for *_, test, _ in tested if test is not None]
     adjusted = iter(stats.holm([test.p for test in tests] + [1.0] * untested)[: len(tests)])
@@ -88,121 +91,168 @@ def mean(group: Group, key: str) -> float:
     return float(np.mean(found)) if found else math.nan
 
 
-def less_is_better(key: str) -> bool:
-    return not scores.is_share(key) and any(word in key for word in scores.LESS_IS_BETTER)
-
-
 def rank(groups: Sequence[Group], key: str) -> list[Group]:
     """Groups with this score, the best first."""
-    sign = 1 if less_is_better(key) else -1
-    return sorted((g for g in groups if math.isfinite(mean(g, key))), key=lambda g: sign * mean(g, key))
+    with_score = [group for group in groups if math.isfinite(mean(group, key))]
+    return sorted(with_score, key=lambda group: -group.declared(key).order(mean(group, key)))
 
 
-def matched(a: Group, b: Group, key: str) -> tuple[list[tuple[Run, Run]], list[str]]:
-    """Runs of A beside runs of B, and what had to be done for it."""
-    ours, theirs = ({u: r for u, r in g.runs.items() if math.isfinite(value(r, key))} for g in (a, b))
-    common = [unit for unit in ours if unit in theirs]
-    notes = []
-    if len(common) >= 2 or (len(common) == len(ours) == len(theirs)):
-        if left := len(ours) + len(theirs) - 2 * len(common):
-            notes.append(f"by the {len(common)} seeds that both have; {left} other runs play no part")
-        return [(ours[unit], theirs[unit]) for unit in common], notes
-    if 1 in (len(ours), len(theirs)):
-        k = max(len(ours), len(theirs))
-        if k > 1:
-            one = a if len(ours) == 1 else b
-            notes.append(f"one run of {one.name} against {k}: what other seeds of it would do is not known")
-        longer = (
-            list(ours.values()) * (k if len(ours) == 1 else 1),
-            list(theirs.values()) * (k if len(theirs) == 1 else 1),
-        )
-        return list(zip(*longer, strict=True)), notes
-    notes.append("their seeds are not the same ones: paired in order")
-    return list(zip(ours.values(), theirs.values(), strict=False)), notes
-
-
-def _test(a: Group, b: Group, samples: Samples, draws: int) -> tuple[Test | None, list[str]]:
+def _test(a: Group, b: Group, samples: Samples) -> tuple[Test | None, list[str]]:
     """The right test for what the two have in common, or None and why not."""
     key = samples.key
-    couples, notes = matched(a, b, key)
-    found = [(samples.of(x), samples.of(y)) for x, y in couples]
-    same = [_same(x, y, p, q, key) for (x, y), (p, q) in zip(couples, found, strict=True)]
-    if not all(same):
-        return None, [*notes, "their test sets differ"]
-    kept = [(p, q) for p, q in found if isinstance(p, Examples) and isinstance(q, Examples)]
-    if len({run.data.get("fingerprint") for couple in couples for run in couple}) > 1:
+    sides = [[run for run in group.runs.values() if math.isfinite(value(run, key))] for group in (a, b)]
+    kept = {run.folder: samples.of(run) for runs in sides for run in runs}
+    why = next((found for found in kept.values() if isinstance(found, str)), "")
+    sets: dict[object, tuple[list[Run], list[Run]]] = {}
+    for side, runs in enumerate(sides):
+        for run in runs:
+            found = kept[run.folder]
+            place = _digest(run, key) if why or isinstance(found, str) else found.ids
+            sets.setdefault(place, ([], []))[side].append(run)
+    common = [both for place, both in sets.items() if place is not None and all(both)]
+    if not common:
+        return None, ["their test sets differ"]
+    notes = []
+    if left := sum(map(len, sides)) - sum(len(runs) for both in common for runs in both):
+        notes.append(f"{left} {'runs' if left > 1 else 'run'} on samples that the other was not tested on left out")
+    if len({run.data.get("fingerprint") for both in common for runs in both for run in runs}) > 1:
         notes.append("the samples have the same names in both, but not the same pictures or sizes")
-    one_set = len({p.ids for p, _ in kept}) == 1
-    if len(kept) == len(couples) and one_set:
-        stacked = [np.stack([pair[side].values for pair in kept]) for side in (0, 1)]
-        return over_examples(stacked[0], stacked[1], draws), notes
-    why = next((p for pair in found for p in pair if isinstance(p, str)), "")
-    notes += [f"{why}, so by seeds alone"] if why else []
-    if len(couples) < 2:
-        return None, [*notes, "one run each"]
-    fixed = one_set or (not kept and len({_digest(x, key) for x, _ in couples}) == 1)
-    return over_seeds([value(x, key) - value(y, key) for x, y in couples], fixed), notes
+    if why:
+        notes.append(f"{why}, so by the scores of runs alone")
+        test = _alone(common, key)
+    elif len(common) == 1:
+        ours, theirs = (np.stack([_kept(kept, run).values for run in runs]) for runs in common[0])
+        groups = next((g for runs in common[0] for r in runs if (g := _kept(kept, r).groups) is not None), None)
+        test = same_samples(ours, theirs, groups, (a.fixed, b.fixed))
+    else:
+        tables, groups = tables_of(common, kept)
+        test = own_splits(tables[0], tables[1], groups)
+    return test, notes if test else [*notes, *_why_not(a, b, common, key)]
 
 
-def _same(x: Run, y: Run, p: Examples | str, q: Examples | str, key: str) -> bool:
-    """Tested on the same samples: by their ids and labels, else by the digest of the ids."""
-    if isinstance(p, Examples) and isinstance(q, Examples):
-        return p.ids == q.ids
-    return _digest(x, key) is not None and _digest(x, key) == _digest(y, key)
+def _kept(kept: dict[Path, Examples | str], run: Run) -> Examples:
+    found = kept[run.folder]
+    assert isinstance(found, Examples)
+    return found
+
+
+def tables_of(
+    sets: Sequence[Sequence[Sequence[Run]]], kept: dict[Path, Examples | str]
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """(sides, K, N) mean scores of each side's runs on K test sets, NaN for samples not in one; groups (N,) or None.
+
+    sets: per test set the runs of each side, with scores kept for each sample.
+    """
+    found = [[[_kept(kept, run) for run in runs] for runs in both] for both in sets]
+    place, named = {}, {}
+    for each in (e for both in found for runs in both for e in runs):
+        named |= dict(zip(each.ids, each.ids if each.groups is None else each.groups, strict=True))
+        for name in each.ids:
+            place.setdefault(name, len(place))
+    tables = np.full((len(sets[0]), len(sets), len(place)), np.nan)
+    for k, both in enumerate(found):
+        for side, runs in enumerate(both):
+            tables[side, k, [place[name] for name in runs[0].ids]] = np.mean([e.values for e in runs], 0)
+    groups = np.array([named[name] for name in place])
+    return tables, groups if len(np.unique(groups)) < len(groups) else None
+
+
+def _alone(common: Sequence[tuple[list[Run], list[Run]]], key: str) -> Test | None:
+    """By the runs' scores; on several splits by the mean of each, corrected for the samples that splits share."""
+    if len(common) == 1:
+        ours, theirs = ([value(run, key) for run in runs] for runs in common[0])
+        return scores_alone(ours, theirs)
+    ratio = test_per_train([run for both in common for runs in both for run in runs], key)
+    ours, theirs = ([float(np.mean([value(run, key) for run in both[side]])) for both in common] for side in (0, 1))
+    return scores_alone(ours, theirs, ratio) if ratio else None
+
+
+def test_per_train(runs: Sequence[Run], key: str) -> float:
+    """Size of the scored split over that of the training split, the largest of the runs; 0 where a run has not both."""
+    split = key.split("/", 1)[0]
+    sizes = [(int(run.split(split).get("n") or 0), int(run.split("train").get("n") or 0)) for run in runs]
+    return max(n / train for n, train in sizes) if all(n and train for n, train in sizes) else 0.0
+
+
+def _why_not(a: Group, b: Group, common: Sequence[tuple[list[Run], list[Run]]], key: str) -> list[str]:
+    runs = [[run for both in common for run in both[side]] for side in (0, 1)]
+    if len(common) > 1 and not test_per_train([run for side in runs for run in side], key):
+        return ["how many samples each split has is not known"]
+    if min(map(len, runs)) > 1:
+        return ["their scores do not vary, so nothing says how much they could"]
+    if max(map(len, runs)) == 1:
+        return ["one run each"]
+    one, other = (a, b) if len(runs[0]) == 1 else (b, a)
+    single = [value(run, key) for run in max(runs, key=len)]
+    score = a.declared(key)
+    low, high = (scores.text(score, score.clip(v)) for v in stats.prediction(single))
+    return [
+        f"one run of {one.name} against {len(single)} of {other.name}: what other runs of {one.name} would score is "
+        f"not known; 95% of further runs of {other.name} would lie between {low} and {high}"
+    ]
 
 
 def _digest(run: Run, key: str) -> str | None:
     return run.split(key.split("/", 1)[0]).get("digest")
 
 
+def judge(test: Test, p: float, many: int, *, share: bool = True, sign: int = 1) -> str:
+    """The verdict on a pair, p by Holm of `many` tests; about two networks in words of its own."""
+    visible = test.visible(ALPHA / many)
+    smallest = min(1.0, test.smallest_p * many)
+    found = stats.verdict(
+        sign * test.difference, p, smallest_p=smallest, visible=visible if share else 0.0, worth=WORTH
+    )
+    return NETWORK.get(found, found) if test.about == "networks" else found
+
+
 def _said(a: Group, b: Group, key: str, test: Test | None, p: float | None, many: int, notes: list[str]) -> Pair:
     if test is None or p is None:
         verdict, sentence = _untested(a, b, key, notes)
         return Pair(a, b, key, None, None, verdict, sentence, tuple(notes), many)
-    sign = -1 if less_is_better(key) else 1
-    share = scores.is_share(key)
-    visible = test.visible(ALPHA / many)
-    verdict = stats.verdict(
-        sign * test.difference,
-        p,
-        smallest_p=min(1.0, test.smallest_p * many),
-        visible=visible if share else 0.0,
-        worth=WORTH,
-    )
-    better, other = (b, a) if verdict == "worse" else (a, b)
-    how = f"{p_text(p)}{f', corrected for {many} comparisons' if many > 1 else ''}"
-    if verdict in ("better", "worse"):
-        size = amount(key, abs(test.difference))
-        sentence = f"{better.name} better than {other.name} {_where(a, b, key, test)}, by {size} ({how})."
+    score = a.declared(key)
+    verdict = judge(test, p, many, share=score.is_share, sign=score.sign)
+    how, where = f"{p_text(p)}{f', corrected for {many} comparisons' if many > 1 else ''}", _where(a, b, key, test)
+    networks = test.about == "networks"
+    both = f"The networks of {a.name} and {b.name}" if networks else f"{a.name} and {b.name}"
+    seen = seen_text(score, test, many)
+    if verdict.endswith(("better", "worse")):
+        better, other = (b, a) if verdict.endswith("worse") else (a, b)
+        who = f"The network of {better.name} is better than that of {other.name}" if networks else ""
+        who = who or f"{better.name} better than {other.name}"
+        sentence = f"{who} {where}, by {amount(score, abs(test.difference))} ({how})."
     elif verdict == "too few to tell":
-        why = (
-            f"{test.seeds} pairs of runs cannot reach p = .05" + (f" in {many} comparisons" if many > 1 else "")
-            if test.n is None and test.smallest_p * many > ALPHA
-            else f"a difference below {amount(key, visible)} would have been missed"
-        )
-        sentence = f"{a.name} and {b.name}: too few to tell {_where(a, b, key, test)} ({how}; {why})."
+        sentence = f"{both}: too few to tell {where} ({how}; {seen})."
     else:
-        sentence = (
-            f"{a.name} and {b.name}: no evidence of a difference {_where(a, b, key, test)} ({how}); "
-            f"this test would have seen one of {amount(key, visible)}."
-        )
+        sentence = f"{both}: no evidence of a difference {where} ({how}); {seen}."
+    if networks:
+        sentence += " One run of each says nothing about the settings."
     return Pair(a, b, key, test, p, verdict, sentence, tuple(notes), many)
 
 
+def seen_text(score: declared.Score, test: Test, many: int) -> str:
+    visible = test.visible(ALPHA / many)
+    if math.isnan(visible):
+        return "this test could have seen no difference"
+    return f"this test would have seen one of {amount(score, visible)}"
+
+
 def _untested(a: Group, b: Group, key: str, notes: list[str]) -> tuple[str, str]:
-    """Words where no paired test is right: one run each without samples, or other test sets."""
-    of = scores.text(key, mean(a, key)), scores.text(key, mean(b, key))
+    """Words where no test is right: too few runs, or other test sets."""
+    of = [scores.text(group.declared(key), mean(group, key)) for group in (a, b)]
     if "their test sets differ" not in notes:
         return "too few to tell", f"{a.name} and {b.name}: too few to tell ({of[0]} and {of[1]}; {'; '.join(notes)})."
     split = key.split("/", 1)[0]
     first = [next(iter(g.runs.values())) for g in (a, b)]
-    sizes = [scores.count(run, split) for run in first]
+    sizes = [scores.sample_size(run, key) for run in first]
     gap = ""
-    if len(a.runs) == len(b.runs) == 1 and key.endswith("/accuracy") and all(sizes):
-        k = [round(value(run, key) * n) for run, n in zip(first, sizes, strict=True) if n]
-        found = stats.newcombe(k[0], sizes[0] or 1, k[1], sizes[1] or 1)
-        points = [f"{100 * v:+.1f}" for v in found]
-        gap = f"; difference {points[0]} points, 95% Newcombe [{points[1]}, {points[2]}]"
+    if len(a.runs) == len(b.runs) == 1 and a.declared(key).is_share:
+        found = [scores.score(run, key, value(run, key)) for run in first]
+        limits = [stats.Interval(s.low, s.high) for s in found if s.low is not None and s.high is not None]
+        if len(limits) == 2:
+            apart = stats.square_and_add(found[0].value, limits[0], found[1].value, limits[1])
+            points = [f"{100 * v:+.1f}" for v in apart]
+            gap = f"; difference {points[0]} points, 95% Newcombe [{points[1]}, {points[2]}]"
     on = " and ".join(f"{n} samples" if n else "unknown samples" for n in sizes)
     return "not paired", (
         f"{a.name} ({of[0]}) and {b.name} ({of[1]}) were tested on different {SIDES.get(split, split)} samples ({on}): "
@@ -216,17 +266,28 @@ CALLED = {"retrieve": "queries", "strokes": "drawings"}  # what the samples of a
 
 def _where(a: Group, b: Group, key: str, test: Test) -> str:
     what = f"in {key.split('/', 1)[1]} " if not key.endswith("/accuracy") else ""
+    split = key.split("/", 1)[0]
+    kind = f"{SIDES[split]} " if split in SIDES else ""
+    called = f"{kind}{CALLED.get(a.kind, 'images')}" + (f" of {test.groups} objects" if test.groups else "")
+    runs = f"{test.runs[0]} runs of each"
+    if test.runs[0] != test.runs[1]:
+        runs = f"{_counted(test.runs[0])} of {a.name} and {_counted(test.runs[1])} of {b.name}"
+    if test.splits > 1:
+        return f"{what}on {test.splits} splits" + (f" of the same {test.n} {called}" if test.n else "")
     if test.n is None:
-        return f"{what}over {test.seeds} {test.method.rpartition(' ')[2]}"
-    one = test.seeds == 1 and len(a.runs) == len(b.runs) == 1  # McNemar speaks of these trainings, not of the settings
-    seeds = f" and {test.seeds} seeds of each" if test.seeds > 1 else ", by one training of each" if one else ""
-    kind = "validation " if key.startswith("val/") else "training " if key.startswith("train/") else ""
-    return f"{what}on these {test.n} {kind}{CALLED.get(a.kind, 'images')}{seeds}"
+        return f"{what}on the same samples, {runs}"
+    return f"{what}on these {test.n} {called}" + (f", {runs}" if test.about != "networks" else "")
 
 
-def amount(key: str, difference: float) -> str:
-    """A difference of a share in points, of anything else as it is."""
-    if not scores.is_share(key):
+def _counted(n: int) -> str:
+    return f"{n} run{'s' * (n != 1)}"
+
+
+def amount(score: declared.Score, difference: float) -> str:
+    """A difference of a share in points, of anything else as it is; – for none."""
+    if math.isnan(difference):
+        return "–"
+    if not score.is_share:
         return f"{difference:.3g}"
     points = 100 * difference
     digits = ".0f" if points >= 9.5 else ".1f" if points >= 0.1 else ".1g"
@@ -234,4 +295,4 @@ def amount(key: str, difference: float) -> str:
 
 
 def p_text(p: float) -> str:
-    return "p < .001" if p < 0.001 else f"p = {scores.text('accuracy', p, 3 if p < 0.1 else 2)}"
+    return "p < .001" if p < 0.001 else f"p = {scores.share(p, 3 if p < 0.1 else 2)}"

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from sketchlab.report import page, scores
+from sketchlab.report import page
 from sketchlab.report.comparison import pairs
 from sketchlab.report.comparison.family import Family, Table
 from sketchlab.report.comparison.pairs import Pair
-from sketchlab.report.scores import text
+from sketchlab.report.scores import share
 
 QUOTED = 15  # sentences before the reader asks for more
 EXPLAINED = (
     "A before B as ranked above; {}intervals are of each difference alone, p (Holm) is corrected for all pairs of this "
-    "list. Same samples and several seeds: paired bootstrap over samples within seeds, which speaks of new samples and "
-    "new seeds. One run each: exact McNemar, which speaks of these trainings, not of other seeds. Samples of their own "
-    "(folds), or scores not kept sample by sample: sign flips over seeds, which cannot reach .05 with fewer than six. "
-    "“Would have seen”: with power .8, at the corrected level."
+    "list. Same samples and several runs of each: t with the variance of the samples and of the runs, for new samples "
+    "and new runs. One run of each: exact McNemar, or a cluster-robust t where samples show the same objects; it is "
+    "about these two networks and says nothing about the settings. One run against several: no verdict. Splits of one "
+    "pool: t over splits, with what they share in test samples counted once. Scores not kept sample by sample: t over "
+    "runs, on these samples. “Would have seen”: with power .8, at the corrected level."
 )
 
 
@@ -23,7 +24,7 @@ def tested(family: Family) -> str:
         return ""
     quotes = []
     for pair in family.pairs:
-        style = "quote better" if pair.verdict in ("better", "worse") else "quote"
+        style = "quote better" if pair.verdict.endswith(("better", "worse")) else "quote"
         notes = f'<span class="soft">{page.escape("; ".join(pair.notes))}</span>' if pair.notes and pair.test else ""
         quotes.append(f'<p class="{style}">{page.escape(pair.sentence)}{notes}</p>')
     columns, rows, right = table(family)
@@ -37,7 +38,7 @@ def tested(family: Family) -> str:
             "soft",
         )
     out += "".join(quotes[:QUOTED]) + page.details(f"{len(quotes) - QUOTED} more", "".join(quotes[QUOTED:]))
-    unit = "differences in points; " if scores.is_share(family.key) else ""
+    unit = "differences in points; " if family.groups[0].declared(family.key).is_share else ""
     out += page.details("The tests", page.table(columns, rows, right) + page.paragraph(EXPLAINED.format(unit), "soft"))
     return out
 
@@ -51,16 +52,17 @@ def table(family: Family) -> Table:
             rows.append([pair.a.name, pair.b.name, *["–"] * 4, pair.verdict, "; ".join(pair.notes), *["–"] * 3])
             continue
         low, high = (_signed(pair, v) for v in (t.low, t.high))
-        seen = pairs.amount(pair.key, t.visible(pairs.ALPHA / pair.many))
+        seen = pairs.amount(pair.score, t.visible(pairs.ALPHA / pair.many))
         row: list[object] = [pair.a.name, pair.b.name, _signed(pair, t.difference), f"[{low}, {high}]"]
-        row += [_p(pair.p), _p(t.p), pair.verdict, t.method, t.seeds, t.n or "–", seen]
+        runs = str(t.runs[0]) if t.runs[0] == t.runs[1] else f"{t.runs[0]} and {t.runs[1]}"
+        row += [_p(pair.p), _p(t.p), pair.verdict, t.method, runs, t.n or "–", seen]
         rows.append(row)
     return columns, rows, ["A − B", "95% interval", "p (Holm)", "p", "runs", "n", "would have seen"]
 
 
 def _p(p: float | None) -> str:
-    return "–" if p is None else "< .001" if p < 0.001 else text("accuracy", p)
+    return "–" if p is None else "< .001" if p < 0.001 else share(p)
 
 
 def _signed(pair: Pair, value: float) -> str:
-    return f"{100 * value:+.1f}" if scores.is_share(pair.key) else f"{value:+.3g}"
+    return f"{100 * value:+.1f}" if pair.score.is_share else f"{value:+.3g}"

@@ -57,13 +57,13 @@ def _panel(run: Run, axes: Axes, x: str, family: str, members: list[str]) -> Non
         split, metric = key.split("/", 1)
         colour = colours.get(metric, SPLIT_COLOUR.get(split, PALETTE[3]))
         places, values = run.curve(key, x)
-        n = scores.count(run, split)
+        n = scores.sample_size(run, key) if split != "train" else scores.count(run, split)
         label = " ".join(filter(None, [split, metric if colours else "", f"(n = {n})" if n else ""]))
         marker = "o" if len(places) <= 30 else ""
         style = "--" if split == "train" else "-"
         axes.plot(places, values, style, marker=marker, markersize=3, color=colour, label=label, linewidth=1.6)
-        if metric == "accuracy" and split != "train" and n:
-            low, high = np.array([stats.wilson(round(value * n), n) for value in values.clip(0, 1)]).T
+        if run.declared[key].interval == "wilson" and split != "train" and n and not colours:
+            low, high = stats.wilson_band(values.clip(0, 1), scores.effective_n(run, split))
             band = {"color": colour, "alpha": 0.18, "linewidth": 0, "label": f"95% Wilson interval of {split}"}
             axes.fill_between(places, low, high, **band)
     _levels(run, axes, members, colours)
@@ -85,8 +85,8 @@ def _natural(name: str) -> tuple:
 
 
 def _cross_entropy(run: Run) -> bool:
-    """A loss beside an accuracy is a cross-entropy, which guessing brings to ln C."""
-    return len(run.classes) > 1 and any(key.endswith("/accuracy") for key in run.metrics.columns)
+    """A loss in nats is a cross-entropy, which guessing brings to ln C."""
+    return len(run.classes) > 1 and run.declared["loss"].unit == "nats"
 
 
 def _levels(run: Run, axes: Axes, members: list[str], colours: dict[str, str]) -> None:
@@ -97,7 +97,7 @@ def _levels(run: Run, axes: Axes, members: list[str], colours: dict[str, str]) -
         if (level := scores.chance(run, split, metric)) is not None:
             levels[metric] = level
     for metric in sorted(levels, key=_natural):
-        label = f"chance{f' of {metric}' if colours else ''} ({scores.text(metric, levels[metric])})"
+        label = f"chance{f' of {metric}' if colours else ''} ({scores.text(run.declared[metric], levels[metric])})"
         axes.axhline(levels[metric], color=colours.get(metric, "0.35"), label=label, **LEVEL)
     if not colours and members[0].endswith("/loss") and _cross_entropy(run):
         level = float(np.log(len(run.classes)))
@@ -107,7 +107,7 @@ def _levels(run: Run, axes: Axes, members: list[str], colours: dict[str, str]) -
 def _scale(run: Run, axes: Axes, family: str, members: list[str]) -> None:
     """Shares from 0, to 1 unless all are small; a loss that falls over decades on a logarithmic axis."""
     values = np.concatenate([run.curve(key, "step")[1] for key in members])
-    if all(scores.is_share(key) for key in members):
+    if all(run.declared[key].is_share for key in members):
         top = max(values.max(), *(scores.chance(run, *key.split("/", 1)) or 0.0 for key in members), 0.01)
         axes.set_ylim(0, 1.02 if top > 0.4 else 1.6 * top)
     elif family == "loss" and (values > 0).all() and values.max() > 50 * values.min():

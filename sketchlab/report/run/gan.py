@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from PIL import Image
 
-from sketchlab.report import page
+from sketchlab.report import page, scores
 from sketchlab.report.read import Run
 from sketchlab.report.run import eye_test
 
@@ -21,6 +21,7 @@ SURE = 0.05  # saturated: the discriminator's mean predictions are this close to
 FALLS = 0.98  # … and the last third of the evaluations did not bring KID below this share of its best before
 FRAMES, FRAME_MS, LAST_MS, FRAME_PX, QUALITY = 30, 200, 2000, 420, 50  # of the moving picture
 KINDS = ("gan", "translate")
+FID = "Heusel et al. 2017"  # the source that a pipeline declares of it
 TITLES = {
     "d": "Discriminator's mean prediction, real and generated",
     "grad": "Gradient norm",
@@ -108,8 +109,7 @@ def _saturated(run: Run) -> tuple[bool, str] | None:
 
 def _falling(run: Run) -> bool | None:
     """Whether KID went on falling in the last third of the evaluations; None: too few to say."""
-    key = next((k for k in run.metrics.columns if k.startswith("val/kid@") or k == "val/kid"), "")
-    values = run.curve(key, "step")[1]
+    values = run.curve(scores.watched(run), "step")[1]
     late = len(values) // 3
     return bool(values[-late:].min() < FALLS * values[:-late].min()) if late else None
 
@@ -158,7 +158,7 @@ def _bias(run: Run) -> Iterator[str]:
     """FID is not 0 for as few images as these, whoever made them."""
     for split in ("val", "test"):
         for name, known in run.document("calibration", split).items():
-            if not name.startswith("fid") or (value := run.final().get(f"{split}/{name}")) is None:
+            if run.declared[name].source != FID or (value := run.final().get(f"{split}/{name}")) is None:
                 continue
             yield (
                 f"{name} on {split} is {value:.4g}. Of real images against real ones it is {known['real']:.3g} with "
@@ -205,7 +205,14 @@ def animation(run: Run) -> Path | None:
 
 def hidden(run: Run, key: str) -> bool:
     """Curves that are drawn as the band of another."""
-    return is_generator(run) and key.partition("@")[0].endswith("_std")
+    return bool(run.declared[key].spread_of)
+
+
+def _spread(run: Run, key: str) -> str:
+    """The key of what is declared as this score's spread, on the same split and features; "" where there is none."""
+    (split, _, _), end = key.partition("/"), key.partition("@")[2]
+    same = (k for k in run.metrics.columns if k.startswith(f"{split}/") and k.partition("@")[2] == end)
+    return next((k for k in same if run.declared[k].spread_of == run.declared[key].name), "")
 
 
 def title(family: str) -> str:
@@ -220,9 +227,8 @@ def mark(run: Run, axes: Axes, family: str, members: list[str], x: str) -> None:
         return
     if family == "d":
         axes.axhline(0.5, color="0.35", linestyle=":", linewidth=1.6, label="cannot tell")
-    for key in members if family.startswith("kid") else []:
-        name, _, features = key.partition("@")
-        (places, values), spread = run.curve(key, x), run.curve(f"{name}_std@{features}", x)[1]
+    for key in members:
+        (places, values), spread = run.curve(key, x), run.curve(_spread(run, key), x)[1]
         if len(spread) == len(values) > 1:
             axes.fill_between(places, values - spread, values + spread, alpha=0.18, linewidth=0, color="0.4")
     for number, firing in enumerate(fired(run)):

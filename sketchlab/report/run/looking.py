@@ -11,7 +11,7 @@ from PIL import Image
 
 from sketchlab.report import page, scores
 from sketchlab.report.read import Run
-from sketchlab.report.scores import text
+from sketchlab.report.scores import share
 
 SIDE_PX = 128  # of one picture
 STRONGEST = 0.6  # how much of the colour covers the image where the heat is 1
@@ -68,7 +68,7 @@ def _split(run: Run, split: str) -> str:
 
 def _caption(row: Any, table: Any) -> str:
     key = f"p_{row['prediction']}"
-    sure = f" {text('accuracy', float(row[key]), 2)}" if key in table else ""
+    sure = f" {share(float(row[key]), 2)}" if key in table else ""
     said = "right" if row["label"] == row["prediction"] else f"said {page.escape(row['prediction'])}"
     return f"<b>{page.escape(row['label'])}</b>, {said}{sure}<br>{page.escape(row['id'])}"
 

@@ -120,7 +120,7 @@ def _mistakes(run: Run) -> Iterator[Plot]:
             axes.set_axis_off()
         for axes, (row, pixels) in zip(cells, shown, strict=False):
             axes.imshow(pixels, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
-            sure = "" if np.isnan(row["wrong"]) else f" {scores.text('accuracy', row['wrong'], 2)}"
+            sure = "" if np.isnan(row["wrong"]) else f" {scores.share(row['wrong'], 2)}"
             axes.set_title(
                 f"is {short(row['label'], 18)}\nsaid {short(row['prediction'], 18)}{sure}", fontsize=8, parse_math=False
             )

@@ -6,7 +6,6 @@ import pandas as pd
 
 from sketchlab.report import page, scores
 from sketchlab.report.read import Run, numbers
-from sketchlab.report.scores import text
 
 COLUMNS = ("class", "n", "angle, degrees", "of a constant", "size", "of a constant ")
 
@@ -45,6 +44,6 @@ def table(run: Run, split: str) -> pd.DataFrame:
 def rows(found: pd.DataFrame) -> list[tuple[object, ...]]:
     """As text, – for a class without samples."""
     return [
-        (name, n, *("–" if pd.isna(v) else text(key, v) for key, v in zip(found.columns[2:], values, strict=True)))
+        (name, n, *("–" if pd.isna(v) else f"{v:.4g}" for v in values))
         for name, n, *values in found.itertuples(index=False)
     ]

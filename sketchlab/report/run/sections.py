@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from sketchlab import stats
 from sketchlab.report import page, scores
 from sketchlab.report.canvas import Plot
 from sketchlab.report.read import Run
 from sketchlab.report.run import facts, looking, mixing, plots, pose, sure, transfer
 from sketchlab.report.run import gan as generator
 from sketchlab.report.run import retrieve as retrieval
-from sketchlab.report.scores import text
+from sketchlab.report.scores import share, text
 
 HOW_TO_READ_CALIBRATION = (
     "What is known: the score of real images against real ones (mean and standard deviation over random partings of "
@@ -59,7 +59,8 @@ def result(run: Run) -> str:
     numbers, rows = columns[2:], []
     for s in found:
         spread = scores.interval_text(s).removeprefix("95% ")
-        rows.append([s.split, s.metric, text(s.metric, s.value), spread or "–", s.n or "–", text(s.metric, s.chance)])
+        value, guess = text(s.declared, s.value), text(s.declared, s.chance)
+        rows.append([s.split, s.metric, value, spread or "–", s.n or "–", guess])
     protocols = [run.document("protocol", s.split).get(s.metric, "") for s in found]
     if any(protocols):
         columns.append("protocol")
@@ -72,13 +73,14 @@ def result(run: Run) -> str:
     out += page.paragraph(HOW_TO_READ_CALIBRATION, "soft") if any(calibrated) else ""
     if (chosen := scores.best(run)) is not None:
         key, epoch, value, epochs = chosen
-        split, metric = key.split("/", 1)
+        (split, metric), score = key.split("/", 1), run.declared[key]
         line = (
-            f"Best epoch on {split}: {metric} {text(metric, value)} at epoch {epoch:g}. That figure is optimistic: the "
+            f"Best epoch on {split}: {metric} {text(score, value)} at epoch {epoch:g}. That figure is optimistic: the "
             f"best of {epochs} epochs, chosen on the very samples it is measured on."
         )
-        if found[0].split == "test" and scores.monitor(run):
-            line += " The test scores are by the weights of that epoch; no test sample had a say in choosing it."
+        if run.tested and scores.monitor(run):
+            line += " The scores of val and test are by its weights; no test sample had a say in choosing it."
+            line += f" {split} {metric}, last epoch: {text(score, run.last(key))}."
         out += page.paragraph(line, "soft")
         if (moved := scores.stability(run, key)) is not None:
             out += page.paragraph(_stability(run, key, moved), "soft")
@@ -95,16 +97,16 @@ def result(run: Run) -> str:
 
 
 def _stability(run: Run, key: str, moved: dict[str, float]) -> str:
-    split, metric = key.split("/", 1)
+    score = run.declared[key]
     line = (
-        f"Stability: over the last {moved['epochs']:g} evaluations {key} had mean {text(metric, moved['mean'])}, "
-        f"standard deviation {text(metric, moved['std'])}, from {text(metric, moved['low'])} to "
-        f"{text(metric, moved['high'])}."
+        f"Stability: over the last {moved['epochs']:g} evaluations {key} had mean {text(score, moved['mean'])}, "
+        f"standard deviation {text(score, moved['std'])}, from {text(score, moved['low'])} to "
+        f"{text(score, moved['high'])}."
     )
-    n = scores.count(run, split)
-    if metric == "accuracy" and n:
-        error = stats.binomial_se(round(moved["mean"] * n), n)
-        line += f" The standard error of one such score on n = {n} is {text(metric, error)}."
+    split, n = key.split("/", 1)[0], scores.sample_size(run, key)
+    if score.interval == "wilson" and n:
+        error = math.sqrt(moved["mean"] * (1 - moved["mean"]) / scores.effective_n(run, split))
+        line += f" The standard error of one such score on n = {n} is {text(score, error)}."
     return line
 
 
@@ -134,12 +136,12 @@ def _classes(run: Run, split: str) -> str:
     assert found is not None
     rows = []
     for r in found.to_dict("records"):
-        spread = f"[{text('accuracy', r['low'], 2)}, {text('accuracy', r['high'], 2)}]" if r["n"] else "–"
+        spread = f"[{share(r['low'], 2)}, {share(r['high'], 2)}]" if r["n"] else "–"
         taken = f"{r['taken_for']} ({r['times']})" if r["taken_for"] else "–"
-        share = text("accuracy", r["accuracy"]) if r["n"] else "–"
-        precision = text("accuracy", r["hits"] / r["predicted"]) if r["predicted"] else "–"
-        rows.append((r["class"], r["n"], share, spread, precision, taken))
-    columns = ("class", "n", "recognised", "95% Wilson", "precision", "most often taken for")
+        right = share(r["accuracy"]) if r["n"] else "–"
+        precision = share(r["hits"] / r["predicted"]) if r["predicted"] else "–"
+        rows.append((r["class"], r["n"], right, spread, precision, taken))
+    columns = ("class", "n", "recognised", "95% interval", "precision", "most often taken for")
     return page.details(f"Table of all {len(rows)} classes", page.table(columns, rows, numbers=columns[1:5]))
 
 
@@ -177,7 +179,7 @@ def _mistakes(run: Run, split: str, wrong: pd.DataFrame) -> str:
 
 
 def _probability(value: float) -> str:
-    return "–" if np.isnan(value) else text("accuracy", value, 2)
+    return "–" if np.isnan(value) else share(value, 2)
 
 
 def _said(row: dict[str, Any]) -> str:
@@ -210,7 +212,7 @@ def samples(run: Run) -> str:
 
 
 def not_shown(run: Run) -> str:
-    """What explains a result and could not be made, and why (engine/explain.py)."""
+    """What explains a result and could not be made, and why (RunDir.explain)."""
     rows = [(split, name, why) for split in scores.SPLITS for name, why in run.document("explain", split).items()]
     return page.table(("split", "what", "why it is missing"), rows, numbers=()) if rows else ""
 

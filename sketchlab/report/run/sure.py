@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 
 from sketchlab import stats
-from sketchlab.report import canvas, page, scores
+from sketchlab.report import canvas, examples, page, scores
 from sketchlab.report.canvas import PALETTE, Plot
 from sketchlab.report.read import Run
-from sketchlab.report.scores import text
+from sketchlab.report.scores import share
 
 BINS = 10  # of stated probability, of equal width
 
@@ -36,13 +36,14 @@ def bins(run: Run, split: str) -> pd.DataFrame:
         return pd.DataFrame()
     said = found[columns].max(axis=1).to_numpy(dtype=float)
     right = (found["label"] == found["prediction"]).to_numpy()
+    groups = examples.groups_of(run, split, found["id"].tolist()) if "id" in found else None
     edges = np.arange(1, BINS) / BINS
     place = np.searchsorted(edges, said, side="left")
     rows = []
     for i in np.unique(place):
         inside = place == i
         n, k = int(inside.sum()), int(right[inside].sum())
-        low, high = stats.wilson(k, n)
+        low, high = stats.share(right[inside], None if groups is None else groups[inside])
         rows.append((i / BINS, (i + 1) / BINS, n, k, said[inside].mean(), k / n, low, high))
     return pd.DataFrame(rows, columns=["from", "to", "n", "right", "said", "share", "low", "high"])
 
@@ -106,7 +107,7 @@ def sure(run: Run, drawn: list[Plot]) -> str:
     out = ""
     if len(table := bins(run, split)):
         out += page.paragraph(
-            f"Expected calibration error {text('accuracy', gap(table))} over {BINS} bins: on average, a stated "
+            f"Expected calibration error {share(gap(table))} over {BINS} bins: on average, a stated "
             "probability is so far from how often it is right. Points below the dotted line: it promises more than it "
             "keeps.",
             "soft",
@@ -141,8 +142,8 @@ def _early_table(table: pd.DataFrame) -> str:
 
 
 def _shares(*values: float) -> tuple[str, ...]:
-    return tuple("–" if np.isnan(value) else text("accuracy", value) for value in values)
+    return tuple("–" if np.isnan(value) else share(value) for value in values)
 
 
 def _spread(row: dict) -> str:
-    return f"[{text('accuracy', row['low'], 2)}, {text('accuracy', row['high'], 2)}]"
+    return f"[{share(row['low'], 2)}, {share(row['high'], 2)}]"

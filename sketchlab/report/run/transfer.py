@@ -11,10 +11,10 @@ import numpy as np
 import pandas as pd
 
 from sketchlab import stats
-from sketchlab.report import canvas, page
+from sketchlab.report import canvas, page, scores
 from sketchlab.report.canvas import PALETTE, Plot
 from sketchlab.report.read import Run
-from sketchlab.report.scores import text
+from sketchlab.report.scores import share
 
 # kind → title, axis
 KINDS = {
@@ -53,10 +53,10 @@ def transfer(run: Run) -> str:
     here, own, drop = said["accuracy"], said.get("reference"), said.get("drop")
     what = "all samples" if said["split"] == "all" else f"split {said['split']}"
     out = page.paragraph(f"The run {said['run']}, trained on {said['trained_on']}, on {what} of {said['data']}.")
-    rows = [(said["data"], said["split"], *_share(here["k"], here["n"]))]
+    rows = [(said["data"], said["split"], *_share(here))]
     if own:
-        rows.append((said["trained_on"], own["split"], *_share(own["k"], own["n"])))
-    out += page.table(("data", "split", "right", "n", "accuracy", "95% Wilson"), rows, ("right", "n", "accuracy"))
+        rows.append((said["trained_on"], own["split"], *_share(own)))
+    out += page.table(("data", "split", "right", "n", "accuracy", "95% interval"), rows, ("right", "n", "accuracy"))
     if own and drop:
         points = [f"{100 * drop[key]:.1f}" for key in ("value", "low", "high")]
         sentence = f"Drop: {points[0]} points, 95% Newcombe [{points[1]}, {points[2]}]"
@@ -73,27 +73,33 @@ def transfer(run: Run) -> str:
     return out
 
 
-def _share(k: int, n: int) -> tuple[str, ...]:
-    low, high = stats.wilson(k, n)
-    return str(k), str(n), text("accuracy", k / n), f"[{text('accuracy', low, 2)}, {text('accuracy', high, 2)}]"
+def _share(found: dict[str, Any]) -> tuple[str, ...]:
+    """k of n with the interval that was written with it, else (evaluations of before) Wilson's."""
+    k, n = int(found["k"]), int(found["n"])
+    low, high = (found["low"], found["high"]) if "low" in found else stats.wilson(k, n)
+    return str(k), str(n), share(k / n), f"[{share(low, 2)}, {share(high, 2)}]"
 
 
 def _by_class(run: Run, own: dict[str, list[int]]) -> str:
     matrix = run.array("test_confusion")
     if matrix is None:
         return ""
+    recalls = scores.recalls(run, "test")
+    assert recalls is not None
+    limits = {row["class"]: stats.Interval(row["low"], row["high"]) for row in recalls.to_dict("records")}
     rows = []
     for i, name in enumerate(run.classes):
         n, k = int(matrix[i].sum()), int(matrix[i, i])
         if n and name in own:
-            gap = stats.newcombe(own[name][0], own[name][1], k, n)
+            before = stats.wilson(*own[name])
+            gap = stats.square_and_add(own[name][0] / own[name][1], before, k / n, limits[name])
             spread = f"[{100 * gap.low:+.0f}, {100 * gap.high:+.0f}]"
             rows.append(
                 (
                     name,
                     n,
-                    text("accuracy", k / n),
-                    text("accuracy", own[name][0] / own[name][1]),
+                    share(k / n),
+                    share(own[name][0] / own[name][1]),
                     own[name][1],
                     f"{100 * gap.difference:+.0f}",
                     spread,
@@ -102,6 +108,11 @@ def _by_class(run: Run, own: dict[str, list[int]]) -> str:
     rows.sort(key=lambda row: -float(row[5]))
     columns = ("class", "n here", "here", "own", "n own", "drop in points", "95% Newcombe")
     return page.table(columns, rows, columns[1:6])
+
+
+def _banded(found: dict[Any, Any], worth: float) -> dict[str, Any]:
+    low, high = stats.wilson_band([found["k"] / found["n"]], found["n"] * worth)
+    return {**found, "low": float(low[0]), "high": float(high[0])}
 
 
 def plots(run: Run) -> Iterator[Plot]:
@@ -113,6 +124,12 @@ def plots(run: Run) -> Iterator[Plot]:
             yield _curve(run, str(kind), rows.sort_values("level"))
 
 
+def _worth(run: Run) -> float:
+    """Of how many independent samples each sample is worth, where several show the same object."""
+    n = scores.count(run, "test") or 0
+    return scores.effective_n(run, "test") / n if n else 1.0
+
+
 def _stress(run: Run) -> pd.DataFrame:
     path = run.folder / "stress.csv"
     return pd.read_csv(path) if path.is_file() else pd.DataFrame(columns=["kind", "level", "k", "n"])
@@ -121,7 +138,7 @@ def _stress(run: Run) -> pd.DataFrame:
 def _curve(run: Run, kind: str, rows: pd.DataFrame) -> Plot:
     name, axis = KINDS.get(kind, (kind, ""))
     level, k, n = (rows[key].to_numpy() for key in ("level", "k", "n"))
-    band = np.array([stats.wilson(int(a), int(b)) for a, b in zip(k, n, strict=True)])
+    band = np.stack([stats.wilson_band([a / b], b * _worth(run)) for a, b in zip(k, n, strict=True)])[..., 0]
     figure = canvas.new(5.2, 3.2)
     axes = figure.subplots()
     axes.fill_between(level, band[:, 0], band[:, 1], color=PALETTE[0], alpha=0.18, linewidth=0, label="95% Wilson")
@@ -160,9 +177,10 @@ def stress(run: Run, drawn: list[Plot]) -> str:
             "than that merge, thinner ones vanish.",
             "soft",
         )
+    worth = _worth(run)
     rows = [
-        (KINDS.get(r["kind"], (r["kind"], ""))[0], f"{r['level']:g}", *_share(int(r["k"]), int(r["n"])))
+        (KINDS.get(r["kind"], (r["kind"], ""))[0], f"{r['level']:g}", *_share(_banded(r, worth)))
         for r in table.to_dict("records")
     ]
-    columns = ("change", "level", "right", "n", "accuracy", "95% Wilson")
+    columns = ("change", "level", "right", "n", "accuracy", "95% interval")
     return out + page.charts(drawn, "stress") + page.details("Table", page.table(columns, rows, columns[1:5]))

@@ -31,7 +31,7 @@ def _where(split: str) -> str:
 
 
 def _share(value: float | None) -> str:
-    return scores.text("accuracy", value)
+    return scores.share(value)
 
 
 def _state(run: Run) -> Iterator[str]:
@@ -82,9 +82,10 @@ def _chance(run: Run) -> Iterator[str]:
     if first is None or first.metric == "accuracy" or None in (first.chance, first.low):
         return
     if first.low <= first.chance <= first.high:  # type: ignore[operator]
+        value, guess = (scores.text(first.declared, v) for v in (first.value, first.chance))
         yield (
-            f"The {_where(first.split)} {first.metric} {scores.text(first.metric, first.value)} cannot be told from "
-            f"guessing ({scores.text(first.metric, first.chance)}): its 95% interval on n = {first.n} holds that value."
+            f"The {_where(first.split)} {first.metric} {value} cannot be told from guessing ({guess}): its 95% "
+            f"interval on n = {first.n} holds that value."
         )
 
 
@@ -142,15 +143,16 @@ def _tiny(run: Run) -> Iterator[str]:
     final = run.final()
     for split in ("val", "test"):
         measured = [key.split("/", 1)[1] for key in final if key.startswith(f"{split}/")]
-        n = scores.count(run, split)
-        if not measured or not n or n >= TINY:
+        n, units = scores.count(run, split), scores.units(run, split)
+        if not measured or not n or not units or units >= TINY:
             continue
-        line = f"Tiny {_where(split)} split: n = {n}. "
-        if any(map(scores.is_share, measured)):
-            low, high = stats.wilson(round(0.75 * n), n)
+        line = f"Tiny {_where(split)} split: n = {n}{f', of {units} objects' if units < n else ''}. "
+        if any(run.declared[metric].is_share for metric in measured):
+            low, high = stats.wilson(round(0.75 * units), units)
             yield (
-                f"{line}One sample more or less moves a share by {100 / n:.1f} points, and a score of .75 is known to "
-                f"about ±{50 * (high - low):.0f} points: small differences mean nothing."
+                f"{line}One {'object' if units < n else 'sample'} more or less moves a share by {100 / units:.1f} "
+                f"points, and a score of .75 is known to about ±{50 * (high - low):.0f} points: small differences mean "
+                "nothing."
             )
         else:
             yield f"{line}Scores on so few samples vary a lot with the draw: small differences mean nothing."

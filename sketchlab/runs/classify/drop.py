@@ -11,14 +11,18 @@ from torch import Tensor
 
 from sketchlab import stats
 from sketchlab.data.dataset import Split
+from sketchlab.report.examples import groups_of
+from sketchlab.report.read import glance
 from sketchlab.runs import OpenedRun
 from sketchlab.runs.transfer import Plan, listed
 
 
 def told(run: OpenedRun, plan: Plan, samples: Split, logits: Tensor, used: str) -> dict[str, Any]:
     """evaluation.json: what was compared with what, the drop with its interval, and what must be known about it."""
-    hits, n = int((logits.argmax(1) == samples.labels).sum()), len(samples)
-    low, high = stats.wilson(hits, n)
+    right = (logits.argmax(1) == samples.labels).double().numpy()
+    hits, n = int(right.sum()), len(samples)
+    groups = samples.groups.numpy() if len(samples.groups.unique()) < n else None
+    low, high = stats.share(right, groups)
     out: dict[str, Any] = {
         "run": f"{run.path.resolve().parent.name}/{run.path.resolve().name}",
         "trained_on": run.document["choices"]["data"],
@@ -31,7 +35,8 @@ def told(run: OpenedRun, plan: Plan, samples: Split, logits: Tensor, used: str) 
         "warnings": [*_few_classes(run, plan), *_seen(run, plan, samples)],
     }
     if not plan.own and (reference := _reference(run, plan.classes)):
-        gap = stats.newcombe(reference["k"], reference["n"], hits, n)
+        own = stats.Interval(reference["low"], reference["high"])
+        gap = stats.square_and_add(reference["k"] / reference["n"], own, hits / n, stats.Interval(low, high))
         out |= {"reference": reference, "drop": {"value": gap.difference, "low": gap.low, "high": gap.high}}
     return out
 
@@ -48,16 +53,20 @@ def _few_classes(run: OpenedRun, plan: Plan) -> list[str]:
 
 def _reference(run: OpenedRun, classes: list[str]) -> dict[str, Any] | None:
     """The run's own score on the same classes: test by the best weights, else val by the last ones."""
+    kept = glance(run.path)
     for split in ("test", "val"):
         path = run.path / f"predictions_{split}.csv"
         if path.is_file():
-            table = pd.read_csv(path, usecols=["label", "prediction"], dtype=str, keep_default_na=False)
-            table = table[table["label"].isin(classes)]
-            labels, said = table["label"].tolist(), table["prediction"].tolist()
+            table = pd.read_csv(path, usecols=["id", "label", "prediction"], dtype=str, keep_default_na=False)
+            groups, asked = groups_of(kept, split, table["id"].tolist()), table["label"].isin(classes).to_numpy()
+            labels, said = (table.loc[asked, name].tolist() for name in ("label", "prediction"))
             right = [a for a, b in zip(labels, said, strict=True) if a == b]
             if labels:
                 each = {name: [right.count(name), labels.count(name)] for name in dict.fromkeys(labels)}
-                return {"split": split, "k": len(right), "n": len(labels), "per_class": each}
+                hits = [float(a == b) for a, b in zip(labels, said, strict=True)]
+                low, high = stats.share(hits, None if groups is None else groups[asked])
+                out = {"split": split, "k": len(right), "n": len(labels), "low": low, "high": high}
+                return {**out, "per_class": each}
     return None
 
 
@@ -96,7 +105,7 @@ def lines(told: dict[str, Any]) -> list[str]:
     here, own, drop = told["accuracy"], told.get("reference"), told.get("drop")
     out = [
         f"{told['data']} ({told['split']}): accuracy {here['value']:.3f} "
-        f"(n = {here['n']}, 95% Wilson [{here['low']:.3f}, {here['high']:.3f}])"
+        f"(n = {here['n']}, 95% [{here['low']:.3f}, {here['high']:.3f}])"
     ]
     if own and drop:
         out.append(

@@ -1,0 +1,69 @@
+"""The scores of a generator: scores.py and task.py compute them."""
+
+from __future__ import annotations
+
+from sketchlab.declared import FEATURES, Score
+
+KID = "Bińkowski et al. 2018"
+FID = "Heusel et al. 2017"
+COVERAGE = "Kynkäänniemi et al. 2019"
+
+
+def against_real(of: str = "") -> tuple[Score, ...]:
+    """What scores.against_real gives. of: of which images, part of every name (kid_sketch)."""
+    end, words = (f"_{of}", f" of a {of}") if of else ("", "")
+
+    def coverage(kind: str) -> Score:
+        title = f"{kind.capitalize()} of features{words}"
+        name = f"{kind}{end}"
+        return Score(name + FEATURES, title, "larger", 0.0, 1.0, "share", measured=name, source=COVERAGE)
+
+    kid, fid = f"kid{end}", f"fid{end}"
+    return (
+        Score(kid + FEATURES, f"KID{words}", "smaller", measured=kid, source=KID),
+        Score(fid + FEATURES, f"FID{words}", "smaller", 0.0, measured=fid, source=FID),
+        coverage("precision"),
+        coverage("recall"),
+        Score(
+            f"{kid}_std{FEATURES}",
+            f"Standard deviation of KID{words} over its draws",
+            "neither",
+            0.0,
+            measured=kid,
+            spread_of=kid + FEATURES,
+        ),
+    )
+
+
+def _inception(name: str, better: str, title: str) -> tuple[Score, Score]:
+    """An inception score, from 1 to the number of classes, and its spread over parts."""
+    spread = f"{title}: standard deviation over parts"
+    return (
+        Score(name, title, better, 1.0, measured="inception_score", source="Salimans et al. 2016"),
+        Score(f"{name}_std", spread, "neither", 0.0, measured="inception_score", spread_of=name),
+    )
+
+
+def _judged(name: str, better: str, title: str) -> Score:
+    return Score(name, title, better, 0.0, 1.0, "share", measured="class_accuracy")
+
+
+TRAINING = (
+    Score("d_real", "Discriminator's mean prediction on real images", "neither"),
+    Score("d_fake", "Discriminator's mean prediction on generated images", "neither"),
+    Score("loss_g", "Loss of the generators", "neither"),
+    Score("loss_d", "Loss of the discriminators", "neither"),
+    Score("grad_g", "Gradient norm of the generators", "neither", 0.0),
+    Score("grad_d", "Gradient norm of the discriminators", "neither", 0.0),
+)
+SCORES = (
+    *against_real(),
+    _judged("class_accuracy", "larger", "Share judged to be of the class asked for"),
+    *_inception("inception_score", "larger", "Inception score"),
+    *_inception("inception_score_real", "neither", "Inception score of real images"),
+    _judged("class_accuracy_real", "neither", "Share of real images that the judge gets right"),
+    Score("ms_ssim_fake", "MS-SSIM between pairs of generated images", "neither", -1.0, 1.0, measured="ms_ssim"),
+    Score("ms_ssim_real", "MS-SSIM between pairs of real images", "neither", -1.0, 1.0, measured="ms_ssim"),
+    *TRAINING,
+    Score("lr_factor", "Factor of the learning rates, by the stuck gate", "neither", 0.0),
+)
