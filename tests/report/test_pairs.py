@@ -241,7 +241,7 @@ def test_one_run_against_several_is_not_judged(tmp_path):
     assert pair.test is None and pair.p is None and pair.verdict == "too few to tell"
     single = [r.final()[KEY] for r in pair.a.runs.values()]
     low, high = stats.prediction(single)
-    assert f"one run of c against 3 of a: what other runs of c would score is not known; 95% of further runs of a would lie between {low:.3f} and {min(high, 1):.3f}".replace("0.", ".") in pair.sentence  # fmt: skip  # noqa: E501
+    assert f"one run against 3: what other runs of c would score is not known; 95% of further runs of a would lie between {low:.3f} and {min(high, 1):.3f}".replace("0.", ".") in pair.sentence  # fmt: skip  # noqa: E501
 
 
 def test_copies_are_counted_once(tmp_path):
