@@ -286,6 +286,23 @@ def test_a_seed_that_changes_nothing_counts_as_one_run(tmp_path):
     assert pair.verdict == "better" and "5 runs of a and 1 run of b" in pair.sentence
 
 
+def test_a_baseline_fitted_again_is_one_run_and_may_be_compared_with_several(tmp_path):
+    sweep(tmp_path, {"a": 0.8}, seeds=range(5))
+    sweep(tmp_path, {"b": 0.4}, seeds=[0], config={"choices": {"pipeline": "baseline"}})
+    one = tmp_path / "b-shapes" / "0.001_0"
+    copy = shutil.copytree(one, one.with_name("0.001_1"))
+    config = yaml.safe_load((copy / "config.yaml").read_text())
+    config["config"]["seed"] = 1
+    put(copy, "config.yaml", config)
+    runs, _ = groups.read_all(groups.find([tmp_path])[0])
+    found, _, notes = groups.gather(runs)
+    (note,) = notes
+    assert note.endswith("2 runs give the same predictions: the seed changes nothing here, n = 1.")
+    assert next(group for group in found if group.kind == "baseline").fixed
+    (pair,) = pairs.compare(found, KEY)
+    assert pair.verdict == "better" and pair.test and pair.test.runs == (5, 1)
+
+
 def rows_of(text):
     header, *lines = (line.split(",") for line in text.splitlines())
     return [dict(zip(header, line, strict=True)) for line in lines]
