@@ -140,4 +140,4 @@ def _intervals(family: Family) -> str:
         of.setdefault(row.of, []).append(row.group.name)
     of.pop("", None)
     said = [f"{standing.OF[k]}{f' ({listed(names, 3)})' if len(of) > 1 else ''}" for k, names in of.items()]
-    return f"Intervals speak of {'; of '.join(said)}. " if said else ""
+    return f"Intervals are for {'; for '.join(said)}. " if said else ""

@@ -197,15 +197,15 @@ def distinct(group: Group, notes: list[str]) -> Group:
     A copy: all final scores and predictions alike to the last digit, and the same weights where both folders have them.
     """
     kept: dict[tuple[str, ...], Run] = {}
-    for unit, run in group.runs.items():
+    for unit, run in group.runs.items() if group.kind != "baseline" else ():
         first = next((other for other in kept.values() if _copies(run, other)), None)
         if first is None:
             kept[unit] = run
         else:
             notes.append(f"{group.name}: {run.name} has the same weights and scores as {first.name}: counted once.")
+    kept = kept or group.runs  # baselines are fitted, not trained: equal ones say that the seed changes nothing
     runs = list(kept.values())
-    fixed = len(kept) == 1 < len(group.runs) and group.kind == "baseline"
-    if fixed or (len(runs) > 1 and all(_same_answers(runs[0], run) for run in runs[1:])):
+    if len(runs) > 1 and all(_same_answers(runs[0], run) for run in runs[1:]):
         notes.append(
             f"{group.name}: {len(group.runs)} runs give the same predictions: the seed changes nothing here, n = 1."
         )

@@ -187,8 +187,8 @@ def _why_not(a: Group, b: Group, common: Sequence[tuple[list[Run], list[Run]]], 
     score = a.declared(key)
     low, high = (scores.text(score, score.clip(v)) for v in stats.prediction(single))
     return [
-        f"one run of {one.name} against {len(single)} of {other.name}: what other runs of {one.name} would score is "
-        f"not known; 95% of further runs of {other.name} would lie between {low} and {high}"
+        f"one run against {len(single)}: what other runs of {one.name} would score is not known; 95% of further runs "
+        f"of {other.name} would lie between {low} and {high}"
     ]
 
 
