@@ -43,6 +43,15 @@ def test_a_run_that_no_change_concerns_keeps_its_id(words, expected):
     assert (run.folder_of(made, identity) == run.folder_of(made, before)) == (not expected)
 
 
+def test_a_run_is_held_against_todays_number_on_its_own_device():
+    asked = {"config": {"pipeline": {"name": "classify"}, "runtime": {"device": "auto"}}}
+    for device, expected in (("cuda", 2), ("cpu", 1)):
+        found = semantics.today({**asked, "identity": {"runtime": {"device": device}}})
+        assert found == {"loop": expected, "metrics": 1, "store": 1}
+    assert semantics.today({"config": {"pipeline": {"name": "retrieve"}}})["metrics"] == 2
+    assert semantics.today({}) == {"loop": 1, "metrics": 1, "store": 1}
+
+
 def of_number(folder, number):
     document = yaml.safe_load((folder / "config.yaml").read_text())
     document["identity"] = {"semantics": {"metrics": number}} if number > 1 else {}
