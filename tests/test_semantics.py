@@ -80,6 +80,15 @@ def test_few_updates_concern_just_the_networks_whose_batch_norms_move(model):
     assert change.where(loop, norms.ENOUGH - 1) and not change.where(loop, norms.ENOUGH)
 
 
+def test_a_run_is_held_against_todays_number_on_its_own_device():
+    asked = {"config": {"pipeline": {"name": "classify"}, "runtime": {"device": "auto"}}}
+    for device, expected in (("cuda", 2), ("cpu", 1)):
+        found = semantics.today({**asked, "identity": {"runtime": {"device": device}}})
+        assert found == {"loop": expected, "metrics": 1, "store": 1}
+    assert semantics.today({"config": {"pipeline": {"name": "retrieve"}}})["metrics"] == 2
+    assert semantics.today({}) == {"loop": 1, "metrics": 1, "store": 1}
+
+
 def of_number(folder, number):
     document = yaml.safe_load((folder / "config.yaml").read_text())
     document["identity"] = {"semantics": {"metrics": number}} if number > 1 else {}

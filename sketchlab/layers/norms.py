@@ -88,10 +88,14 @@ def _twin(net: nn.Module, moments: dict[nn.Module, Moments]) -> nn.Module:
     """A copy for evaluation whose moving norms normalise by their batch and add what they receive to `moments`."""
     twin = copy.deepcopy(net).eval()
     for norm, own in zip(moving_norms(net), moving_norms(twin), strict=True):
-        collected = moments[norm] = Moments()
+        moments[norm] = Moments()
         own.train()
-        own.register_forward_pre_hook(lambda _, inputs, collected=collected: collected.add(inputs[0]))
+        own.register_forward_pre_hook(_into(moments[norm]))
     return twin
+
+
+def _into(collected: Moments) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
+    return lambda _, inputs: collected.add(inputs[0])
 
 
 def _statistics(norm: Any) -> tuple[Tensor, Tensor]:
