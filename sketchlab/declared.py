@@ -84,10 +84,9 @@ class Table:
         self.pipeline, self.scores = pipeline, {score.name: score for score in scores}
 
     def get(self, key: str) -> Score | None:
-        """Of val/kid@random or kid@random: the score of this very name, else kid@{features}; None: not declared."""
+        """Of val/kid@random, kid@random or kid: the score of this very name, else kid@{features}; None: not declared."""
         name = key.split("/", 1)[-1]
-        stem, at, _ = name.partition("@")
-        return self.scores.get(name) or (self.scores.get(stem + FEATURES) if at else None)
+        return self.scores.get(name) or self.scores.get(name.partition("@")[0] + FEATURES)
 
     def __getitem__(self, key: str) -> Score:
         """As get; a score that is not declared is neither better nor worse, and has no range."""

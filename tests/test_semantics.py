@@ -7,8 +7,9 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
-from sketchlab import config, report, run, semantics
-from sketchlab.report import groups
+from sketchlab import config, report, semantics
+from sketchlab.report.comparison import groups
+from sketchlab.training import identity as ids
 from tests.report.conftest import retrieval, sweep
 
 
@@ -25,20 +26,20 @@ def test_numbers_of_a_part_follow_each_other_and_say_what_changed():
 @pytest.mark.parametrize(
     "words, expected",
     [
-        (["model=small_siamese"], {"metrics": 2}),  # ties of a search
-        (["model=siamese_vgg16", "model.backbone.weights=none", "model.backbone.tune=scratch"], {"metrics": 2}),
-        ([], {}),
-        (["model=small_dcgan"], {}),
+        (["model=small_siamese"], {"loop": 3, "metrics": 2}),  # ties of epochs, and of a search
+        (["model=siamese_vgg16", "model.backbone.weights=none", "model.backbone.tune=scratch"], {"loop": 3, "metrics": 2}),
+        ([], {"loop": 3}),
+        (["model=small_dcgan"], {"loop": 3}),
         (["model=pixels_logistic"], {}),
     ],
 )
 def test_a_run_that_no_change_concerns_keeps_its_id(words, expected):
     made = config.from_overrides([*words, "runtime.device=cpu"])
     assert semantics.numbers(made.plain()) == expected
-    identity = run.deciding(made, SimpleNamespace(fingerprint="x"))
+    identity = ids.deciding(made, SimpleNamespace(fingerprint="x"))
     assert identity.get("semantics", {}) == expected and ("semantics" in identity) == bool(expected)
     before = {key: value for key, value in identity.items() if key != "semantics"}
-    assert (run.folder_of(made, identity) == run.folder_of(made, before)) == (not expected)
+    assert (ids.folder_of(made, identity) == ids.folder_of(made, before)) == (not expected)
 
 
 def of_number(folder, number):
@@ -85,4 +86,5 @@ def test_the_page_of_a_run_says_its_number(tmp_path):
     assert "Semantics of metrics: 1, as before numbers were kept. Today&#x27;s number is 2: scores of a search" in text
     of_number(folder, 2)
     text = report.write(folder).read_text()
-    assert "Semantics of metrics: 2, scores of a search are expected over ties" in text and "Today" not in text
+    assert "Semantics of metrics: 2, scores of a search are expected over ties" in text
+    assert "Semantics of loop: 1, as before" in text and text.count("Today&#x27;s number") == 1

@@ -84,8 +84,8 @@ def _chance(run: Run) -> Iterator[str]:
     if first.low <= first.chance <= first.high:  # type: ignore[operator]
         value, guess = (scores.text(first.declared, v) for v in (first.value, first.chance))
         yield (
-            f"The {_where(first.split)} {first.metric} {value} cannot be told from guessing ({guess}): its 95% interval "
-            f"on n = {first.n} holds that value."
+            f"The {_where(first.split)} {first.metric} {value} cannot be told from guessing ({guess}): "
+            f"its 95% interval on n = {first.n} holds that value."
         )
 
 
