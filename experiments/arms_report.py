@@ -15,14 +15,16 @@ from arms_tests import Tested, of_claim, test
 from arms_types import Experiment, Published
 
 from sketchlab import stats
-from sketchlab.declared import of_pipeline
 from sketchlab.engine.files import atomic, read_json
 from sketchlab.errors import UserError
+from sketchlab.metrics.declared import of_pipeline
 from sketchlab.report import canvas, scores
 from sketchlab.report.comparison import pairs
 from sketchlab.report.comparison.groups import Group, kind
 from sketchlab.report.comparison.standing import OF, device, standing, time, trainable
 from sketchlab.report.read import Run, glance
+
+ACCURACY = of_pipeline("classify")["accuracy"]
 
 
 def write(experiment: Experiment, root: Path, folder: Path) -> str:
@@ -100,7 +102,11 @@ def sentence(tested: Tested) -> str:
     on = f"{t.seeds} seed{'s' * (t.seeds > 1)}" + (f", {t.n} samples" if t.n else "")
     notes = f"; {'; '.join(tested.notes)}" if tested.notes else ""
     visible = t.visible(pairs.ALPHA / tested.many)
-    seen = f"would have seen {pairs.amount(of_pipeline('classify')['accuracy'], visible)}" if visible < 1 else "could have seen nothing"
+    seen = (
+        f"would have seen {pairs.amount(of_pipeline('classify')['accuracy'], visible)}"
+        if visible < 1
+        else "could have seen nothing"
+    )
     return f"{names}: {gap}, {pairs.p_text(tested.p)}{holm} ({t.method}; {on}; {seen}{notes})"
 
 

@@ -13,6 +13,9 @@ from sketchlab.training import identity as ids
 from tests.report.conftest import retrieval, sweep
 
 
+FRESH = ("model.backbone.weights=none", "model.backbone.tune=scratch")
+
+
 def test_numbers_of_a_part_follow_each_other_and_say_what_changed():
     for part in semantics.PARTS:
         found = [change.number for change in semantics.CHANGES if change.part == part]
@@ -27,7 +30,10 @@ def test_numbers_of_a_part_follow_each_other_and_say_what_changed():
     "words, expected",
     [
         (["model=small_siamese"], {"loop": 3, "metrics": 2}),  # ties of epochs, and of a search
-        (["model=siamese_vgg16", "model.backbone.weights=none", "model.backbone.tune=scratch"], {"loop": 3, "metrics": 2}),
+        (
+            ["model=siamese_vgg16", *FRESH],
+            {"loop": 3, "metrics": 2},
+        ),
         ([], {"loop": 3}),
         (["model=small_dcgan"], {"loop": 3}),
         (["model=pixels_logistic"], {}),

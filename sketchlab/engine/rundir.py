@@ -16,11 +16,11 @@ import yaml
 from PIL import Image
 from torch import Tensor
 
-from sketchlab import declared
 from sketchlab.engine import checkpoint
 from sketchlab.engine.files import atomic, read_json, read_lines, write_json
 from sketchlab.engine.lock import Lock
 from sketchlab.errors import UserError
+from sketchlab.metrics import declared
 
 
 def identity(deciding: dict[str, Any]) -> str:

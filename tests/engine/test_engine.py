@@ -14,13 +14,13 @@ import torch
 from torch import nn
 
 from sketchlab import config
-from sketchlab.declared import of_pipeline
 from sketchlab.engine import loop, optim
 from sketchlab.engine.loader import Feed, Order
 from sketchlab.engine.runtime import Runtime
 from sketchlab.engine.settings import OPTIMIZERS, Config
 from sketchlab.engine.steps import Averages
 from sketchlab.errors import UserError
+from sketchlab.metrics.declared import of_pipeline
 from tests import every
 
 

@@ -31,9 +31,7 @@ def put(folder: Path, name: str, value) -> None:
         path.write_text(yaml.safe_dump(value, sort_keys=False))
 
 
-def base(
-    folder: Path, classes: list[str], n_val: int, rows: list[dict], pipeline: str = "classify", **status
-) -> Path:
+def base(folder: Path, classes: list[str], n_val: int, rows: list[dict], pipeline: str = "classify", **status) -> Path:
     """The files that every run has."""
     put(
         folder,

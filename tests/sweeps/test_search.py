@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from sketchlab import config, run
-from sketchlab.declared import Score, of_pipeline
 from sketchlab.engine.loop import Interrupted, Watch, hopeless, watched
+from sketchlab.metrics.declared import Score, of_pipeline
 from sketchlab.training import session
 from tests.sweeps.test_sweep import SMALL, run_score
 

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sketchlab import declared, semantics
+from sketchlab import semantics
 from sketchlab.errors import UserError
+from sketchlab.metrics import declared
 from sketchlab.report.read import Run, glance
 from sketchlab.report.run import facts
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from sketchlab import declared, stats
+from sketchlab import stats
+from sketchlab.metrics import declared
 from sketchlab.report import scores
 from sketchlab.report.comparison.groups import Group
 from sketchlab.report.comparison.paired import Test, over_examples, over_seeds
@@ -197,7 +198,7 @@ def _untested(a: Group, b: Group, key: str, notes: list[str]) -> tuple[str, str]
     first = [next(iter(g.runs.values())) for g in (a, b)]
     sizes = [scores.sample_size(run, key) for run in first]
     gap = ""
-    if len(a.runs) == len(b.runs) == 1 and key.endswith("/accuracy") and all(sizes):
+    if len(a.runs) == len(b.runs) == 1 and a.declared(key).interval == "wilson" and all(sizes):
         k = [round(value(run, key) * n) for run, n in zip(first, sizes, strict=True) if n]
         found = stats.newcombe(k[0], sizes[0] or 1, k[1], sizes[1] or 1)
         points = [f"{100 * v:+.1f}" for v in found]
@@ -214,7 +215,8 @@ CALLED = {"retrieve": "queries", "strokes": "drawings"}  # what the samples of a
 
 
 def _where(a: Group, b: Group, key: str, test: Test) -> str:
-    what = f"in {key.split('/', 1)[1]} " if not key.endswith("/accuracy") else ""
+    metric = key.split("/", 1)[1]
+    what = f"in {metric} " if metric != "accuracy" else ""
     if test.n is None:
         return f"{what}over {test.seeds} {test.method.rpartition(' ')[2]}"
     one = test.seeds == 1 and len(a.runs) == len(b.runs) == 1  # McNemar speaks of these trainings, not of the settings

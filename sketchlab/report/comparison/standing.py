@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sketchlab import declared, stats
+from sketchlab import stats
+from sketchlab.metrics import declared
 from sketchlab.report import scores
 from sketchlab.report.comparison.groups import Group
 from sketchlab.report.comparison.pairs import Samples

@@ -123,7 +123,7 @@ def _one_class(run: Run) -> Iterator[str]:
 
 def _best_of_many(run: Run) -> Iterator[str]:
     found = scores.best(run)
-    if found is None or not found[0].endswith("/accuracy"):
+    if found is None or run.declared[found[0]].interval != "wilson":
         return
     key, epoch, value, epochs = found
     split, metric = key.split("/", 1)
