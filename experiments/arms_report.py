@@ -102,11 +102,7 @@ def sentence(tested: Tested) -> str:
     on = f"{t.seeds} seed{'s' * (t.seeds > 1)}" + (f", {t.n} samples" if t.n else "")
     notes = f"; {'; '.join(tested.notes)}" if tested.notes else ""
     visible = t.visible(pairs.ALPHA / tested.many)
-    seen = (
-        f"would have seen {pairs.amount(of_pipeline('classify')['accuracy'], visible)}"
-        if visible < 1
-        else "could have seen nothing"
-    )
+    seen = f"would have seen {pairs.amount(ACCURACY, visible)}" if visible < 1 else "could have seen nothing"
     return f"{names}: {gap}, {pairs.p_text(tested.p)}{holm} ({t.method}; {on}; {seen}{notes})"
 
 
