@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sketchlab import declared, stats
+from sketchlab import stats
+from sketchlab.metrics import declared
 from sketchlab.report.examples import Examples, examples, groups_of, pattern_of
 from sketchlab.report.read import Run, numbers
 

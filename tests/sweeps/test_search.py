@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from sketchlab import config, run
-from sketchlab.engine.loop import Interrupted, hopeless
+from sketchlab.engine.loop import Interrupted, Watch, hopeless, watched
+from sketchlab.metrics.declared import Score, of_pipeline
 from sketchlab.training import session
 from tests.sweeps.test_sweep import SMALL, run_score
 
@@ -44,7 +45,7 @@ def untrained(monkeypatch):
         rows = [{"step": e, "epoch": e, "val/accuracy": s} for e, s in enumerate(scores, 1)]
         for n in range(1, 4):
             (folder.path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows[:n]))
-            if why := hopeless(rows[:n], "+val/accuracy", yardstick or {}):
+            if why := hopeless(rows[:n], watched("val/accuracy", of_pipeline("classify")), yardstick or {}):
                 folder.status(state="interrupted", message=why)
                 raise Interrupted(why)
         best = {"epoch": 3, "val/accuracy": scores[-1]}
@@ -117,15 +118,16 @@ def test_proposals_that_are_alike_run_once(search):
 def test_hopeless_is_behind_the_median_of_that_epoch(rows, better, given_up):
     yardstick = {"better": better, "metric": None, "runs": 3, "median": {"1": 0.5, "2": 0.6}}
     rows = [{"epoch": i + 1, "val/x": score} for i, score in enumerate(rows)]
-    assert bool(hopeless(rows, "+val/x", yardstick)) == given_up
-    assert hopeless([], "+val/x", yardstick) == "" == hopeless(rows, "+val/x", {})
+    watch = Watch("val/x", Score("x", "x", better), "")
+    assert bool(hopeless(rows, watch, yardstick)) == given_up
+    assert hopeless([], watch, yardstick) == "" == hopeless(rows, watch, {}) == hopeless(rows, None, yardstick)
 
 
 @pytest.mark.parametrize(
     ("words", "said"),
     [
         (["loop.lr=0.1"], "a search needs something to vary"),
-        (["hydra.sweeper.direction=up", "seed=0,1"], "hydra.sweeper.direction=up: expected maximize or minimize"),
+        (["hydra.sweeper.direction=up", "seed=0,1"], "hydra.sweeper.direction=up: expected auto, maximize or minimize"),
         (["hydra.sweeper.trials=0", "seed=0,1"], "hydra.sweeper.trials=0, at_once=1: expected at least 1"),
         (["hydra.sweeper.metric=test/accuracy", "seed=0,1"], "a search must not see the test set"),
         (["hydra.sweeper.metric=val/acuracy", "hydra.sweeper.trials=1", "seed=0,1"], "has none; there is val/"),

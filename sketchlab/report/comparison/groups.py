@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from sketchlab import declared, semantics
+from sketchlab import semantics
 from sketchlab.errors import UserError
+from sketchlab.metrics import declared
 from sketchlab.report.read import Run, glance
 from sketchlab.report.run import facts
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from sketchlab import declared, stats
+from sketchlab import stats
+from sketchlab.metrics import declared
 from sketchlab.report import scores
 from sketchlab.report.comparison.groups import Group
 from sketchlab.report.comparison.paired import ALPHA, Test, own_splits, same_samples, scores_alone
@@ -265,8 +266,8 @@ CALLED = {"retrieve": "queries", "strokes": "drawings"}  # what the samples of a
 
 
 def _where(a: Group, b: Group, key: str, test: Test) -> str:
-    what = f"in {key.split('/', 1)[1]} " if not key.endswith("/accuracy") else ""
-    split = key.split("/", 1)[0]
+    split, metric = key.split("/", 1)
+    what = f"in {metric} " if metric != "accuracy" else ""
     kind = f"{SIDES[split]} " if split in SIDES else ""
     called = f"{kind}{CALLED.get(a.kind, 'images')}" + (f" of {test.groups} objects" if test.groups else "")
     runs = f"{test.runs[0]} runs of each"
