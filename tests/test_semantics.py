@@ -126,6 +126,19 @@ def test_two_numbers_are_printed_where_another_setting_names_the_groups(tmp_path
     assert keys == ["model"] and len(found) == 2 and "vgg16" in notes[0] and "metrics 2" in notes[0]
 
 
+def test_a_card_beside_a_processor_is_no_mixture(tmp_path):
+    """Where both give what they give today, they differ by their device alone."""
+    sweep(tmp_path, {"small_cnn": 0.7}, seeds=range(4))
+    for seed in range(4):
+        folder, device = tmp_path / "small_cnn-shapes" / f"0.001_{seed}", ("cpu", "cuda")[seed % 2]
+        document = yaml.safe_load((folder / "config.yaml").read_text())
+        document["identity"] = {"runtime": {"device": device}}
+        document["identity"] |= {"semantics": {"loop": 2}} if device == "cuda" else {}
+        (folder / "config.yaml").write_text(yaml.safe_dump(document))
+    found, keys, notes = gathered(tmp_path)
+    assert keys == ["runtime.device"] and len(found) == 2 and notes == []
+
+
 def test_the_page_of_a_run_says_its_number(tmp_path):
     folder = retrieval(tmp_path / "small_siamese-shapes" / "a")
     document = yaml.safe_load((folder / "config.yaml").read_text())

@@ -174,16 +174,20 @@ def _add(group: Group, unit: tuple[str, ...], run: Run, notes: list[str]) -> Non
 
 
 def _measured(groups: Iterable[Group]) -> list[str]:
-    """Runs of one kind whose results mean different things under the same settings: said, whatever the groups are."""
+    """Runs of one kind that give different results under the same settings, because some are not of today: said,
+    whatever the groups are."""
+    old: set[tuple[str, str]] = set()
     seen: dict[tuple[str, str], dict[int, list[str]]] = {}
     for group in groups:
         for run in (*group.runs.values(), *group.unfinished):
+            today = semantics.today(run.config)
             for part, number in semantics.of_run(run.config).items():
+                old |= {(group.kind, part)} if number != today[part] else set()
                 names = seen.setdefault((group.kind, part), {}).setdefault(number, [])
                 names += [group.name] * (group.name not in names)
     out = []
     for (of, part), found in seen.items():
-        if len(found) > 1:
+        if len(found) > 1 and (of, part) in old:
             each = "; ".join(
                 f"{part} {number} ({semantics.said(part, number)}): {facts.listed(found[number], 4)}"
                 for number in sorted(found)
