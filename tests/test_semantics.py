@@ -12,7 +12,6 @@ from sketchlab.report.comparison import groups
 from sketchlab.training import identity as ids
 from tests.report.conftest import retrieval, sweep
 
-
 FRESH = ("model.backbone.weights=none", "model.backbone.tune=scratch")
 
 
