@@ -11,11 +11,14 @@ import sys
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 from sketchlab import config
 from sketchlab.engine import loop, optim
+from sketchlab.engine.files import read_json
 from sketchlab.engine.loader import Feed, Order
+from sketchlab.engine.rundir import RunDir
 from sketchlab.engine.runtime import Runtime
 from sketchlab.engine.settings import OPTIMIZERS, Config
 from sketchlab.engine.steps import Averages
@@ -283,3 +286,42 @@ def test_predictions_and_scores_agree(tmp_path):
     confusion = np.load(folder / "arrays/test_confusion.npy")
     assert confusion.trace() / confusion.sum() == pytest.approx(scores["test/accuracy"])
     assert pd.read_csv(folder / "splits.csv").groupby("split").size().to_dict() == {"test": 6, "train": 12, "val": 6}
+
+
+class Stub:
+    """A task whose scores tell its weights: accuracy is the weight."""
+
+    weights = ("net",)
+    splits: tuple[str, ...] = ("val", "test")
+
+    def __init__(self, value: float) -> None:
+        self.net = nn.Linear(1, 1, bias=False)
+        self.net.weight.data.fill_(value)
+        self.parts = {"net": self.net}
+
+    def evaluate(self, split: str) -> dict[str, object]:
+        value = self.net.weight.item()
+        return {"accuracy": value, "look_sheet": torch.full((2, 2), int(255 * value), dtype=torch.uint8)}
+
+
+@pytest.mark.parametrize(("splits", "val"), [(("val", "test"), 0.75), (("val",), 0.5), (("test",), None)])
+def test_val_is_of_the_weights_that_are_tested(tmp_path, splits, val):
+    folder, runtime = RunDir(tmp_path), Runtime(config.from_overrides(["runtime.device=cpu"]).runtime)
+    folder.open()
+    folder.declare(of_pipeline("classify"))
+    watch = loop.watched("val/accuracy", folder.scores) if "val" in splits else None
+    rows = [{"step": 1, "epoch": 1, "val/accuracy": 0.75}, {"step": 2, "epoch": 2, "val/accuracy": 0.5}]
+    rows = rows if watch else [{"step": 2, "epoch": 2}]
+    if watch:
+        loop.save_best(Stub(0.75), folder, rows[0])
+    task = Stub(0.5)
+    task.splits = splits
+    folder.picture("val_look", np.full((2, 2), 127, dtype=np.uint8))
+    loop.finish(task, rows, watch, 2, runtime, folder)
+    folder.lock.release()
+    status = read_json(tmp_path / "status.json")
+    assert status["metrics"].get("val/accuracy") == val
+    if "test" in splits:
+        assert status["metrics"]["test/accuracy"] == (0.75 if watch else 0.5)
+    assert status["best"] == ({"epoch": 1, "val/accuracy": 0.75} if watch else {})
+    assert np.asarray(Image.open(tmp_path / "samples" / "val_look.png"))[0, 0] == 127, "the last epoch's sheet stays"

@@ -97,6 +97,34 @@ def test_hopeless_runs_end_early_and_teach_the_search(search, capsys):
     assert min(abs(math.log10(rate) + 2) for rate in rates) < 0.6  # the best rate is .01
 
 
+def test_the_lowest_kid_of_a_search_is_the_best_and_is_not_stopped(search, monkeypatch, tmp_path, capsys):
+    """Of generators that score by their learning rate: the best one is proposed last, after three worse ones."""
+
+    def train(run, data, identity, folder, yardstick=None):
+        folder.document("config.yaml", {"schema": 1, "config": {"pipeline": {"name": "gan"}}})
+        folder.declare(of_pipeline("gan"))
+        kid = 0.3643 + 0.0043 * abs(math.log10(run.loop.lr) + 2)
+        rows = [{"step": e, "epoch": e, "val/kid@random": kid + (3 - e) / 100} for e in (1, 2, 3)]
+        for n in range(1, 4):
+            (folder.path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows[:n]))
+            if why := hopeless(rows[:n], watched("val/kid@random", of_pipeline("gan")), yardstick or {}):
+                folder.status(state="interrupted", message=why)
+                raise Interrupted(why)
+        last = rows[-1]["val/kid@random"]
+        folder.status(state="finished", metrics={"val/kid@random": last}, best={"epoch": 3, "val/kid@random": last})
+
+    monkeypatch.setattr(session, "train", train)
+    found = search("loop.lr=tag(log,interval(1e-4,1))", trials=9, startup=5)
+    finished = [record for record in found if record["state"] == "finished"]
+    kids = {record["folder"]: run_score(Path(record["folder"])) for record in finished}
+    kept = json.loads((max((tmp_path / "outputs/sweeps").iterdir()) / "best.json").read_text())
+    rates = [float(record["words"][-1].partition("=")[2]) for record in found]
+    nearest = min(range(len(found)), key=lambda i: abs(math.log10(rates[i]) + 2))
+    assert "stopped" in {record["state"] for record in found} and found[nearest]["state"] == "finished"
+    assert kept["score"] == min(kids.values()) == kids[kept["folder"]] == kids[found[nearest]["folder"]]
+    assert f": {kept['score']:.4g} with" in capsys.readouterr().out
+
+
 @pytest.mark.usefixtures("untrained")
 def test_proposals_that_are_alike_run_once(search):
     found = search("model.dropout=0,0.2", trials=5, at_once=5, startup=5)
