@@ -14,9 +14,10 @@ import pandas as pd
 from arms_tests import Tested, of_claim, test
 from arms_types import Experiment, Published
 
-from sketchlab import declared, stats
+from sketchlab import stats
 from sketchlab.engine.files import atomic, read_json
 from sketchlab.errors import UserError
+from sketchlab.metrics.declared import of_pipeline
 from sketchlab.report import canvas, scores
 from sketchlab.report.comparison import pairs
 from sketchlab.report.comparison.groups import Group, distinct, kind
@@ -24,7 +25,7 @@ from sketchlab.report.comparison.paired import Test
 from sketchlab.report.comparison.standing import OF, device, standing, time, trainable
 from sketchlab.report.read import Run, glance
 
-SHARE = declared.Score("share", "share", "larger", 0.0, 1.0, "share")  # differences of claims are of shares
+ACCURACY = of_pipeline("classify")["accuracy"]
 
 
 def write(experiment: Experiment, root: Path, folder: Path) -> str:
@@ -104,7 +105,7 @@ def sentence(tested: Tested) -> str:
     holm = f", corrected for {tested.many}" if tested.many > 1 else ""
     on = "; ".join(filter(None, [runs(t), f"{t.n} samples" if t.n else "", f"{t.groups} objects" if t.groups else ""]))
     notes = f"; {'; '.join(tested.notes)}" if tested.notes else ""
-    seen = pairs.seen_text(SHARE, t, tested.many)
+    seen = pairs.seen_text(ACCURACY, t, tested.many)
     return f"{names}: {gap}, {pairs.p_text(tested.p)}{holm} ({t.method}; {on}; {seen}{notes})"
 
 

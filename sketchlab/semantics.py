@@ -106,6 +106,13 @@ def of_run(document: Mapping[str, Any]) -> dict[str, int]:
     return {part: int(kept.get(part, 1)) for part in PARTS}
 
 
+def today(document: Mapping[str, Any], n_train: int | None = None) -> dict[str, int]:
+    """Part → the number that the run of a config.yaml would get now, on the device that it had."""
+    config, decided = document.get("config") or {}, (document.get("identity") or {}).get("runtime") or {}
+    config = {**config, "runtime": {**(config.get("runtime") or {}), **decided}}
+    return dict.fromkeys(PARTS, 1) | numbers(config, n_train)
+
+
 def said(part: str, number: int) -> str:
     """What a number stands for, in words."""
     found = [change.said for change in CHANGES if (change.part, change.number) == (part, number)]

@@ -459,8 +459,8 @@ def verdict(
     """A's difference to B in words: "better", "worse", "no evidence of a difference" or "too few to tell".
 
     p: of a paired test, adjusted by `holm` where there were several. Too few: the test cannot reach alpha with so
-    many pairs (smallest_p), or it found nothing and differences below `visible` (see `smallest_difference`) would
-    have been missed although `worth` is already one that matters.
+    many samples (smallest_p), or it found nothing and differences below `visible` (see `detectable`) would have been
+    missed although `worth` is already one that matters.
     """
     if not (0 <= p <= 1 and math.isfinite(difference)):
         raise UserError(f"difference={difference}, p={p}: expected a finite number and a p value in [0, 1]")

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "sketchlab"
 # Rooms from the lowest to the highest: a file imports from its own room and from lower ones.
 ORDER = (
-    *("errors", "rng", "stats", "schema", "inputs", "semantics", "declared"),
+    *("errors", "rng", "stats", "schema", "inputs", "semantics"),
     *("layers", "weights", "metrics", "engine"),
     *("data", "data.sets", "data.commands"),
     *("models", "baselines", "pipelines", "config"),

@@ -114,6 +114,25 @@ def test_fewer_classes_are_compared_on_these_alone(trained, drawings, tmp_path, 
     assert "1 of the run's 3 classes" in told["warnings"][0] and "would score 1" in told["warnings"][0]
 
 
+def test_drawings_of_one_object_are_one_sample_of_the_score_and_of_the_drop(trained, drawings, tmp_path, quick):
+    """Ten files of a class named after one object, six after another."""
+    words = ["data=folder", f"data.root={drawings}", "--rename", "box=square", "--out", tmp_path]
+    folder = evaluated(trained, *words, r"data.group_by='(\d\d\d\d)\d'")
+    groups = np.load(folder / "arrays" / "test_groups.npy")
+    table = pd.read_csv(folder / "predictions_test.csv")
+    assert len(set(groups)) == 6 == json.loads((folder / "data.json").read_text())["splits"]["test"]["groups"]
+    told = json.loads((folder / "evaluation.json").read_text())
+    here = stats.share((table["label"] == table["prediction"]).to_numpy(dtype=float), groups)
+    assert (told["accuracy"]["low"], told["accuracy"]["high"]) == pytest.approx(here)
+    own = told["reference"]
+    assert (own["low"], own["high"]) == pytest.approx(stats.wilson(own["k"], own["n"]))
+    gap = stats.square_and_add(
+        own["k"] / own["n"], stats.Interval(own["low"], own["high"]), told["accuracy"]["value"], here
+    )
+    assert [told["drop"][key] for key in ("value", "low", "high")] == pytest.approx([*gap])
+    assert not (evaluated(trained, *words) / "arrays" / "test_groups.npy").exists()
+
+
 def test_classes_that_do_not_match_are_named(trained, drawings, tmp_path, capsys):
     root = f"data.root={drawings}"
     line = refused(capsys, trained, "data=folder", root)

@@ -59,6 +59,19 @@ def test_opens(folder):
         assert len(answers) == 1 and answers["prediction"][0] in opened.classes
 
 
+def test_what_gives_other_results_today_is_trained_anew_and_the_old_scores_stay(tmp_path):
+    config_of = {folder: yaml.safe_load((folder / "config.yaml").read_text())["config"] for folder in FINISHED}
+    concerned = {folder: found for folder, of in config_of.items() if (found := semantics.numbers(of))}
+    assert {named(folder) for folder in concerned} == {"small_siamese-shapes"}
+    for folder, numbers in concerned.items():
+        copy = copied(folder, tmp_path)
+        run.execute(config.from_overrides(overrides(folder, tmp_path)))
+        (other,) = [path.parent for path in tmp_path.glob("*/*/config.yaml") if path.parent != copy]
+        assert yaml.safe_load((other / "config.yaml").read_text())["identity"]["semantics"] == numbers
+        assert (copy / "metrics.jsonl").read_text() == (folder / "metrics.jsonl").read_text()
+        assert "Today&#x27;s number is 2" in sketchlab.report.write(copy).read_text()
+
+
 @pytest.mark.parametrize("folder", FINISHED, ids=named)
 def test_is_found_by_its_command_and_reports(folder, tmp_path, capsys, monkeypatch):
     """As long as the same configuration gives the same; where it gives other results since, there is another id."""

@@ -17,6 +17,8 @@ from sketchlab.training import identity as ids
 from tests.every import TWINS, choices
 from tests.report.conftest import retrieval, sweep
 
+FRESH = ("model.backbone.weights=none", "model.backbone.tune=scratch")
+
 
 def test_numbers_of_a_part_follow_each_other_and_say_what_changed():
     for part in semantics.PARTS:
@@ -80,6 +82,15 @@ def test_few_updates_concern_just_the_networks_whose_batch_norms_move(model):
     assert change.where(loop, norms.ENOUGH - 1) and not change.where(loop, norms.ENOUGH)
 
 
+def test_a_run_is_held_against_todays_number_on_its_own_device():
+    asked = {"config": {"pipeline": {"name": "baseline"}, "runtime": {"device": "auto"}}}
+    for device, expected in (("cuda", 2), ("cpu", 1)):
+        found = semantics.today({**asked, "identity": {"runtime": {"device": device}}})
+        assert found == {"loop": expected, "metrics": 1, "store": 1}
+    assert semantics.today({"config": {"pipeline": {"name": "retrieve"}}})["metrics"] == 2
+    assert semantics.today({}) == {"loop": 1, "metrics": 1, "store": 1}
+
+
 def of_number(folder, number):
     document = yaml.safe_load((folder / "config.yaml").read_text())
     document["identity"] = {"semantics": {"metrics": number}} if number > 1 else {}
@@ -115,6 +126,19 @@ def test_two_numbers_are_printed_where_another_setting_names_the_groups(tmp_path
     assert keys == ["model"] and len(found) == 2 and "vgg16" in notes[0] and "metrics 2" in notes[0]
 
 
+def test_a_card_beside_a_processor_is_no_mixture(tmp_path):
+    """Where both give what they give today, they differ by their device alone."""
+    sweep(tmp_path, {"small_cnn": 0.7}, seeds=range(4))
+    for seed in range(4):
+        folder, device = tmp_path / "small_cnn-shapes" / f"0.001_{seed}", ("cpu", "cuda")[seed % 2]
+        document = yaml.safe_load((folder / "config.yaml").read_text())
+        document["identity"] = {"runtime": {"device": device}}
+        document["identity"] |= {"semantics": {"loop": 2}} if device == "cuda" else {}
+        (folder / "config.yaml").write_text(yaml.safe_dump(document))
+    found, keys, notes = gathered(tmp_path)
+    assert keys == ["runtime.device"] and len(found) == 2 and notes == []
+
+
 def test_the_page_of_a_run_says_its_number(tmp_path):
     folder = retrieval(tmp_path / "small_siamese-shapes" / "a")
     document = yaml.safe_load((folder / "config.yaml").read_text())
@@ -124,4 +148,5 @@ def test_the_page_of_a_run_says_its_number(tmp_path):
     assert "Semantics of metrics: 1, as before numbers were kept. Today&#x27;s number is 2: scores of a search" in text
     of_number(folder, 2)
     text = report.write(folder).read_text()
-    assert "Semantics of metrics: 2, scores of a search are expected over ties" in text and "number is 2" not in text
+    assert "Semantics of metrics: 2, scores of a search are expected over ties" in text
+    assert "Semantics of loop: 1, as before" in text and text.count("Today&#x27;s number") == 1

@@ -12,8 +12,8 @@ from PIL import Image
 
 from sketchlab.app.eye_test import EyeTest
 from sketchlab.app.judge import choice, named
-from sketchlab.declared import FEATURES
 from sketchlab.errors import UserError
+from sketchlab.metrics.declared import FEATURES
 from sketchlab.runs import OpenedRun
 from sketchlab.runs.gan import generator
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from sketchlab import declared, rng
+from sketchlab import rng
 from sketchlab.engine import checkpoint, profile
 from sketchlab.engine.loader import Feed, Order
 from sketchlab.engine.rundir import RunDir
@@ -23,6 +23,7 @@ from sketchlab.engine.steps import Averages, Steps
 from sketchlab.engine.task import FitOnce, Task
 from sketchlab.errors import UserError
 from sketchlab.layers import norms
+from sketchlab.metrics import declared
 
 LOOK_EVERY = 16  # steps after which a GPU's run looks whether to stop, save, or give up
 

@@ -18,12 +18,12 @@ import yaml
 from PIL import Image
 from torch import Tensor
 
-from sketchlab import declared
 from sketchlab.engine import checkpoint
 from sketchlab.engine.files import atomic, read_json, read_lines, write_json
 from sketchlab.engine.lock import Lock
 from sketchlab.engine.task import Explained
 from sketchlab.errors import UserError
+from sketchlab.metrics import declared
 
 STRICT = "SKETCHLAB_STRICT"  # set by the tests: what fails in explaining a result is raised
 

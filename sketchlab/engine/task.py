@@ -68,8 +68,8 @@ class Task(Protocol):
     def evaluate(self, split: str) -> dict[str, Any]:
         """Scores of a split, exact and unpadded over all ranks.
 
-        float → metrics.jsonl as <split>/<name>, which the pipeline's SCORES must declare (sketchlab/declared.py);
-        Tensor → arrays/<split>_<name>.npy; DataFrame → <name>_<split>.csv;
+        float → metrics.jsonl as <split>/<name>, declared in its SCORES (sketchlab/metrics/declared.py); Tensor →
+        arrays/<split>_<name>.npy; DataFrame → <name>_<split>.csv;
         dict → <name>_<split>.json (`chance`: score → what guessing gives, found there by the report; `warnings`:
         kind → what a reader must know before believing the scores, in words, for the log and the page);
         uint8 Tensor named `*_sheet`, (H, W) or (H, W, 3) → samples/<split>_<name>.png.

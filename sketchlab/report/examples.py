@@ -70,25 +70,28 @@ def groups_of(run: Run, split: str, ids: Sequence[str]) -> np.ndarray | None:
 
     From arrays/<split>_groups.npy; in older folders from the ids, by the pattern that the data set was grouped by.
     """
-    known = run.array(f"{split}_groups")
+    known, pattern = run.array(f"{split}_groups"), pattern_of(run, split)
     if known is not None and len(known) == len(ids):
         found = np.asarray(known).astype(str)
-    elif run.split(split).get("groups") is not None:
-        return None
+    elif pattern:
+        found = _by_name(pattern, ids)
     else:
-        found = _by_name(run, split, ids)
-    return found if found is not None and len(np.unique(found)) < len(found) else None
+        return None
+    return found if len(np.unique(found)) < len(found) else None
 
 
-def _by_name(run: Run, split: str, ids: Sequence[str]) -> np.ndarray | None:
-    """By data.photo_of, data.group_by (of mixed sets: the one of this split) or shapes' own …-2 for a second sketch."""
+def pattern_of(run: Run, split: str) -> str:
+    """What older folders tell of groups: data.photo_of or data.group_by (of mixed sets that of this split), or shapes'
+    own …-2 for a second sketch; "" where nothing tells it, and in newer folders, which keep an array."""
     data = (run.config.get("config") or {}).get("data") or {}
+    if run.split(split).get("groups") is not None:
+        return ""
     side = data.get(split if split in data else "val")
     pattern = data.get("photo_of") or data.get("group_by") or (side.get("group_by") if isinstance(side, dict) else None)
-    if not pattern and int(data.get("sketches_per_photo") or 1) > 1:
-        pattern = r"(\d+)(?:-\d+)?"
-    if not pattern:
-        return None
+    return str(pattern or (r"(\d+)(?:-\d+)?" if int(data.get("sketches_per_photo") or 1) > 1 else ""))
+
+
+def _by_name(pattern: str, ids: Sequence[str]) -> np.ndarray:
     names = []
     for name in ids:
         folder, stem = os.path.split(os.path.splitext(name)[0])

@@ -14,9 +14,9 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from sketchlab.declared import Table
-from sketchlab.declared import read as read_table
 from sketchlab.errors import UserError
+from sketchlab.metrics.declared import Table
+from sketchlab.metrics.declared import read as read_table
 from sketchlab.schema import upgraded
 
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where PyYAML was built with it

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sketchlab import declared, stats
-from sketchlab.report.examples import Examples, examples, groups_of
+from sketchlab import stats
+from sketchlab.metrics import declared
+from sketchlab.report.examples import Examples, examples, groups_of, pattern_of
 from sketchlab.report.read import Run, numbers
 
 SPLITS = {"train": "training", "val": "validation", "test": "test"}
@@ -125,7 +126,7 @@ def units(run: Run, split: str) -> int | None:
 
 def _groups(run: Run, split: str) -> np.ndarray | None:
     """(n,) object of each row of the predictions, or None."""
-    if run.split(split).get("groups") is not None and run.array(f"{split}_groups") is None:
+    if run.array(f"{split}_groups") is None and not pattern_of(run, split):
         return None
     found = run.predictions(split) if split in run.predicted() else pd.DataFrame()
     column = next((c for c in ("query", "id") if c in found), None)

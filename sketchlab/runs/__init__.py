@@ -13,12 +13,13 @@ import pandas as pd
 import yaml
 from torch import nn
 
-from sketchlab import config, declared
+from sketchlab import config
 from sketchlab.engine import checkpoint
 from sketchlab.engine.files import read_json, read_lines
 from sketchlab.errors import UserError
 from sketchlab.inputs import Input
 from sketchlab.layers.chain import Trained
+from sketchlab.metrics import declared
 from sketchlab.runs.classify.classifier import Classifier
 from sketchlab.schema import upgraded
 

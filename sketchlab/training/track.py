@@ -18,9 +18,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from sketchlab.declared import FEATURES, Table, read
 from sketchlab.engine.files import read_json, read_lines, write_json
 from sketchlab.errors import UserError
+from sketchlab.metrics.declared import FEATURES, Table, read
 
 POLL_S = 1.0
 Row = dict[str, Any]

@@ -10,12 +10,13 @@ from sketchlab.config import RunConfig
 
 def work(runtime: Any, run: RunConfig, path: Path, data: Any, yardstick: dict[str, Any] | None = None) -> None:
     """One rank: build everything, describe it in the folder, train."""
-    from sketchlab import declared, rng
+    from sketchlab import rng
     from sketchlab.data.dataset import resident
     from sketchlab.data.sheet import of_training
     from sketchlab.engine.loop import fit, fit_once
     from sketchlab.engine.rundir import RunDir
     from sketchlab.engine.task import printout
+    from sketchlab.metrics import declared
     from sketchlab.training.environment import environment
 
     folder = RunDir(path, writes=runtime.rank == 0)

@@ -11,15 +11,19 @@ import sys
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 from sketchlab import config
 from sketchlab.engine import loop, optim
+from sketchlab.engine.files import read_json
 from sketchlab.engine.loader import Feed, Order
+from sketchlab.engine.rundir import RunDir
 from sketchlab.engine.runtime import Runtime
 from sketchlab.engine.settings import OPTIMIZERS, Config
 from sketchlab.engine.steps import Averages
 from sketchlab.errors import UserError
+from sketchlab.metrics.declared import of_pipeline
 from tests import every
 
 
@@ -163,10 +167,41 @@ def test_averages_are_those_of_each_value_alone():
 
 def test_patience_stops_early():
     rows = [{"val/accuracy": v} for v in (0.1, 0.5, 0.4, 0.5)]
-    assert loop.best(rows, "+val/accuracy") is rows[1], "the first of equals"
-    assert loop.best(rows, "-val/accuracy") is rows[0]
-    assert loop.exhausted(rows, "+val/accuracy", 2) and not loop.exhausted(rows, "+val/accuracy", 3)
-    assert not loop.exhausted(rows, "+val/accuracy", 0) and not loop.exhausted(rows, "", 1)
+    watch = loop.watched("val/accuracy", of_pipeline("classify"))
+    assert loop.best(rows, watch) is rows[3], "the later of equals"
+    assert loop.exhausted(rows, watch, 2) and not loop.exhausted(rows, watch, 3)  # an equal score is not better
+    assert not loop.exhausted(rows, watch, 0) and not loop.exhausted(rows, None, 1)
+    assert loop.watched("", of_pipeline("classify")) is None
+
+
+@pytest.mark.parametrize(
+    ("losses", "chosen"),
+    [((3.0, 1.0, 2.0), 1), ((1.0, 1.0, 2.0), 1), ((math.nan, math.inf, math.nan), 2), ((1.0, math.nan, 2.0), 0)],
+)
+def test_of_equal_epochs_the_lower_loss_then_the_later_one(losses, chosen):
+    """Of every prefix too: best.pt is kept while the rows come."""
+    watch = loop.watched("val/accuracy", of_pipeline("classify"))
+    rows = [{"val/accuracy": 0.5, "val/loss": loss} for loss in losses]
+    assert loop.best(rows, watch) is rows[chosen]
+    kept = [row for n, row in enumerate(rows, 1) if loop.best(rows[:n], watch) is row][-1]
+    assert kept is rows[chosen]
+    better = [*rows, {"val/accuracy": 0.6, "val/loss": 9.0}, {"val/accuracy": math.nan, "val/loss": 0.1}]
+    assert loop.best(better, watch) is better[3]
+
+
+def test_a_monitor_is_what_its_pipeline_declares():
+    gan = of_pipeline("gan")
+    watch = loop.watched("val/kid@random", gan)
+    rows = [{"val/kid@random": value, "val/loss": 1.0} for value in (0.3686, 0.3643, 0.37)]
+    assert watch == loop.watched("-val/kid@random", gan) and watch.loss == ""
+    assert loop.best(rows, watch) is rows[1]
+    for monitor, said in (
+        ("+val/kid@random", "better=smaller"),
+        ("val/ms_ssim_fake", "better=neither"),
+        ("val/nll", "val/nll: pipeline=gan gives this score without declaring it"),
+    ):
+        with pytest.raises(UserError, match=said):
+            loop.watched(monitor, gan)
 
 
 # --- whole runs
@@ -251,3 +286,42 @@ def test_predictions_and_scores_agree(tmp_path):
     confusion = np.load(folder / "arrays/test_confusion.npy")
     assert confusion.trace() / confusion.sum() == pytest.approx(scores["test/accuracy"])
     assert pd.read_csv(folder / "splits.csv").groupby("split").size().to_dict() == {"test": 6, "train": 12, "val": 6}
+
+
+class Stub:
+    """A task whose scores tell its weights: accuracy is the weight."""
+
+    weights = ("net",)
+    splits: tuple[str, ...] = ("val", "test")
+
+    def __init__(self, value: float) -> None:
+        self.net = nn.Linear(1, 1, bias=False)
+        self.net.weight.data.fill_(value)
+        self.parts = {"net": self.net}
+
+    def evaluate(self, split: str) -> dict[str, object]:
+        value = self.net.weight.item()
+        return {"accuracy": value, "look_sheet": torch.full((2, 2), int(255 * value), dtype=torch.uint8)}
+
+
+@pytest.mark.parametrize(("splits", "val"), [(("val", "test"), 0.75), (("val",), 0.5), (("test",), None)])
+def test_val_is_of_the_weights_that_are_tested(tmp_path, splits, val):
+    folder, runtime = RunDir(tmp_path), Runtime(config.from_overrides(["runtime.device=cpu"]).runtime)
+    folder.open()
+    folder.declare(of_pipeline("classify"))
+    watch = loop.watched("val/accuracy", folder.scores) if "val" in splits else None
+    rows = [{"step": 1, "epoch": 1, "val/accuracy": 0.75}, {"step": 2, "epoch": 2, "val/accuracy": 0.5}]
+    rows = rows if watch else [{"step": 2, "epoch": 2}]
+    if watch:
+        loop.save_best(Stub(0.75), folder, rows[0])
+    task = Stub(0.5)
+    task.splits = splits
+    folder.picture("val_look", np.full((2, 2), 127, dtype=np.uint8))
+    loop.finish(task, rows, watch, 2, runtime, folder)
+    folder.lock.release()
+    status = read_json(tmp_path / "status.json")
+    assert status["metrics"].get("val/accuracy") == val
+    if "test" in splits:
+        assert status["metrics"]["test/accuracy"] == (0.75 if watch else 0.5)
+    assert status["best"] == ({"epoch": 1, "val/accuracy": 0.75} if watch else {})
+    assert np.asarray(Image.open(tmp_path / "samples" / "val_look.png"))[0, 0] == 127, "the last epoch's sheet stays"

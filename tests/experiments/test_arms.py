@@ -16,8 +16,9 @@ import pytest
 import yaml
 
 from sketchlab import config, stats
+from sketchlab.report import scores
 from sketchlab.report.comparison.groups import Group
-from sketchlab.report.read import Run
+from sketchlab.report.read import Run, read
 
 FOLDER = Path(__file__).parents[2] / "experiments"
 sys.path.append(str(FOLDER))  # scripts: they find one another as python FILE does
@@ -228,3 +229,23 @@ def test_a_run_with_another_value_of_a_later_key_is_not_found_instead(tmp_path):
     other = arms.execute([*words, "pipeline.sampler=all"], reported=False)
     assert arms.existing([*words, "pipeline.sampler=all"]) == other
     assert arms.existing(words) is None
+
+
+def test_a_run_folder_tells_which_samples_show_the_same_object(tmp_path):
+    words = ["model=small_siamese", *retrieval._SMALL, f"run.root={tmp_path}", "data.sketches_per_photo=3"]
+    run = read(arms.execute([*words, "loop.epochs=1"], reported=False))
+    for split, photos in (("val", 12), ("test", 12)):
+        groups, table = run.array(f"{split}_groups"), run.predictions(split)
+        assert groups is not None and run.split(split)["groups"] == photos and run.split(split)["n"] == 3 * photos
+        by_name = [name.partition("-")[0] for name in table["query"]]  # circle/00017-2
+        assert len({*zip(by_name, groups.tolist(), strict=True)}) == len(set(by_name)) == photos
+    alone = read(arms.execute([*words[:-1], "loop.epochs=1"], reported=False))
+    assert alone.array("test_groups") is None and alone.split("test")["groups"] == alone.split("test")["n"] == 12
+    score = scores.score(run, "test/recall@1", run.final()["test/recall@1"])
+    assert (score.method, score.groups, score.n) == ("cluster-robust", 12, 36)
+    older = json.loads((run.folder / "data.json").read_text())
+    for split in older["splits"].values():
+        del split["groups"]
+    (run.folder / "data.json").write_text(json.dumps(older))
+    (run.folder / "arrays" / "test_groups.npy").unlink()
+    assert scores.score(read(run.folder), "test/recall@1", score.value).groups == 12

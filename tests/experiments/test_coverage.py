@@ -49,6 +49,22 @@ def test_kept_figures_hold_every_claim():
     assert len(simulated) == 3 * len(coverage.cells()) + 2 * len(coverage.power_cells())
 
 
+def test_readme_quotes_the_worst_cells():
+    table = pd.read_csv(HOME / "results" / "coverage.csv")
+    (line,) = (
+        line for line in (HOME.parent / "README.md").read_text().splitlines() if "coverage_of_intervals.py" in line
+    )
+    worst = coverage.worst(table).set_index("what")
+    n_cells = len(coverage.cells()) + len(coverage.power_cells())
+    assert (
+        f"{n_cells} cells" in line and f"called different in {100 * worst.loc['false positives', 'value']:.1f}%" in line
+    )
+    difference, mean = (worst.loc[f"coverage, {of}", "value"] for of in ("difference", "mean"))
+    assert f"interval of a difference covers {difference:.3f}, of a mean {mean:.3f}".replace("0.", ".") in line
+    power = worst.loc["power"]
+    assert f"has power {power['oracle']:.2f}, ours has {power['value']:.2f}".replace("0.", ".") in line
+
+
 SMALL = [
     Cell("one run of each", 100),
     Cell("one run of each, groups", 30, grouped=True),

@@ -31,7 +31,7 @@ def put(folder: Path, name: str, value) -> None:
         path.write_text(yaml.safe_dump(value, sort_keys=False))
 
 
-def base(folder: Path, classes: list[str], n_val: int, rows: list[dict], **status) -> Path:
+def base(folder: Path, classes: list[str], n_val: int, rows: list[dict], pipeline: str = "classify", **status) -> Path:
     """The files that every run has."""
     put(
         folder,
@@ -39,7 +39,7 @@ def base(folder: Path, classes: list[str], n_val: int, rows: list[dict], **statu
         {
             "schema": 1,
             "command": "python -m sketchlab.run model=small_cnn 'data.root=a b'",
-            "choices": {"pipeline": "classify", "data": "shapes", "model": "small_cnn"},
+            "choices": {"pipeline": pipeline, "data": "shapes", "model": "small_cnn"},
             "config": {"seed": 3, "loop": {"lr": 0.001, "epochs": len(rows)}},
             "differs": {"loop.lr": 0.001},
         },
@@ -208,6 +208,7 @@ def retrieval(folder: Path) -> Path:
         ["cup", "car"],
         n,
         rows,
+        "retrieve",
         metrics={k: v for k, v in rows[-1].items() if "/" in k},
         best={"epoch": 8, "val/recall@1": 0.4},
     )
@@ -242,7 +243,7 @@ def gan(folder: Path) -> Path:
         }
         for i in range(1, 11)
     ]
-    base(folder, ["cat"], 500, rows, metrics={k: v for k, v in rows[-1].items() if "/" in k})
+    base(folder, ["cat"], 500, rows, "gan", metrics={k: v for k, v in rows[-1].items() if "/" in k})
     put(folder, "quality_val.json", {"kid": {"features": "random", "n_real": 400}, "ms_ssim": {"scales": 2}})
     for epoch in range(1, 11):
         put(folder, f"samples/val_samples_{epoch}.png", np.full((64, 96), 20 * epoch, dtype=np.uint8))

@@ -245,7 +245,7 @@ def test_one_run_against_several_is_not_judged(tmp_path):
     assert pair.test is None and pair.p is None and pair.verdict == "too few to tell"
     single = [r.final()[KEY] for r in pair.a.runs.values()]
     low, high = stats.prediction(single)
-    assert f"one run of c against 3 of a: what other runs of c would score is not known; 95% of further runs of a would lie between {low:.3f} and {min(high, 1):.3f}".replace("0.", ".") in pair.sentence  # fmt: skip  # noqa: E501
+    assert f"one run against 3: what other runs of c would score is not known; 95% of further runs of a would lie between {low:.3f} and {min(high, 1):.3f}".replace("0.", ".") in pair.sentence  # fmt: skip  # noqa: E501
 
 
 def test_copies_are_counted_once(tmp_path):
@@ -288,6 +288,23 @@ def test_a_seed_that_changes_nothing_counts_as_one_run(tmp_path):
     assert notes == ["b: 3 runs give the same predictions: the seed changes nothing here, n = 1."]
     (pair,) = compared(tmp_path)
     assert pair.verdict == "better" and "5 runs of a and 1 run of b" in pair.sentence
+
+
+def test_a_baseline_fitted_again_is_one_run_and_may_be_compared_with_several(tmp_path):
+    sweep(tmp_path, {"a": 0.8}, seeds=range(5))
+    sweep(tmp_path, {"b": 0.4}, seeds=[0], config={"choices": {"pipeline": "baseline"}})
+    one = tmp_path / "b-shapes" / "0.001_0"
+    copy = shutil.copytree(one, one.with_name("0.001_1"))
+    config = yaml.safe_load((copy / "config.yaml").read_text())
+    config["config"]["seed"] = 1
+    put(copy, "config.yaml", config)
+    runs, _ = groups.read_all(groups.find([tmp_path])[0])
+    found, _, notes = groups.gather(runs)
+    (note,) = notes
+    assert note.endswith("2 runs give the same predictions: the seed changes nothing here, n = 1.")
+    assert next(group for group in found if group.kind == "baseline").fixed
+    (pair,) = pairs.compare(found, KEY)
+    assert pair.verdict == "better" and pair.test and pair.test.runs == (5, 1)
 
 
 def rows_of(text):

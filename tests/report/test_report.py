@@ -36,7 +36,7 @@ def test_every_kind_of_run_gives_one_page_that_loads_nothing(run_folder, drawn, 
     folder = drawn if kind == "classifier" else run_folder(kind)
     page = page_of(folder)
     assert (folder / "report.html").is_file()
-    assert not re.search(r'(?:src|href)="(?!data:image/png;base64,|#)', page)
+    assert not re.search(r'(?:src|href)="(?!data:image/(?:png|webp);base64,|#)', page)
     assert not re.search("https?:", page) and "@import" not in page and "url(" not in page and "<script" not in page
     pictures = re.findall(r'src="data:image/png;base64,([^"]+)"', page)
     assert pictures
@@ -136,7 +136,7 @@ def test_chance_best_of_many_and_tiny_validation_are_said_in_words(run_folder):
     said = " ".join(warnings.find(read(run_folder("collapsed"))))
     assert f"loss is 0.694 ≈ ln 2 = {math.log(2):.3f}" in said and "At chance" in said
     luck = stats.best_of_chance(62, 0.5, 25)
-    assert f"scores {scores.text('accuracy', luck.mean)} on average" in said and "no evidence of learning" in said
+    assert f"scores {scores.share(luck.mean)} on average" in said and "no evidence of learning" in said
     assert "Tiny validation split: n = 62" in said
     assert "All 62 predictions on validation are “ant”" in said
 

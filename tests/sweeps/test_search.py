@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from sketchlab import config, run
-from sketchlab.engine.loop import Interrupted, hopeless
+from sketchlab.engine.loop import Interrupted, Watch, hopeless, watched
+from sketchlab.metrics.declared import Score, of_pipeline
 from sketchlab.training import session
 from tests.sweeps.test_sweep import SMALL, run_score
 
@@ -44,7 +45,7 @@ def untrained(monkeypatch):
         rows = [{"step": e, "epoch": e, "val/accuracy": s} for e, s in enumerate(scores, 1)]
         for n in range(1, 4):
             (folder.path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows[:n]))
-            if why := hopeless(rows[:n], "+val/accuracy", yardstick or {}):
+            if why := hopeless(rows[:n], watched("val/accuracy", of_pipeline("classify")), yardstick or {}):
                 folder.status(state="interrupted", message=why)
                 raise Interrupted(why)
         best = {"epoch": 3, "val/accuracy": scores[-1]}
@@ -96,6 +97,34 @@ def test_hopeless_runs_end_early_and_teach_the_search(search, capsys):
     assert min(abs(math.log10(rate) + 2) for rate in rates) < 0.6  # the best rate is .01
 
 
+def test_the_lowest_kid_of_a_search_is_the_best_and_is_not_stopped(search, monkeypatch, tmp_path, capsys):
+    """Of generators that score by their learning rate: the best one is proposed last, after three worse ones."""
+
+    def train(run, data, identity, folder, yardstick=None):
+        folder.document("config.yaml", {"schema": 1, "config": {"pipeline": {"name": "gan"}}})
+        folder.declare(of_pipeline("gan"))
+        kid = 0.3643 + 0.0043 * abs(math.log10(run.loop.lr) + 2)
+        rows = [{"step": e, "epoch": e, "val/kid@random": kid + (3 - e) / 100} for e in (1, 2, 3)]
+        for n in range(1, 4):
+            (folder.path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows[:n]))
+            if why := hopeless(rows[:n], watched("val/kid@random", of_pipeline("gan")), yardstick or {}):
+                folder.status(state="interrupted", message=why)
+                raise Interrupted(why)
+        last = rows[-1]["val/kid@random"]
+        folder.status(state="finished", metrics={"val/kid@random": last}, best={"epoch": 3, "val/kid@random": last})
+
+    monkeypatch.setattr(session, "train", train)
+    found = search("loop.lr=tag(log,interval(1e-4,1))", trials=9, startup=5)
+    finished = [record for record in found if record["state"] == "finished"]
+    kids = {record["folder"]: run_score(Path(record["folder"])) for record in finished}
+    kept = json.loads((max((tmp_path / "outputs/sweeps").iterdir()) / "best.json").read_text())
+    rates = [float(record["words"][-1].partition("=")[2]) for record in found]
+    nearest = min(range(len(found)), key=lambda i: abs(math.log10(rates[i]) + 2))
+    assert "stopped" in {record["state"] for record in found} and found[nearest]["state"] == "finished"
+    assert kept["score"] == min(kids.values()) == kids[kept["folder"]] == kids[found[nearest]["folder"]]
+    assert f": {kept['score']:.4g} with" in capsys.readouterr().out
+
+
 @pytest.mark.usefixtures("untrained")
 def test_proposals_that_are_alike_run_once(search):
     found = search("model.dropout=0,0.2", trials=5, at_once=5, startup=5)
@@ -117,15 +146,16 @@ def test_proposals_that_are_alike_run_once(search):
 def test_hopeless_is_behind_the_median_of_that_epoch(rows, better, given_up):
     yardstick = {"better": better, "metric": None, "runs": 3, "median": {"1": 0.5, "2": 0.6}}
     rows = [{"epoch": i + 1, "val/x": score} for i, score in enumerate(rows)]
-    assert bool(hopeless(rows, "+val/x", yardstick)) == given_up
-    assert hopeless([], "+val/x", yardstick) == "" == hopeless(rows, "+val/x", {})
+    watch = Watch("val/x", Score("x", "x", better), "")
+    assert bool(hopeless(rows, watch, yardstick)) == given_up
+    assert hopeless([], watch, yardstick) == "" == hopeless(rows, watch, {}) == hopeless(rows, None, yardstick)
 
 
 @pytest.mark.parametrize(
     ("words", "said"),
     [
         (["loop.lr=0.1"], "a search needs something to vary"),
-        (["hydra.sweeper.direction=up", "seed=0,1"], "hydra.sweeper.direction=up: expected maximize or minimize"),
+        (["hydra.sweeper.direction=up", "seed=0,1"], "hydra.sweeper.direction=up: expected auto, maximize or minimize"),
         (["hydra.sweeper.trials=0", "seed=0,1"], "hydra.sweeper.trials=0, at_once=1: expected at least 1"),
         (["hydra.sweeper.metric=test/accuracy", "seed=0,1"], "a search must not see the test set"),
         (["hydra.sweeper.metric=val/acuracy", "hydra.sweeper.trials=1", "seed=0,1"], "has none; there is val/"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sketchlab.declared import Score
+from sketchlab.metrics.declared import Score
 
 SCORES = (
     Score("accuracy", "Accuracy", "larger", 0.0, 1.0, "share", "wilson", "group", chance="1/classes"),

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from sketchlab import rng
-from sketchlab.declared import FEATURES
 from sketchlab.metrics import generation as metrics
+from sketchlab.metrics.declared import FEATURES
 from sketchlab.pipelines.gan import scores as gan_scores
 from sketchlab.pipelines.gan.data import Reals
 from sketchlab.pipelines.gan.declared import against_real

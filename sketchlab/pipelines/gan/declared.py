@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sketchlab.declared import FEATURES, Score
+from sketchlab.metrics.declared import FEATURES, Score
 
 KID = "Bińkowski et al. 2018"
 FID = "Heusel et al. 2017"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sketchlab.declared import Score
+from sketchlab.metrics.declared import Score
 
 
 def _hits(name: str, title: str) -> Score:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sketchlab.declared import FEATURES, Score
+from sketchlab.metrics.declared import FEATURES, Score
 from sketchlab.pipelines.gan.declared import KID, TRAINING, against_real
 
 _CYCLE = "Zhu, Park, Isola, Efros 2017"

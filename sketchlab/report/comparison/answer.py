@@ -119,18 +119,13 @@ def answer(family: Family, titled: bool) -> str:
     if "test set" in columns:
         out += page.paragraph("Groups tested on other samples cannot be ranked together: see the column test set.")
     if family.key.startswith("val/"):
-        of = {
-            "the weights that are tested" if run.tested else "the last epoch" for g in family.groups for run in _runs(g)
-        }
+        runs = [run for group in family.groups for run in (*group.runs.values(), *group.unfinished)]
+        of = {"the weights that are tested" if run.tested else "the last epoch" for run in runs}
         out += page.paragraph(
             f"Validation scores of {' or '.join(sorted(of))}: the best is optimistic if settings were chosen by them.",
             "soft",
         )
     return out + (inspect.still(family.figure) if family.figure else "")
-
-
-def _runs(group: Group) -> list[Run]:
-    return [*group.runs.values(), *group.unfinished]
 
 
 def _intervals(family: Family) -> str:
@@ -140,4 +135,4 @@ def _intervals(family: Family) -> str:
         of.setdefault(row.of, []).append(row.group.name)
     of.pop("", None)
     said = [f"{standing.OF[k]}{f' ({listed(names, 3)})' if len(of) > 1 else ''}" for k, names in of.items()]
-    return f"Intervals speak of {'; of '.join(said)}. " if said else ""
+    return f"Intervals are for {'; for '.join(said)}. " if said else ""

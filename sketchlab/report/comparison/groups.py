@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from sketchlab import declared, semantics
+from sketchlab import semantics
 from sketchlab.errors import UserError
+from sketchlab.metrics import declared
 from sketchlab.report.read import Run, glance
 from sketchlab.report.run import facts
 
@@ -173,16 +174,20 @@ def _add(group: Group, unit: tuple[str, ...], run: Run, notes: list[str]) -> Non
 
 
 def _measured(groups: Iterable[Group]) -> list[str]:
-    """Runs of one kind whose results mean different things under the same settings: said, whatever the groups are."""
+    """Runs of one kind that give different results under the same settings, because some are not of today: said,
+    whatever the groups are."""
+    old: set[tuple[str, str]] = set()
     seen: dict[tuple[str, str], dict[int, list[str]]] = {}
     for group in groups:
         for run in (*group.runs.values(), *group.unfinished):
+            today = semantics.today(run.config)
             for part, number in semantics.of_run(run.config).items():
+                old |= {(group.kind, part)} if number != today[part] else set()
                 names = seen.setdefault((group.kind, part), {}).setdefault(number, [])
                 names += [group.name] * (group.name not in names)
     out = []
     for (of, part), found in seen.items():
-        if len(found) > 1:
+        if len(found) > 1 and (of, part) in old:
             each = "; ".join(
                 f"{part} {number} ({semantics.said(part, number)}): {facts.listed(found[number], 4)}"
                 for number in sorted(found)
@@ -197,15 +202,15 @@ def distinct(group: Group, notes: list[str]) -> Group:
     A copy: all final scores and predictions alike to the last digit, and the same weights where both folders have them.
     """
     kept: dict[tuple[str, ...], Run] = {}
-    for unit, run in group.runs.items():
+    for unit, run in group.runs.items() if group.kind != "baseline" else ():
         first = next((other for other in kept.values() if _copies(run, other)), None)
         if first is None:
             kept[unit] = run
         else:
             notes.append(f"{group.name}: {run.name} has the same weights and scores as {first.name}: counted once.")
+    kept = kept or group.runs  # baselines are fitted, not trained: equal ones say that the seed changes nothing
     runs = list(kept.values())
-    fixed = len(kept) == 1 < len(group.runs) and group.kind == "baseline"
-    if fixed or (len(runs) > 1 and all(_same_answers(runs[0], run) for run in runs[1:])):
+    if len(runs) > 1 and all(_same_answers(runs[0], run) for run in runs[1:]):
         notes.append(
             f"{group.name}: {len(group.runs)} runs give the same predictions: the seed changes nothing here, n = 1."
         )

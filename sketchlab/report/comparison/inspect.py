@@ -6,7 +6,7 @@ import json
 import re
 from itertools import chain
 
-from sketchlab import declared
+from sketchlab.metrics import declared
 from sketchlab.report import page, scores
 from sketchlab.report.comparison.figures import Drawn, Line, finite
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sketchlab import declared
+from sketchlab.metrics import declared
 from sketchlab.report import page, scores
 from sketchlab.report.comparison import figures, inspect, pairs
 from sketchlab.report.comparison.family import Family

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from sketchlab import declared, stats
+from sketchlab import stats
+from sketchlab.metrics import declared
 from sketchlab.report import scores
 from sketchlab.report.comparison.groups import Group
 from sketchlab.report.comparison.paired import ALPHA, Test, own_splits, same_samples, scores_alone
@@ -187,8 +188,8 @@ def _why_not(a: Group, b: Group, common: Sequence[tuple[list[Run], list[Run]]], 
     score = a.declared(key)
     low, high = (scores.text(score, score.clip(v)) for v in stats.prediction(single))
     return [
-        f"one run of {one.name} against {len(single)} of {other.name}: what other runs of {one.name} would score is "
-        f"not known; 95% of further runs of {other.name} would lie between {low} and {high}"
+        f"one run against {len(single)}: what other runs of {one.name} would score is not known; 95% of further runs "
+        f"of {other.name} would lie between {low} and {high}"
     ]
 
 
@@ -265,8 +266,8 @@ CALLED = {"retrieve": "queries", "strokes": "drawings"}  # what the samples of a
 
 
 def _where(a: Group, b: Group, key: str, test: Test) -> str:
-    what = f"in {key.split('/', 1)[1]} " if not key.endswith("/accuracy") else ""
-    split = key.split("/", 1)[0]
+    split, metric = key.split("/", 1)
+    what = f"in {metric} " if metric != "accuracy" else ""
     kind = f"{SIDES[split]} " if split in SIDES else ""
     called = f"{kind}{CALLED.get(a.kind, 'images')}" + (f" of {test.groups} objects" if test.groups else "")
     runs = f"{test.runs[0]} runs of each"

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from sketchlab import declared, stats
+from sketchlab import stats
+from sketchlab.metrics import declared
 from sketchlab.report import scores
 from sketchlab.report.comparison import pairs
 from sketchlab.report.comparison.groups import Group

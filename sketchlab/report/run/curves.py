@@ -66,7 +66,7 @@ def _panel(run: Run, axes: Axes, x: str, family: str, members: list[str]) -> Non
             low, high = stats.wilson_band(values.clip(0, 1), scores.effective_n(run, split))
             band = {"color": colour, "alpha": 0.18, "linewidth": 0, "label": f"95% Wilson interval of {split}"}
             axes.fill_between(places, low, high, **band)
-    _levels(run, axes, members, colours)
+    _levels(run, axes, family, members, colours)
     generator.mark(run, axes, family, members, x)
     _scale(run, axes, family, members)
     unit = " (nats)" if family == "loss" and _cross_entropy(run) else ""
@@ -89,7 +89,7 @@ def _cross_entropy(run: Run) -> bool:
     return len(run.classes) > 1 and run.declared["loss"].unit == "nats"
 
 
-def _levels(run: Run, axes: Axes, members: list[str], colours: dict[str, str]) -> None:
+def _levels(run: Run, axes: Axes, family: str, members: list[str], colours: dict[str, str]) -> None:
     """Dotted lines where guessing would be."""
     levels: dict[str, float] = {}
     for key in members:
@@ -99,7 +99,7 @@ def _levels(run: Run, axes: Axes, members: list[str], colours: dict[str, str]) -
     for metric in sorted(levels, key=_natural):
         label = f"chance{f' of {metric}' if colours else ''} ({scores.text(run.declared[metric], levels[metric])})"
         axes.axhline(levels[metric], color=colours.get(metric, "0.35"), label=label, **LEVEL)
-    if not colours and members[0].endswith("/loss") and _cross_entropy(run):
+    if not colours and family == "loss" and _cross_entropy(run):
         level = float(np.log(len(run.classes)))
         axes.axhline(level, color="0.35", label=f"guessing: ln {len(run.classes)} = {level:.2f}", **LEVEL)
 

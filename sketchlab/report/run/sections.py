@@ -17,10 +17,10 @@ from sketchlab.report.run import retrieve as retrieval
 from sketchlab.report.scores import share, text
 
 HOW_TO_READ_CALIBRATION = (
-    "What is known: the score of real images against real ones (mean and standard deviation over random partings of "
-    "this split and as many training images), of noise, and of one grey image. Where noise or grey is within three "
-    f"standard deviations of real, or better, the score is {scores.BLIND}: it cannot tell a generator that has learnt "
-    "from one that has not."
+    "Real, noise, one grey image: the score of real images against real ones (mean and standard deviation over random "
+    "partings of this split and as many training images), of noise, and of one grey image. Where noise or grey is "
+    f"within three standard deviations of real, or better, the score is {scores.BLIND}: it cannot tell a generator "
+    "that has learnt from one that has not."
 )
 SHOWN = 24  # mistakes shown before the reader asks for more
 EPOCHS = 6  # sheets of a series of samples
@@ -67,7 +67,7 @@ def result(run: Run) -> str:
         rows = [[*row, said] for row, said in zip(rows, protocols, strict=True)]
     calibrated = [scores.calibration_text(run, s.split, s.metric) for s in found]
     if any(calibrated):
-        columns.append("what is known to be real, noise, one grey image")
+        columns.append("real, noise, one grey image")
         rows = [[*row, said or "–"] for row, said in zip(rows, calibrated, strict=True)]
     out = page.table(columns, rows, numbers=numbers, first=True)
     out += page.paragraph(HOW_TO_READ_CALIBRATION, "soft") if any(calibrated) else ""

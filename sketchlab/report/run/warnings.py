@@ -84,8 +84,8 @@ def _chance(run: Run) -> Iterator[str]:
     if first.low <= first.chance <= first.high:  # type: ignore[operator]
         value, guess = (scores.text(first.declared, v) for v in (first.value, first.chance))
         yield (
-            f"The {_where(first.split)} {first.metric} {value} cannot be told from guessing ({guess}): its 95% "
-            f"interval on n = {first.n} holds that value."
+            f"The {_where(first.split)} {first.metric} {value} cannot be told from guessing ({guess}): "
+            f"its 95% interval on n = {first.n} holds that value."
         )
 
 
@@ -123,7 +123,7 @@ def _one_class(run: Run) -> Iterator[str]:
 
 def _best_of_many(run: Run) -> Iterator[str]:
     found = scores.best(run)
-    if found is None or not found[0].endswith("/accuracy"):
+    if found is None or run.declared[found[0]].interval != "wilson":
         return
     key, epoch, value, epochs = found
     split, metric = key.split("/", 1)

@@ -84,10 +84,9 @@ class Table:
         self.pipeline, self.scores = pipeline, {score.name: score for score in scores}
 
     def get(self, key: str) -> Score | None:
-        """Of val/kid@random or kid@random: the score of this very name, else kid@{features}; None: not declared."""
+        """Of val/kid@random, kid@random or kid: the score of this very name, else kid@{features}; else None."""
         name = key.split("/", 1)[-1]
-        stem, at, _ = name.partition("@")
-        return self.scores.get(name) or (self.scores.get(stem + FEATURES) if at else None)
+        return self.scores.get(name) or self.scores.get(name.partition("@")[0] + FEATURES)
 
     def __getitem__(self, key: str) -> Score:
         """As get; a score that is not declared is neither better nor worse, and has no range."""
@@ -100,7 +99,8 @@ class Table:
             if self.get(key) is None:
                 raise UserError(
                     f"{key}: pipeline={self.pipeline} gives this score without declaring it; add a Score of this name "
-                    f"to SCORES in its task.py (sketchlab/declared.py). Declared: {', '.join(self.scores) or 'none'}"
+                    f"to SCORES in its task.py (sketchlab/metrics/declared.py). Declared: "
+                    + (", ".join(self.scores) or "none")
                 )
 
     def place(self, key: str) -> int:
