@@ -36,7 +36,7 @@ def set_train(net: nn.Module) -> None:
             module.eval()
 
 
-def moving_norms(net: nn.Module) -> list[nn.Module]:
+def moving_norms(net: nn.Module) -> list[_BatchNorm]:
     """The batch norms whose running statistics follow training, in the order of net.modules()."""
     norms = [m for m in net.modules() if isinstance(m, _BatchNorm) and m.running_mean is not None]
     return [norm for norm in norms if not _is_frozen_norm(norm)]
