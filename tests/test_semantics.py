@@ -133,6 +133,7 @@ def test_a_card_beside_a_processor_is_no_mixture(tmp_path):
         folder, device = tmp_path / "small_cnn-shapes" / f"0.001_{seed}", ("cpu", "cuda")[seed % 2]
         document = yaml.safe_load((folder / "config.yaml").read_text())
         document["identity"] = {"runtime": {"device": device}}
+        document["config"]["pipeline"] = {"name": "baseline"}  # of no other change
         document["identity"] |= {"semantics": {"loop": 2}} if device == "cuda" else {}
         (folder / "config.yaml").write_text(yaml.safe_dump(document))
     found, keys, notes = gathered(tmp_path)

@@ -89,13 +89,12 @@ def _twin(net: nn.Module, moments: dict[nn.Module, Moments]) -> nn.Module:
     twin = copy.deepcopy(net).eval()
     for norm, own in zip(moving_norms(net), moving_norms(twin), strict=True):
         moments[norm] = Moments()
-        own.train()
-        own.register_forward_pre_hook(_into(moments[norm]))
+        own.train().register_forward_pre_hook(_adding_to(moments[norm]))
     return twin
 
 
-def _into(collected: Moments) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
-    return lambda _, inputs: collected.add(inputs[0])
+def _adding_to(moments: Moments) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
+    return lambda _, inputs: moments.add(inputs[0])
 
 
 def _statistics(norm: Any) -> tuple[Tensor, Tensor]:

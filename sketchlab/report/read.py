@@ -139,6 +139,11 @@ class Run:
             return None
         return (ended - started).total_seconds()
 
+    @property
+    def n_train(self) -> int | None:
+        """Training samples, None where data.json does not say."""
+        return ((self.data.get("splits") or {}).get("train") or {}).get("n")
+
     def document(self, name: str, split: str) -> dict[str, Any]:
         """<name>_<split>.json, such as chance (score → what guessing gives) and quality; {} when it is not there."""
         return _json(self.folder / f"{name}_{split}.json")

@@ -180,7 +180,7 @@ def _measured(groups: Iterable[Group]) -> list[str]:
     seen: dict[tuple[str, str], dict[int, list[str]]] = {}
     for group in groups:
         for run in (*group.runs.values(), *group.unfinished):
-            today = semantics.today(run.config)
+            today = semantics.today(run.config, run.n_train)
             for part, number in semantics.of_run(run.config).items():
                 old |= {(group.kind, part)} if number != today[part] else set()
                 names = seen.setdefault((group.kind, part), {}).setdefault(number, [])

@@ -103,9 +103,8 @@ def settings(run: Run) -> str:
         out += page.pairs((key, _text(value)) for key, value in differs.items())
     else:
         out += page.paragraph("Every value is the default of its choice.")
-    n_train = ((run.data.get("splits") or {}).get("train") or {}).get("n")
     for part, number in semantics.of_run(run.config).items():
-        newest = semantics.today(run.config, n_train)[part]
+        newest = semantics.today(run.config, run.n_train)[part]
         if number != newest or number > 1:
             today = "" if number == newest else f" Today's number is {newest}: {semantics.said(part, newest)}."
             out += page.paragraph(f"Semantics of {part}: {number}, {semantics.said(part, number)}.{today}", "soft")
