@@ -17,7 +17,7 @@ ORDER = (
     *("layers", "weights", "metrics", "engine"),
     *("data", "data.sets", "data.commands"),
     *("models", "baselines", "pipelines", "config"),
-    *("runs", "report", "training", "sweeps"),
+    *("report", "runs", "training", "sweeps"),
     "",  # sketchlab/__init__.py
     *("run", "predict", "evaluate", "generate", "export", "retrieve", "translate"),
     *("data.__main__", "report.__main__", "app", "__main__"),
