@@ -143,7 +143,8 @@ def cells() -> list[Cell]:
     unequal = [(runs, sd, ratio) for runs in (3, 5, 10) for sd, ratio in ((2.0, 3.0), (6.0, 2.0))]
     out += [Cell(f"{same}, unequal variances", 200, runs, runs, sd, ratio) for runs, sd, ratio in unequal]
     splits = "splits of one pool"
-    out += [Cell(splits, n, k, k, sd, splits="random") for k in (2, 5, 10, 20) for n in (60, 100, 300) for sd in sds]
+    out += [Cell(splits, n, k, k, sd, splits="random") for k in (2, 3, 5, 10, 20) for n in (60, 100, 300) for sd in sds]
+    out += [Cell(splits, 1000, k, k, 6.0, splits="random") for k in (3, 5, 10)]
     out += [
         Cell(f"{splits}, groups", 60, k, k, sd, grouped=True, splits="random") for k in (5, 10) for sd in (0.0, 6.0)
     ]

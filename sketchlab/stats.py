@@ -239,15 +239,16 @@ def estimate_mean(values: ArrayLike, groups: ArrayLike | None = None) -> Estimat
         return Estimate(found.mean, (Spread(of_samples, spread),), found.units)
     shared = np.maximum(0.0, of_samples - found.noise)
     if np.isnan(table).any():
-        return Estimate(found.mean, (_of_splits(found, of_samples, shared),), found.units)
+        return Estimate(found.mean, _of_splits(found, of_samples, shared), found.units)
     of_runs = Spread(found.runs, found.n_runs - 1)
     spreads = (Spread(of_samples, spread), of_runs, _added(of_runs, Spread(shared, spread)))
     return Estimate(found.mean, spreads, found.units)
 
 
-def _of_splits(found: _Runs, of_samples: Any, shared: Any) -> Spread:
-    total = _added(Spread(found.runs, found.n_runs - 1), Spread(shared, max(found.groups - 1, 1)))
-    return Spread(np.maximum(of_samples, total.variance), np.minimum(total.df, RESPLITS - 1))
+def _of_splits(found: _Runs, of_samples: Any, shared: Any, more: Any = 0.0) -> tuple[Spread, Spread]:
+    of_splits = Spread(found.runs, found.n_runs - 1)
+    total = _added(of_splits, Spread(shared, max(found.groups - 1, 1)))
+    return Spread(np.maximum(of_samples, total.variance) + more, np.minimum(total.df, RESPLITS - 1)), of_splits
 
 
 def estimate_difference(a: ArrayLike, b: ArrayLike, groups: ArrayLike | None = None) -> Estimate:
@@ -270,8 +271,8 @@ def estimate_difference(a: ArrayLike, b: ArrayLike, groups: ArrayLike | None = N
         of_samples, more = _few(found.residuals, found.sums, found.units)
         if found.n_runs == 1:
             raise UserError("a and b have one row with gaps: leave out what was not tested")
-        variance, df = _of_splits(found, of_samples, np.maximum(0.0, of_samples - found.noise))
-        return Estimate(found.mean, (Spread(variance + more, df),), found.units)
+        shared = np.maximum(0.0, of_samples - found.noise)
+        return Estimate(found.mean, _of_splits(found, of_samples, shared, more), found.units)
     ours, theirs = _runs(first, groups), _runs(second, groups)
     of_samples, more = _few(ours.residuals - theirs.residuals, ours.sums - theirs.sums, ours.units)
     spread = max(ours.groups - 1, 1)
@@ -299,7 +300,7 @@ def _between(a: Any, n_a: int, b: Any, n_b: int) -> list[Spread]:
 def estimate_scores(a: ArrayLike, b: ArrayLike | None = None, *, units: int = 0, test_per_train: float = 0) -> Estimate:
     """Mean of one score per run, or mean(a) - mean(b): for scores that are not kept sample by sample.
 
-    a, b: (S,) at least two each. On one test set (test_per_train=0) it speaks of new runs on these samples; a share of
+    a, b: (S,) at least two each. On one test set (test_per_train=0) it is about new runs on these samples; a share of
     `units` independent samples (0: unknown) gets the variance of new samples too, at most p(1 - p)/units. On splits of
     one pool give test_per_train, the size of the test over that of the training split, and for a difference a - b
     split by split: the corrected resampled t test (Nadeau and Bengio 2003), variance (1/S + test/train) s².
