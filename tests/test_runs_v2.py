@@ -16,7 +16,8 @@ import yaml
 
 import sketchlab
 import sketchlab.report
-from sketchlab import config, run
+from sketchlab import config, run, semantics
+from sketchlab.training.prepare import prepare
 
 FIXTURES = Path(__file__).parent / "fixtures" / "runs_v2"
 FOLDERS = sorted(path.parent for path in FIXTURES.glob("*/*/config.yaml"))
@@ -60,7 +61,9 @@ def test_opens(folder):
 
 
 @pytest.mark.parametrize("folder", FINISHED, ids=named)
-def test_is_found_by_its_command_and_reports(folder, tmp_path, capsys):
+def test_is_found_by_its_command_and_reports(folder, tmp_path, capsys, monkeypatch):
+    """But for what semantics.py says: without those changes the id is the one it was."""
+    monkeypatch.setattr(semantics, "CHANGES", ())
     copy = copied(folder, tmp_path)
     run.execute(config.from_overrides(overrides(folder, tmp_path)))
     said = capsys.readouterr().out.splitlines()
@@ -70,7 +73,16 @@ def test_is_found_by_its_command_and_reports(folder, tmp_path, capsys):
     assert (copy / "metrics.jsonl").read_text() == (folder / "metrics.jsonl").read_text()
 
 
-def test_the_interrupted_one_goes_on(tmp_path, capsys):
+@pytest.mark.parametrize("folder", FINISHED, ids=named)
+def test_a_change_of_results_is_another_run_and_the_kept_one_stays(folder, tmp_path):
+    made = config.from_overrides(overrides(folder, tmp_path))
+    concerned = bool(semantics.numbers(made.plain()))
+    assert (prepare(made).folder.path.name == folder.name) != concerned
+    assert concerned == (made.pipeline.name != "baseline")
+
+
+def test_the_interrupted_one_goes_on(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(semantics, "CHANGES", ())
     copy = copied(INTERRUPTED, tmp_path)
     run.execute(config.from_overrides(overrides(INTERRUPTED, tmp_path)), reported=False)
     assert "resumed at step 5 of 18" in capsys.readouterr().out
