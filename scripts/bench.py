@@ -107,6 +107,7 @@ def beside_fit(task: Any, run: Any, runtime: Any, bare_step: Callable[[int], obj
 
     from sketchlab.engine.loop import fit
     from sketchlab.engine.rundir import RunDir
+    from sketchlab.metrics.declared import of_pipeline
 
     out = Blocks({"bare": [], "sketchlab": []}, {"bare": [], "sketchlab": []})
     begin_step, done = task.begin_step, 0
@@ -139,6 +140,7 @@ def beside_fit(task: Any, run: Any, runtime: Any, bare_step: Callable[[int], obj
     with tempfile.TemporaryDirectory() as root, open(os.devnull, "w") as nowhere:
         folder = RunDir(Path(root) / "run")
         folder.open()
+        folder.declare(of_pipeline(run.pipeline.name))
         folder.say = lambda line: None  # type: ignore[method-assign]
         try:
             with contextlib.redirect_stderr(nowhere), contextlib.suppress(_Enough):  # the progress bar is drawn, unseen

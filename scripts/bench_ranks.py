@@ -27,6 +27,7 @@ from sketchlab import config, rng
 from sketchlab.engine import loop, rundir
 from sketchlab.engine.files import read_json, write_json
 from sketchlab.engine.runtime import Runtime
+from sketchlab.metrics.declared import of_pipeline
 from sketchlab.training import launch
 
 FRESH = ["model.weights=none", "model.tune=scratch"]
@@ -168,8 +169,10 @@ def train(runtime: Runtime, run: Any, path: Path, steps: int) -> None:
         means.append(time.perf_counter() - start)
 
     task.begin_step, runtime.mean_grads = marked, averaged  # type: ignore[method-assign]
+    folder = rundir.RunDir(path.parent, writes=runtime.rank == 0)
+    folder.declare(of_pipeline(run.pipeline.name))
     with open(os.devnull, "w") as nowhere, contextlib.redirect_stderr(nowhere), contextlib.suppress(_Enough):
-        loop.fit(task, run.loop, run.seed, runtime, rundir.RunDir(path.parent, writes=runtime.rank == 0))
+        loop.fit(task, run.loop, run.seed, runtime, folder)
     every = runtime.each(reduces)
     if runtime.rank == 0:
         steps_s = [b - a for a, b in zip(marks, marks[1:], strict=False)]

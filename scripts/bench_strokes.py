@@ -197,6 +197,7 @@ def in_turns(
     from sketchlab.engine.files import read_lines
     from sketchlab.engine.loop import fit
     from sketchlab.engine.rundir import RunDir
+    from sketchlab.metrics.declared import of_pipeline
 
     sides: dict[str, list[float]] = {"bare": [], "sketchlab": []}
     begin_step, done, began = task.begin_step, 0, 0.0
@@ -216,6 +217,7 @@ def in_turns(
     with tempfile.TemporaryDirectory() as place, open(os.devnull, "w") as nowhere:
         folder = RunDir(Path(place))
         folder.open()
+        folder.declare(of_pipeline(run.pipeline.name))
         task.begin_step = marked
         try:
             with contextlib.redirect_stderr(nowhere), contextlib.redirect_stdout(nowhere), contextlib.suppress(_Enough):

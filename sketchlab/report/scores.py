@@ -214,14 +214,6 @@ def primary_key(run: Run) -> str | None:
     return None
 
 
-def val_means(run: Run) -> str:
-    """Which weights the scores of val are of, in words; "" where there is no choice of epochs."""
-    chosen = best(run)
-    if chosen is None:
-        return ""
-    return f"weights of epoch {chosen[1]:g}, which are tested" if run.tested else "last epoch"
-
-
 def brief(run: Run) -> dict[str, float]:
     """The watched score and the result, for one line of a table; without a test split the best epoch's beside it."""
     final = run.final()

@@ -178,8 +178,8 @@ def _follow(name: str, folder: Path, values: dict[str, Any], done: threading.Eve
         while not last:
             last = done.wait(POLL_S)
             for row in read_lines(folder / "metrics.jsonl")[sent:]:
-                if not sent:
-                    tracker.declare(read(folder, ""))
+                if not sent and (table := read(folder, "")).scores:
+                    tracker.declare(table)
                 tracker.send(row)
                 sent += 1
                 write_json(note, {"id": tracker.id, "rows": sent})

@@ -116,11 +116,16 @@ def test_wandb_offline(tmp_path, monkeypatch):
 
 
 def test_neither_id_nor_bits_change(tmp_path, monkeypatch):
+    declared = []
+
     class Kept:
         rows: list[dict] = []
 
         def __init__(self, *_):
             self.id = "1"
+
+        def declare(self, table):
+            declared.append(table)
 
         def send(self, row):
             self.rows.append(row)
@@ -136,6 +141,8 @@ def test_neither_id_nor_bits_change(tmp_path, monkeypatch):
     plain, tracked = (every.folder_in(tmp_path / name) for name in ("plain", "tracked"))
     assert plain.name == tracked.name and digest(plain) == digest(tracked)
     assert Kept.rows == [json.loads(line) for line in (tracked / "metrics.jsonl").read_text().splitlines()]
+    (table,) = declared  # once, before the first row
+    assert table["val/accuracy"].better == "larger" and table["val/loss"].better == "smaller"
 
 
 def test_a_tracker_that_fails_is_said_and_the_run_goes_on(tmp_path, monkeypatch, capsys):
