@@ -16,6 +16,7 @@ from sketchlab.report.comparison.groups import Group
 from sketchlab.report.comparison.paired import ALPHA, Test, own_splits, same_samples, scores_alone
 from sketchlab.report.examples import Examples, examples
 from sketchlab.report.read import Run
+from sketchlab.report.sentences import amount, counted, p_text
 
 WORTH = 0.25  # a share; a test that would have missed even such a difference has too little to go by
 NETWORK = {"better": "network better", "worse": "network worse"}  # verdicts on two networks, not on their settings
@@ -115,7 +116,7 @@ def _test(a: Group, b: Group, samples: Samples) -> tuple[Test | None, list[str]]
         return None, ["their test sets differ"]
     notes = []
     if left := sum(map(len, sides)) - sum(len(runs) for both in common for runs in both):
-        notes.append(f"{left} {'runs' if left > 1 else 'run'} on samples that the other was not tested on left out")
+        notes.append(f"{counted(left, 'run')} on samples that the other was not tested on left out")
     if len({run.data.get("fingerprint") for both in common for runs in both for run in runs}) > 1:
         notes.append("the samples have the same names in both, but not the same pictures or sizes")
     if why:
@@ -231,11 +232,22 @@ def _said(a: Group, b: Group, key: str, test: Test | None, p: float | None, many
     return Pair(a, b, key, test, p, verdict, sentence, tuple(notes), many)
 
 
+def visible(score: declared.Score, test: Test, many: int) -> float:
+    """The smallest difference that the test would have seen; nan where that is more than the score's range."""
+    found = test.visible(ALPHA / many)
+    return math.nan if found > width(score) else found
+
+
+def width(score: declared.Score) -> float:
+    """The largest difference of two values of a score."""
+    return math.inf if score.low is None or score.high is None else score.high - score.low
+
+
 def seen_text(score: declared.Score, test: Test, many: int) -> str:
-    visible = test.visible(ALPHA / many)
-    if math.isnan(visible):
+    found = visible(score, test, many)
+    if math.isnan(found):
         return "this test could have seen no difference"
-    return f"this test would have seen one of {amount(score, visible)}"
+    return f"this test would have seen one of {amount(score, found)}"
 
 
 def _untested(a: Group, b: Group, key: str, notes: list[str]) -> tuple[str, str]:
@@ -254,7 +266,7 @@ def _untested(a: Group, b: Group, key: str, notes: list[str]) -> tuple[str, str]
             apart = stats.square_and_add(found[0].value, limits[0], found[1].value, limits[1])
             points = [f"{100 * v:+.1f}" for v in apart]
             gap = f"; difference {points[0]} points, 95% Newcombe [{points[1]}, {points[2]}]"
-    on = " and ".join(f"{n} samples" if n else "unknown samples" for n in sizes)
+    on = " and ".join(counted(n, "sample") if n else "unknown samples" for n in sizes)
     return "not paired", (
         f"{a.name} ({of[0]}) and {b.name} ({of[1]}) were tested on different {SIDES.get(split, split)} samples ({on}): "
         f"not paired{gap}. What differs may be the samples as much as the settings."
@@ -262,38 +274,21 @@ def _untested(a: Group, b: Group, key: str, notes: list[str]) -> tuple[str, str]
 
 
 SIDES = {"val": "validation", "train": "training"}
-CALLED = {"retrieve": "queries", "strokes": "drawings"}  # what the samples of a kind of run are
+CALLED = {"retrieve": "query", "strokes": "drawing"}  # what the samples of a kind of run are
 
 
 def _where(a: Group, b: Group, key: str, test: Test) -> str:
     split, metric = key.split("/", 1)
     what = f"in {metric} " if metric != "accuracy" else ""
     kind = f"{SIDES[split]} " if split in SIDES else ""
-    called = f"{kind}{CALLED.get(a.kind, 'images')}" + (f" of {test.groups} objects" if test.groups else "")
-    runs = f"{test.runs[0]} runs of each"
+    called = f"{kind}{CALLED.get(a.kind, 'image')}"
+    samples = counted(test.n or 0, called) + (f" of {counted(test.groups, 'object')}" if test.groups else "")
+    runs = f"{counted(test.runs[0], 'run')} of each"
     if test.runs[0] != test.runs[1]:
-        runs = f"{_counted(test.runs[0])} of {a.name} and {_counted(test.runs[1])} of {b.name}"
+        runs = f"{counted(test.runs[0], 'run')} of {a.name} and {counted(test.runs[1], 'run')} of {b.name}"
     if test.splits > 1:
-        return f"{what}on {test.splits} splits" + (f" of the same {test.n} {called}" if test.n else "")
+        return f"{what}on {test.splits} splits" + (f" of the same {samples}" if test.n else "")
     if test.n is None:
         return f"{what}on the same samples, {runs}"
-    return f"{what}on these {test.n} {called}" + (f", {runs}" if test.about != "networks" else "")
-
-
-def _counted(n: int) -> str:
-    return f"{n} run{'s' * (n != 1)}"
-
-
-def amount(score: declared.Score, difference: float) -> str:
-    """A difference of a share in points, of anything else as it is; – for none."""
-    if math.isnan(difference):
-        return "–"
-    if not score.is_share:
-        return f"{difference:.3g}"
-    points = 100 * difference
-    digits = ".0f" if points >= 9.5 else ".1f" if points >= 0.1 else ".1g"
-    return f"{points:{digits}} points"
-
-
-def p_text(p: float) -> str:
-    return "p < .001" if p < 0.001 else f"p = {scores.share(p, 3 if p < 0.1 else 2)}"
+    these = "this" if test.n == 1 else "these"
+    return f"{what}on {these} {samples}" + (f", {runs}" if test.about != "networks" else "")
