@@ -105,7 +105,7 @@ def sentence(tested: Tested) -> str:
     holm = f", corrected for {tested.many}" if tested.many > 1 else ""
     on = "; ".join(filter(None, [runs(t), f"{t.n} samples" if t.n else "", f"{t.groups} objects" if t.groups else ""]))
     notes = f"; {'; '.join(tested.notes)}" if tested.notes else ""
-    seen = pairs.seen_text(ACCURACY, t, tested.many)
+    seen = sentences.render(pairs.seen(ACCURACY, t, tested.many))
     return f"{names}: {gap}, {sentences.p_text(tested.p)}{holm} ({t.method}; {on}; {seen}{notes})"
 
 

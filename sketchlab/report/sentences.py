@@ -47,6 +47,7 @@ LUCK = (
     "pure guessing on n = {n} scores {mean:share} on average and up to {q95:share} in 95 of 100 runs. It is no "
     "evidence of learning."
 )
+ALONE = "One run of each says nothing about the settings."
 WORDS = {
     # warnings of a run
     "note": "{subject}",
@@ -131,6 +132,23 @@ WORDS = {
     "one run of each": "; one run of each says nothing about the settings",
     "both at chance": " Both are at chance ({chance}).",
     "leader at chance": " That cannot be told from guessing ({chance}).",
+    # a comparison: its pairs
+    "pair better": "{better} better than {other} {where}, by {gap} ({how}).",
+    "pair few": "{subject}: too few to tell {where} ({how}; {seen}).",
+    "pair alike": "{subject}: no evidence of a difference {where} ({how}); {seen}.",
+    "networks better": "The network of {better} is better than that of {other} {where}, by {gap} ({how}). " + ALONE,
+    "networks few": "The networks of {subject}: too few to tell {where} ({how}; {seen}). " + ALONE,
+    "networks alike": "The networks of {subject}: no evidence of a difference {where} ({how}); {seen}. " + ALONE,
+    "p alone": "{p:p}",
+    "p of many": "{p:p}, corrected for {many:#comparison}",
+    "seen": "this test would have seen one of {gap}",
+    "seen none": "this test could have seen no difference",
+    "pair untested": "{a} and {b}: too few to tell ({of_a} and {of_b}; {why}).",
+    "not paired": "{a} ({of_a}) and {b} ({of_b}) were tested on different {where} samples ({on_a} and {on_b}): not "
+    "paired{gap}. What differs may be the samples as much as the settings.",
+    "newcombe": "; difference {difference:+.1f} points, 95% Newcombe [{low:+.1f}, {high:+.1f}]",
+    "samples": "{n:#sample}",
+    "unknown samples": "unknown samples",
     # a comparison: its warnings and notes
     "at chance": "{subject} cannot be told from guessing in {groups}: see the column of intervals. Guessing gives "
     "{chance}.",

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from sketchlab.report.comparison.groups import Group
 from sketchlab.report.comparison.paired import ALPHA, Test, own_splits, same_samples, scores_alone
 from sketchlab.report.examples import Examples, examples
 from sketchlab.report.read import Run
-from sketchlab.report.sentences import amount, counted, p_text
+from sketchlab.report.sentences import Gap, Sentence, Value, counted, render
 
 WORTH = 0.25  # a share; a test that would have missed even such a difference has too little to go by
 NETWORK = {"better": "network better", "worse": "network worse"}  # verdicts on two networks, not on their settings
@@ -33,9 +34,13 @@ class Pair:
     test: Test | None
     p: float | None
     verdict: str  # better, worse, no evidence of a difference, too few to tell, not paired; of one run each: NETWORK
-    sentence: str
+    record: Sentence
     notes: tuple[str, ...]
     many: int  # tests the p is corrected for
+
+    @property
+    def sentence(self) -> str:
+        return render(self.record)
 
     @property
     def score(self) -> declared.Score:
@@ -210,26 +215,22 @@ def judge(test: Test, p: float, many: int, *, share: bool = True, sign: int = 1)
 
 def _said(a: Group, b: Group, key: str, test: Test | None, p: float | None, many: int, notes: list[str]) -> Pair:
     if test is None or p is None:
-        verdict, sentence = _untested(a, b, key, notes)
-        return Pair(a, b, key, None, None, verdict, sentence, tuple(notes), many)
-    score = a.declared(key)
+        verdict, record = _untested(a, b, key, notes)
+        return Pair(a, b, key, None, None, verdict, record, tuple(notes), many)
+    score, both = a.declared(key), f"{a.name} and {b.name}"
     verdict = judge(test, p, many, share=score.is_share, sign=score.sign)
-    how, where = f"{p_text(p)}{f', corrected for {many} comparisons' if many > 1 else ''}", _where(a, b, key, test)
-    networks = test.about == "networks"
-    both = f"The networks of {a.name} and {b.name}" if networks else f"{a.name} and {b.name}"
-    seen = seen_text(score, test, many)
-    if verdict.endswith(("better", "worse")):
-        better, other = (b, a) if verdict.endswith("worse") else (a, b)
-        who = f"The network of {better.name} is better than that of {other.name}" if networks else ""
-        who = who or f"{better.name} better than {other.name}"
-        sentence = f"{who} {where}, by {amount(score, abs(test.difference))} ({how})."
-    elif verdict == "too few to tell":
-        sentence = f"{both}: too few to tell {where} ({how}; {seen})."
-    else:
-        sentence = f"{both}: no evidence of a difference {where} ({how}); {seen}."
-    if networks:
-        sentence += " One run of each says nothing about the settings."
-    return Pair(a, b, key, test, p, verdict, sentence, tuple(notes), many)
+    better, other = (b, a) if verdict.endswith("worse") else (a, b)
+    found = "better" if verdict.endswith(("better", "worse")) else "few" if verdict == "too few to tell" else "alike"
+    facts = {
+        "better": better.name,
+        "other": other.name,
+        "where": _where(a, b, key, test),
+        "gap": Gap(score, abs(test.difference)),
+        "how": Sentence("p of many" if many > 1 else "p alone", both, {"p": p, "many": many}),
+        "seen": seen(score, test, many),
+    }
+    record = Sentence(f"{'networks' if test.about == 'networks' else 'pair'} {found}", both, facts)
+    return Pair(a, b, key, test, p, verdict, record, tuple(notes), many)
 
 
 def visible(score: declared.Score, test: Test, many: int) -> float:
@@ -243,34 +244,34 @@ def width(score: declared.Score) -> float:
     return math.inf if score.low is None or score.high is None else score.high - score.low
 
 
-def seen_text(score: declared.Score, test: Test, many: int) -> str:
+def seen(score: declared.Score, test: Test, many: int) -> Sentence:
     found = visible(score, test, many)
     if math.isnan(found):
-        return "this test could have seen no difference"
-    return f"this test would have seen one of {amount(score, found)}"
+        return Sentence("seen none", score.name)
+    return Sentence("seen", score.name, {"gap": Gap(score, found)})
 
 
-def _untested(a: Group, b: Group, key: str, notes: list[str]) -> tuple[str, str]:
-    """Words where no test is right: too few runs, or other test sets."""
-    of = [scores.text(group.declared(key), mean(group, key)) for group in (a, b)]
+def _untested(a: Group, b: Group, key: str, notes: list[str]) -> tuple[str, Sentence]:
+    """What is stated where no test is right: too few runs, or other test sets."""
+    facts: dict[str, Any] = {"a": a.name, "b": b.name}
+    facts |= {name: Value(g.declared(key), mean(g, key)) for name, g in (("of_a", a), ("of_b", b))}
+    both = f"{a.name} and {b.name}"
     if "their test sets differ" not in notes:
-        return "too few to tell", f"{a.name} and {b.name}: too few to tell ({of[0]} and {of[1]}; {'; '.join(notes)})."
+        return "too few to tell", Sentence("pair untested", both, {**facts, "why": "; ".join(notes)})
     split = key.split("/", 1)[0]
     first = [next(iter(g.runs.values())) for g in (a, b)]
     sizes = [scores.sample_size(run, key) for run in first]
-    gap = ""
+    gap = None
     if len(a.runs) == len(b.runs) == 1 and a.declared(key).is_share:
         found = [scores.score(run, key, value(run, key)) for run in first]
         limits = [stats.Interval(s.low, s.high) for s in found if s.low is not None and s.high is not None]
         if len(limits) == 2:
             apart = stats.square_and_add(found[0].value, limits[0], found[1].value, limits[1])
-            points = [f"{100 * v:+.1f}" for v in apart]
-            gap = f"; difference {points[0]} points, 95% Newcombe [{points[1]}, {points[2]}]"
-    on = " and ".join(counted(n, "sample") if n else "unknown samples" for n in sizes)
-    return "not paired", (
-        f"{a.name} ({of[0]}) and {b.name} ({of[1]}) were tested on different {SIDES.get(split, split)} samples ({on}): "
-        f"not paired{gap}. What differs may be the samples as much as the settings."
-    )
+            points = {name: 100 * v for name, v in zip(("difference", "low", "high"), apart, strict=True)}
+            gap = Sentence("newcombe", both, points)
+    on = [Sentence("samples", both, {"n": n}) if n else Sentence("unknown samples", both) for n in sizes]
+    facts |= {"where": SIDES.get(split, split), "on_a": on[0], "on_b": on[1], "gap": gap}
+    return "not paired", Sentence("not paired", both, facts)
 
 
 SIDES = {"val": "validation", "train": "training"}
