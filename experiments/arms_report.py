@@ -18,7 +18,7 @@ from sketchlab import stats
 from sketchlab.engine.files import atomic, read_json
 from sketchlab.errors import UserError
 from sketchlab.metrics.declared import of_pipeline
-from sketchlab.report import canvas, scores
+from sketchlab.report import canvas, scores, sentences
 from sketchlab.report.comparison import pairs
 from sketchlab.report.comparison.groups import Group, distinct, kind
 from sketchlab.report.comparison.paired import Test
@@ -105,8 +105,8 @@ def sentence(tested: Tested) -> str:
     holm = f", corrected for {tested.many}" if tested.many > 1 else ""
     on = "; ".join(filter(None, [runs(t), f"{t.n} samples" if t.n else "", f"{t.groups} objects" if t.groups else ""]))
     notes = f"; {'; '.join(tested.notes)}" if tested.notes else ""
-    seen = pairs.seen_text(ACCURACY, t, tested.many)
-    return f"{names}: {gap}, {pairs.p_text(tested.p)}{holm} ({t.method}; {on}; {seen}{notes})"
+    seen = sentences.render(pairs.seen(ACCURACY, t, tested.many))
+    return f"{names}: {gap}, {sentences.p_text(tested.p)}{holm} ({t.method}; {on}; {seen}{notes})"
 
 
 def runs(test: Test) -> str:
@@ -216,7 +216,7 @@ def _draw_pairs(axes: Any, drawn: list[Tested]) -> None:
         axes.hlines(y, 100 * t.low, 100 * t.high, color=colour, lw=1.6)
         axes.plot(100 * t.difference, y, "o", color=colour)
         within = f", {each.claim.key.partition('/')[2]}" * bool(each.claim.key)
-        text = f"{each.claim.a} − {each.claim.b}{within}\n{pairs.p_text(each.p)}: {each.verdict}"
+        text = f"{each.claim.a} − {each.claim.b}{within}\n{sentences.p_text(each.p)}: {each.verdict}"
         axes.annotate(text, (0, y), xycoords=("axes fraction", "data"), xytext=(2, 7), textcoords="offset points",
                       fontsize=7.5, va="bottom")  # fmt: skip
     axes.axvline(0, color="0.3", lw=1)

@@ -31,7 +31,7 @@ def write(folder: Path) -> Path:
         state=run.state,
         headline=scores.headline(run),
         under=" · ".join(filter(None, under)),
-        warnings=[*transfer.warnings(run), *warnings.find(run)],
+        warnings=[*transfer.warnings(run), *warnings.lines(run)],
         sections=sections(run, drawn),
     )
     out = run.folder / "report.html"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 import sys
 from dataclasses import asdict, dataclass, field, replace
@@ -94,7 +93,8 @@ def plan(run: OpenedRun, chosen: config.RunConfig, split: str, renames: list[str
     if missing and not given or len(missing) == len(run.classes) or (given and unknown):
         raise UserError(_mismatch(choice, run, theirs, missing, unknown, given))
     if unknown:
-        notes.append(f"left out: {len(unknown)} classes of data={choice} that the run does not know: {listed(unknown)}")
+        many = f"{len(unknown)} class{'es' * (len(unknown) > 1)}"
+        notes.append(f"left out: {many} of data={choice} that the run does not know: {listed(unknown)}")
     if missing:
         notes.append(
             f"of the run's {len(run.classes)} classes this data set shows {len(run.classes) - len(missing)}; "
@@ -153,12 +153,31 @@ def _mismatch(
 ) -> str:
     if given and unknown:
         return f"data.classes: the run does not know {listed(unknown)}; it knows {listed(run.classes)} (or --rename)"
-    close = [(k, m) for m in missing for k in difflib.get_close_matches(m, unknown, n=1)]
+    alike = {m: [k for k in unknown if _same_name(k, m)] for m in missing}
+    found = [k for each in alike.values() for k in each]
+    close = [(each[0], m) for m, each in alike.items() if len(each) == 1 == found.count(each[0])]
     hint = "".join(f" --rename '{theirs}={ours}'" for theirs, ours in close)
     known = [name for name in theirs if name not in unknown]
     out = f"data={choice} has no class {listed(missing)} of the run's classes; it has {listed(theirs)}."
     out += f" Did you mean{hint} ?" if hint else " Match names by --rename THEIRS=OURS."
     return out + (f" To ask about the others alone: data.classes=[{','.join(known)}]" if known else "")
+
+
+def _same_name(one: str, other: str) -> bool:
+    """Whether two names of classes differ in case, in spaces, hyphens and underscores, or in the plural alone."""
+    a, b = (re.sub(r"[\s_-]+", "", name.casefold()) for name in (one, other))
+    return a == b or a in _plurals(b) or b in _plurals(a)
+
+
+def _plurals(name: str) -> set[str]:
+    out = {f"{name}es"} if re.search(r"(s|x|z|ch|sh|o)$", name) else {f"{name}s"}
+    if name.endswith("o"):
+        out.add(f"{name}s")
+    if re.search(r"[^aeiou]y$", name):
+        out.add(f"{name[:-1]}ies")
+    if match := re.search(r"fe?$", name):
+        out.add(f"{name[: match.start()]}ves")
+    return out
 
 
 def listed(names: list[str]) -> str:

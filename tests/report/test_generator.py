@@ -69,24 +69,24 @@ SURE = {"train/d_real": 0.89, "train/d_fake": 0.01}
 )
 def test_detectors_fire_on_what_they_are_for(gan, columns, fires):
     run = read(gan(**columns))
-    found = generator.detectors(run)
+    found = {answer.subject: answer.numbers["answer"] for answer in generator.detectors(run)}
     assert set(found) == {"Collapsed", "Saturated", "Stuck"}
-    assert [name for name, (fired, _) in found.items() if fired] == fires
-    said = [line for line in warnings.find(run) if line.partition(":")[0] in found]
+    assert [name for name, answer in found.items() if answer == "Yes"] == fires
+    said = [line for line in warnings.lines(run) if line.partition(":")[0] in found]
     assert [line.partition(":")[0] for line in said] == fires
 
 
 def test_a_judge_that_does_not_know_the_real_images_is_told_of(gan):
-    said = warnings.find(read(gan(**{"val/class_accuracy": 0.1, "val/class_accuracy_real": 0.2})))
+    said = warnings.lines(read(gan(**{"val/class_accuracy": 0.1, "val/class_accuracy_real": 0.2})))
     assert any("The judge gets only 0.20 of the real images of val right" in line for line in said)
-    assert not any("judge" in line for line in warnings.find(read(gan(**{"val/class_accuracy_real": 0.9}))))
+    assert not any("judge" in line for line in warnings.lines(read(gan(**{"val/class_accuracy_real": 0.9}))))
 
 
 def test_too_little_to_judge_by_is_not_judged(gan):
     folder = gan()
     lines = (folder / "metrics.jsonl").read_text().splitlines()[:2]
     (folder / "metrics.jsonl").write_text("\n".join(lines) + "\n")
-    assert "Stuck" not in generator.detectors(read(folder))
+    assert "Stuck" not in [answer.subject for answer in generator.detectors(read(folder))]
 
 
 def test_page_says_how_it_is_doing(gan):
@@ -95,7 +95,7 @@ def test_page_says_how_it_is_doing(gan):
     text = report.write(folder).read_text()
     assert "Collapsed? No: generated images differ" in text and "Stuck? No" in text and "Saturated? No" in text
     assert "KID on val, in random features: 0.03, 5.00% of 0.6 before training." in text
-    assert "fired 1 times: step 450 (rates × 1.5)" in text
+    assert "fired 1 time: step 450 (rates × 1.5)" in text
     assert text.count("data:image/webp;base64,") == 1
     run = read(folder)
     assert curves.families(run)["kid@random"] == ["val/kid@random"]
@@ -170,7 +170,7 @@ def test_what_is_known_stands_beside_every_score(gan, tmp_path):
     text = report.write(folder).read_text()
     assert text.count("real -0.0001 ± 0.0002, noise 0.031, grey 0.0009") == 2  # the headline and the table
     assert "real 0.89 ± 0.04, noise 0, grey 1: not informative here" in text
-    assert "Validation: Not informative here: precision@random." in warnings.find(read(folder))
+    assert "Validation: Not informative here: precision@random." in warnings.lines(read(folder))
     assert "fid@random on val is 4.66. Of real images against real ones it is 0.26 with 400 and 512 of them" in text
     page = compare([folder], out=tmp_path / "out", metric="val/precision@random").read_text()
     assert "val/precision@random is not informative here, in" in page

@@ -133,7 +133,7 @@ def test_recalls_and_confused_pairs_against_counting(run_folder):
 
 
 def test_chance_best_of_many_and_tiny_validation_are_said_in_words(run_folder):
-    said = " ".join(warnings.find(read(run_folder("collapsed"))))
+    said = " ".join(warnings.lines(read(run_folder("collapsed"))))
     assert f"loss is 0.694 ≈ ln 2 = {math.log(2):.3f}" in said and "At chance" in said
     luck = stats.best_of_chance(62, 0.5, 25)
     assert f"scores {scores.share(luck.mean)} on average" in said and "no evidence of learning" in said
@@ -142,7 +142,7 @@ def test_chance_best_of_many_and_tiny_validation_are_said_in_words(run_folder):
 
 
 def test_a_good_run_has_no_warning(drawn):
-    assert warnings.find(read(drawn)) == []
+    assert warnings.lines(read(drawn)) == []
     assert "Before you believe it" not in page_of(drawn)
 
 
@@ -152,7 +152,7 @@ def test_predictions_of_another_state_are_told(run_folder):
     status["metrics"]["test/accuracy"] = 0.9
     (folder / "status.json").write_text(json.dumps(status))
     assert any(
-        "predictions_test.csv has accuracy .800" in line and ".900" in line for line in warnings.find(read(folder))
+        "predictions_test.csv has accuracy .800" in line and ".900" in line for line in warnings.lines(read(folder))
     )
 
 
@@ -166,7 +166,7 @@ def test_overfitting_and_divergence(run_folder):
     status = json.loads((folder / "status.json").read_text())
     status["metrics"]["train/loss"] = float("nan")
     (folder / "status.json").write_text(json.dumps(status))
-    said = " ".join(warnings.find(read(folder)))
+    said = " ".join(warnings.lines(read(folder)))
     assert "lowest at epoch 4 (0.5) and rose to 1.3" in said
     assert "train/loss is not a number" in said
 
@@ -191,7 +191,7 @@ def test_retrieval_has_intervals_by_queries_chance_and_the_sheet(run_folder):
 def test_retrieval_at_chance_is_told(run_folder):
     folder = run_folder("retrieval")
     (folder / "chance_val.json").write_text(json.dumps({"recall@1": 0.38}))
-    assert any("cannot be told from guessing (.380)" in line for line in warnings.find(read(folder)))
+    assert any("cannot be told from guessing (.380)" in line for line in warnings.lines(read(folder)))
 
 
 def test_gan_shows_sheets_from_last_to_first(run_folder):
@@ -216,7 +216,7 @@ def test_mode_collapse_is_told(run_folder):
     (folder / "status.json").write_text(json.dumps(status))
     assert any(
         "more alike than the real ones" in line and "0.90 generated, 0.40 real" in line
-        for line in warnings.find(read(folder))
+        for line in warnings.lines(read(folder))
     )
 
 

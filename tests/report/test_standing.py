@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from sketchlab import stats
-from sketchlab.report import scores
+from sketchlab.report import scores, sentences
 from sketchlab.report.comparison import figures, groups, pairs
 from sketchlab.report.comparison.compare import compare
 from sketchlab.report.comparison.standing import interval, standing
@@ -180,9 +180,10 @@ def test_equal_scores_of_two_runs_are_not_known_exactly(tmp_path):
     row, _ = stood(tmp_path, "val/accuracy")
     wilson = stats.wilson(75, 100)
     assert row.of == "scores" and row.low is not None and row.low <= wilson.low and row.high >= wilson.high
-    row, _ = stood(tmp_path, "val/loss")
+    row, group = stood(tmp_path, "val/loss")
     assert row.low is None and row.high is None
-    assert pairs.amount(KEY, 0.1234) == "12 points" and pairs.amount(KEY, float("nan")) == "–"
+    accuracy = group.declared(KEY)
+    assert sentences.amount(accuracy, 0.1234) == "12 points" and sentences.amount(accuracy, float("nan")) == "–"
 
 
 def test_the_band_of_a_curve_has_the_variance_of_its_images(tmp_path):
@@ -210,8 +211,8 @@ def test_no_number_of_the_page_is_beyond_its_range(tmp_path):
 
 def test_a_tiny_split_of_few_objects_is_told(tmp_path):
     folder = retrieval(tmp_path / "x" / "y")
-    assert not any("Tiny" in line for line in warnings.find(read(folder)))
+    assert not any("Tiny" in line for line in warnings.lines(read(folder)))
     put(folder, "arrays/val_groups.npy", np.arange(200) // 20)
-    (line,) = [line for line in warnings.find(read(folder)) if "Tiny" in line]
-    low, high = stats.wilson(8, 10)
+    (line,) = [line for line in warnings.lines(read(folder)) if "Tiny" in line]
+    (low,), (high,) = stats.wilson_band([0.75], 10)
     assert "n = 200, of 10 objects" in line and f"±{50 * (high - low):.0f} points" in line

@@ -14,6 +14,7 @@ from sketchlab.report.comparison.pairs import Pair
 from sketchlab.report.read import Run
 from sketchlab.report.run.facts import listed
 from sketchlab.report.scores import text
+from sketchlab.report.sentences import Gap, Sentence, Value
 
 LISTED = 30  # groups listed before the reader asks for more
 LEADERS = 3  # test sets whose best group is named in the headline
@@ -23,18 +24,19 @@ def states(runs: Sequence[Run]) -> str:
     return ", ".join(f"{n} {state}" for state, n in Counter(run.state for run in runs).most_common())
 
 
-def unfinished(groups: Sequence[Group]) -> list[str]:
+def unfinished(groups: Sequence[Group]) -> list[Sentence]:
     """Runs that are not in the means, by group."""
     out = []
     for group in groups:
         if group.unfinished:
-            said = Counter(run.state for run in group.unfinished)
-            which = ", ".join(f"{n} {state}" for state, n in said.items())
-            out.append(f"{group.name}: {which}; their curves are drawn, their scores are in no mean and in no test.")
+            states = Counter(run.state for run in group.unfinished)
+            out.append(
+                Sentence("unfinished", group.name, {"states": ", ".join(f"{n} {state}" for state, n in states.items())})
+            )
     return out
 
 
-def headline(families: Sequence[Family]) -> str:
+def headline(families: Sequence[Family]) -> list[Sentence]:
     """Who leads, and how sure that is."""
     out = []
     for family in families:
@@ -43,32 +45,60 @@ def headline(families: Sequence[Family]) -> str:
         blocks = pairs.test_sets(family.groups, family.key)
         out += [_leader(family, block[0], len(blocks) > 1) for block in blocks[:LEADERS]]
         if len(blocks) > LEADERS:
-            out.append(f"{len(blocks) - LEADERS} more test sets: see the table.")
-    return " ".join(out) or "No run has finished with a score yet."
+            out.append(Sentence("more test sets", family.key, {"n": len(blocks) - LEADERS}))
+    return out or [Sentence("no score", "")]
 
 
-def _leader(family: Family, best: Group, several: bool) -> str:
+def _leader(family: Family, best: Group, several: bool) -> Sentence:
     """The best group on one test set against the second."""
-    row = next(row for row in family.standings if row.group is best)
-    split, metric = family.key.split("/", 1)
-    runs = f"mean of {len(row.single)} runs" if len(row.single) > 1 else "one run"
-    alone = "on samples of its own, " if several else ""
+    rows = {id(row.group): row for row in family.standings}
+    row, (split, metric) = rows[id(best)], family.key.split("/", 1)
     first = next((pair for pair in family.pairs if pair.a is best and pair.verdict != "not paired"), None)
-    line = f"{best.name}: {scores.SPLITS.get(split, split)} {metric} {text(row.score, row.mean)} ("
-    return line + (f"{runs}); {_against(first)}." if first else f"{alone}{runs}).")
+    runs = Sentence("mean of runs", best.name, {"n": len(row.single)}) if len(row.single) > 1 else None
+    chance = None
+    if (guess := standing.guessing(row)) is not None:
+        both = first is not None and standing.guessing(rows[id(first.b)]) is not None
+        chance = Sentence("both at chance" if both else "leader at chance", best.name, {"chance": guess})
+    facts = {
+        "where": scores.SPLITS.get(split, split),
+        "metric": metric,
+        "value": Value(row.score, row.mean),
+        "runs": runs or Sentence("one run", best.name),
+        "chance": chance,
+    }
+    if first:
+        return Sentence("leader", best.name, {**facts, "against": _against(first)})
+    return Sentence("leader alone", best.name, {**facts, "apart": Sentence("own samples", split) if several else None})
 
 
-def _against(pair: Pair) -> str:
+def _against(pair: Pair) -> Sentence:
     """The leading group against the second, in a few words."""
-    other, p = pair.b.name, "" if pair.p is None else f" ({pairs.p_text(pair.p)})"
-    alone = ""
-    if pair.test and pair.test.about == "networks":
-        other, alone = f"the network of {other}", "; one run of each says nothing about the settings"
-    if pair.verdict.endswith("better") and pair.test:
-        return f"better than {other} by {pairs.amount(pair.score, abs(pair.test.difference))}{p}{alone}"
-    if pair.verdict == "no evidence of a difference":
-        return f"no evidence of a difference to {other}{p}{alone}"
-    return f"too few to tell from {other}"
+    name = pair.b.name
+    other = Sentence("group", name)
+    if pair.test is None:
+        return Sentence("too few", name, {"other": other})
+    alone = None
+    if pair.test.about == "networks":
+        other, alone = Sentence("network", name), Sentence("one run of each", name)
+    facts = {
+        "other": other,
+        "gap": Gap(pair.score, abs(pair.test.difference)),
+        "p": None if pair.p is None else Sentence("p", name, {"p": pair.p}),
+        "alone": alone,
+    }
+    for verdict, kind in (("better", "better"), ("worse", "worse"), ("no evidence of a difference", "no evidence")):
+        if pair.verdict.endswith(verdict):
+            return Sentence(kind, name, facts)
+    return Sentence("too few", name, facts)
+
+
+def at_chance(family: Family) -> list[Sentence]:
+    """Groups that guessing explains, as one warning."""
+    found = {row.group.name: guess for row in family.standings if (guess := standing.guessing(row)) is not None}
+    if not found:
+        return []
+    guesses = ", ".join(dict.fromkeys(text(*guess) for guess in found.values()))
+    return [Sentence("at chance", family.key, {"groups": listed(list(found), 4), "chance": guesses})]
 
 
 def answer_table(family: Family) -> Table:

@@ -20,6 +20,7 @@ from sketchlab.report.comparison.published import Published
 from sketchlab.report.comparison.standing import standing
 from sketchlab.report.read import Run
 from sketchlab.report.run.facts import listed
+from sketchlab.report.sentences import render
 
 PAGE = "comparison.html"
 
@@ -54,13 +55,16 @@ def compare(
         families = [_family(groups, key, chosen, known, out, notes) for key in dict.fromkeys(chosen.values())]
     if without := [title for of, title in kinds.titles(groups).items() if of not in chosen]:
         notes.append(f"No score to compare by in: {', '.join(without)}.")
-    notes += answer.unfinished(groups) + [f"{run.name}: {note}" for run in runs for note in run.notes]
+    chance = [found for family in families for found in answer.at_chance(family)]
+    notes = [*map(render, chance), *notes, *map(render, answer.unfinished(groups))] + [
+        f"{run.name}: {note}" for run in runs for note in run.notes
+    ]
     listed_runs = listings.runs_table(families)
     written = _tables(families, listed_runs, out)
     text = page.render(
         title=f"{len(runs)} runs in {len(groups)} group{'s' * (len(groups) != 1)}",
         state=answer.states(runs),
-        headline=answer.headline(families),
+        headline=" ".join(map(render, answer.headline(families))),
         under=f"compared by {', '.join(keys)}" if keys else "all of the same settings",
         warnings=_short(notes),
         sections=_sections(families, keys, listed_runs, written, out),

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from sketchlab.report.comparison.groups import Group
 from sketchlab.report.comparison.paired import ALPHA, Test, own_splits, same_samples, scores_alone
 from sketchlab.report.examples import Examples, examples
 from sketchlab.report.read import Run
+from sketchlab.report.sentences import Gap, Sentence, Value, counted, render
 
 WORTH = 0.25  # a share; a test that would have missed even such a difference has too little to go by
 NETWORK = {"better": "network better", "worse": "network worse"}  # verdicts on two networks, not on their settings
@@ -32,9 +34,13 @@ class Pair:
     test: Test | None
     p: float | None
     verdict: str  # better, worse, no evidence of a difference, too few to tell, not paired; of one run each: NETWORK
-    sentence: str
+    record: Sentence
     notes: tuple[str, ...]
     many: int  # tests the p is corrected for
+
+    @property
+    def sentence(self) -> str:
+        return render(self.record)
 
     @property
     def score(self) -> declared.Score:
@@ -115,7 +121,7 @@ def _test(a: Group, b: Group, samples: Samples) -> tuple[Test | None, list[str]]
         return None, ["their test sets differ"]
     notes = []
     if left := sum(map(len, sides)) - sum(len(runs) for both in common for runs in both):
-        notes.append(f"{left} {'runs' if left > 1 else 'run'} on samples that the other was not tested on left out")
+        notes.append(f"{counted(left, 'run')} on samples that the other was not tested on left out")
     if len({run.data.get("fingerprint") for both in common for runs in both for run in runs}) > 1:
         notes.append("the samples have the same names in both, but not the same pictures or sizes")
     if why:
@@ -209,91 +215,81 @@ def judge(test: Test, p: float, many: int, *, share: bool = True, sign: int = 1)
 
 def _said(a: Group, b: Group, key: str, test: Test | None, p: float | None, many: int, notes: list[str]) -> Pair:
     if test is None or p is None:
-        verdict, sentence = _untested(a, b, key, notes)
-        return Pair(a, b, key, None, None, verdict, sentence, tuple(notes), many)
-    score = a.declared(key)
+        verdict, record = _untested(a, b, key, notes)
+        return Pair(a, b, key, None, None, verdict, record, tuple(notes), many)
+    score, both = a.declared(key), f"{a.name} and {b.name}"
     verdict = judge(test, p, many, share=score.is_share, sign=score.sign)
-    how, where = f"{p_text(p)}{f', corrected for {many} comparisons' if many > 1 else ''}", _where(a, b, key, test)
-    networks = test.about == "networks"
-    both = f"The networks of {a.name} and {b.name}" if networks else f"{a.name} and {b.name}"
-    seen = seen_text(score, test, many)
-    if verdict.endswith(("better", "worse")):
-        better, other = (b, a) if verdict.endswith("worse") else (a, b)
-        who = f"The network of {better.name} is better than that of {other.name}" if networks else ""
-        who = who or f"{better.name} better than {other.name}"
-        sentence = f"{who} {where}, by {amount(score, abs(test.difference))} ({how})."
-    elif verdict == "too few to tell":
-        sentence = f"{both}: too few to tell {where} ({how}; {seen})."
-    else:
-        sentence = f"{both}: no evidence of a difference {where} ({how}); {seen}."
-    if networks:
-        sentence += " One run of each says nothing about the settings."
-    return Pair(a, b, key, test, p, verdict, sentence, tuple(notes), many)
+    better, other = (b, a) if verdict.endswith("worse") else (a, b)
+    found = "better" if verdict.endswith(("better", "worse")) else "few" if verdict == "too few to tell" else "alike"
+    facts = {
+        "better": better.name,
+        "other": other.name,
+        "where": _where(a, b, key, test),
+        "gap": Gap(score, abs(test.difference)),
+        "how": Sentence("p of many" if many > 1 else "p alone", both, {"p": p, "many": many}),
+        "seen": seen(score, test, many),
+    }
+    record = Sentence(f"{'networks' if test.about == 'networks' else 'pair'} {found}", both, facts)
+    return Pair(a, b, key, test, p, verdict, record, tuple(notes), many)
 
 
-def seen_text(score: declared.Score, test: Test, many: int) -> str:
-    visible = test.visible(ALPHA / many)
-    if math.isnan(visible):
-        return "this test could have seen no difference"
-    return f"this test would have seen one of {amount(score, visible)}"
+def visible(score: declared.Score, test: Test, many: int) -> float:
+    """The smallest difference that the test would have seen; nan where that is more than the score's range."""
+    found = test.visible(ALPHA / many)
+    return math.nan if found > width(score) else found
 
 
-def _untested(a: Group, b: Group, key: str, notes: list[str]) -> tuple[str, str]:
-    """Words where no test is right: too few runs, or other test sets."""
-    of = [scores.text(group.declared(key), mean(group, key)) for group in (a, b)]
+def width(score: declared.Score) -> float:
+    """The largest difference of two values of a score."""
+    return math.inf if score.low is None or score.high is None else score.high - score.low
+
+
+def seen(score: declared.Score, test: Test, many: int) -> Sentence:
+    found = visible(score, test, many)
+    if math.isnan(found):
+        return Sentence("seen none", score.name)
+    return Sentence("seen", score.name, {"gap": Gap(score, found)})
+
+
+def _untested(a: Group, b: Group, key: str, notes: list[str]) -> tuple[str, Sentence]:
+    """What is stated where no test is right: too few runs, or other test sets."""
+    facts: dict[str, Any] = {"a": a.name, "b": b.name}
+    facts |= {name: Value(g.declared(key), mean(g, key)) for name, g in (("of_a", a), ("of_b", b))}
+    both = f"{a.name} and {b.name}"
     if "their test sets differ" not in notes:
-        return "too few to tell", f"{a.name} and {b.name}: too few to tell ({of[0]} and {of[1]}; {'; '.join(notes)})."
+        return "too few to tell", Sentence("pair untested", both, {**facts, "why": "; ".join(notes)})
     split = key.split("/", 1)[0]
     first = [next(iter(g.runs.values())) for g in (a, b)]
     sizes = [scores.sample_size(run, key) for run in first]
-    gap = ""
+    gap = None
     if len(a.runs) == len(b.runs) == 1 and a.declared(key).is_share:
         found = [scores.score(run, key, value(run, key)) for run in first]
         limits = [stats.Interval(s.low, s.high) for s in found if s.low is not None and s.high is not None]
         if len(limits) == 2:
             apart = stats.square_and_add(found[0].value, limits[0], found[1].value, limits[1])
-            points = [f"{100 * v:+.1f}" for v in apart]
-            gap = f"; difference {points[0]} points, 95% Newcombe [{points[1]}, {points[2]}]"
-    on = " and ".join(f"{n} samples" if n else "unknown samples" for n in sizes)
-    return "not paired", (
-        f"{a.name} ({of[0]}) and {b.name} ({of[1]}) were tested on different {SIDES.get(split, split)} samples ({on}): "
-        f"not paired{gap}. What differs may be the samples as much as the settings."
-    )
+            points = {name: 100 * v for name, v in zip(("difference", "low", "high"), apart, strict=True)}
+            gap = Sentence("newcombe", both, points)
+    on = [Sentence("samples", both, {"n": n}) if n else Sentence("unknown samples", both) for n in sizes]
+    facts |= {"where": SIDES.get(split, split), "on_a": on[0], "on_b": on[1], "gap": gap}
+    return "not paired", Sentence("not paired", both, facts)
 
 
 SIDES = {"val": "validation", "train": "training"}
-CALLED = {"retrieve": "queries", "strokes": "drawings"}  # what the samples of a kind of run are
+CALLED = {"retrieve": "query", "strokes": "drawing"}  # what the samples of a kind of run are
 
 
 def _where(a: Group, b: Group, key: str, test: Test) -> str:
     split, metric = key.split("/", 1)
     what = f"in {metric} " if metric != "accuracy" else ""
     kind = f"{SIDES[split]} " if split in SIDES else ""
-    called = f"{kind}{CALLED.get(a.kind, 'images')}" + (f" of {test.groups} objects" if test.groups else "")
-    runs = f"{test.runs[0]} runs of each"
+    called = f"{kind}{CALLED.get(a.kind, 'image')}"
+    samples = counted(test.n or 0, called) + (f" of {counted(test.groups, 'object')}" if test.groups else "")
+    runs = f"{counted(test.runs[0], 'run')} of each"
     if test.runs[0] != test.runs[1]:
-        runs = f"{_counted(test.runs[0])} of {a.name} and {_counted(test.runs[1])} of {b.name}"
+        runs = f"{counted(test.runs[0], 'run')} of {a.name} and {counted(test.runs[1], 'run')} of {b.name}"
     if test.splits > 1:
-        return f"{what}on {test.splits} splits" + (f" of the same {test.n} {called}" if test.n else "")
+        return f"{what}on {test.splits} splits" + (f" of the same {samples}" if test.n else "")
     if test.n is None:
         return f"{what}on the same samples, {runs}"
-    return f"{what}on these {test.n} {called}" + (f", {runs}" if test.about != "networks" else "")
-
-
-def _counted(n: int) -> str:
-    return f"{n} run{'s' * (n != 1)}"
-
-
-def amount(score: declared.Score, difference: float) -> str:
-    """A difference of a share in points, of anything else as it is; – for none."""
-    if math.isnan(difference):
-        return "–"
-    if not score.is_share:
-        return f"{difference:.3g}"
-    points = 100 * difference
-    digits = ".0f" if points >= 9.5 else ".1f" if points >= 0.1 else ".1g"
-    return f"{points:{digits}} points"
-
-
-def p_text(p: float) -> str:
-    return "p < .001" if p < 0.001 else f"p = {scores.share(p, 3 if p < 0.1 else 2)}"
+    these = "this" if test.n == 1 else "these"
+    return f"{what}on {these} {samples}" + (f", {runs}" if test.about != "networks" else "")

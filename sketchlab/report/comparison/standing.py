@@ -17,6 +17,7 @@ from sketchlab.report.comparison.pairs import Samples
 from sketchlab.report.examples import Examples
 from sketchlab.report.read import Run
 from sketchlab.report.run import facts
+from sketchlab.report.sentences import Value
 
 OF = {  # what an interval is about, in words
     "Wilson": "new samples, one run (Wilson)",
@@ -122,6 +123,17 @@ def _sizes(runs: list[Run], key: str) -> str:
 
 def _range(sizes: list[int]) -> str:
     return "–" if not sizes else str(sizes[0]) if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
+
+
+def guessing(row: Standing) -> Value | None:
+    """What guessing gives, where the group is not better than that: its interval reaches it, or lies beyond it."""
+    split, metric = row.key.split("/", 1)
+    guesses = [guess for run in row.group.runs.values() if (guess := scores.chance(run, split, metric)) is not None]
+    if not guesses or not row.score.sign or not math.isfinite(row.mean):
+        return None
+    guess, worst = max(guesses, key=row.score.order), row.low if row.score.sign > 0 else row.high
+    reached = row.score.order(row.mean if worst is None else worst) <= row.score.order(guess)
+    return Value(row.score, guess) if reached else None
 
 
 def interval(row: Standing) -> str:

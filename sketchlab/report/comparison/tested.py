@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from sketchlab.report import page
-from sketchlab.report.comparison import pairs
+from sketchlab.report.comparison import pairs, standing
 from sketchlab.report.comparison.family import Family, Table
 from sketchlab.report.comparison.pairs import Pair
 from sketchlab.report.scores import share
+from sketchlab.report.sentences import Sentence, amount, render
 
 QUOTED = 15  # sentences before the reader asks for more
 EXPLAINED = (
@@ -23,9 +24,13 @@ def tested(family: Family) -> str:
     if not family.pairs:
         return ""
     quotes = []
+    guesses = {id(row.group): standing.guessing(row) for row in family.standings}
     for pair in family.pairs:
         style = "quote better" if pair.verdict.endswith(("better", "worse")) else "quote"
-        notes = f'<span class="soft">{page.escape("; ".join(pair.notes))}</span>' if pair.notes and pair.test else ""
+        told = list(pair.notes) if pair.test else []
+        if guesses.get(id(pair.a)) and (chance := guesses.get(id(pair.b))):
+            told.append(render(Sentence("pair at chance", pair.sentence, {"chance": chance})))
+        notes = f'<span class="soft">{page.escape("; ".join(told))}</span>' if told else ""
         quotes.append(f'<p class="{style}">{page.escape(pair.sentence)}{notes}</p>')
     columns, rows, right = table(family)
     blocks = pairs.test_sets(family.groups, family.key)
@@ -52,7 +57,7 @@ def table(family: Family) -> Table:
             rows.append([pair.a.name, pair.b.name, *["–"] * 4, pair.verdict, "; ".join(pair.notes), *["–"] * 3])
             continue
         low, high = (_signed(pair, v) for v in (t.low, t.high))
-        seen = pairs.amount(pair.score, t.visible(pairs.ALPHA / pair.many))
+        seen = amount(pair.score, pairs.visible(pair.score, t, pair.many))
         row: list[object] = [pair.a.name, pair.b.name, _signed(pair, t.difference), f"[{low}, {high}]"]
         runs = str(t.runs[0]) if t.runs[0] == t.runs[1] else f"{t.runs[0]} and {t.runs[1]}"
         row += [_p(pair.p), _p(t.p), pair.verdict, t.method, runs, t.n or "–", seen]
@@ -65,4 +70,6 @@ def _p(p: float | None) -> str:
 
 
 def _signed(pair: Pair, value: float) -> str:
+    most = pairs.width(pair.score)
+    value = min(max(value, -most), most)
     return f"{100 * value:+.1f}" if pair.score.is_share else f"{value:+.3g}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,14 +14,16 @@ from PIL import Image
 from sketchlab.report import page, scores
 from sketchlab.report.read import Run
 from sketchlab.report.run import eye_test
+from sketchlab.report.sentences import Sentence, render
 
 ALIKE = 0.15  # collapsed: MS-SSIM between generated images over that between real ones
 STILL = 0.01  # stuck: both losses stay within this share of their mean …
 WINDOW = 5  # … over so many evaluations
 SURE = 0.05  # saturated: the discriminator's mean predictions are this close to what it is taught …
-FALLS = 0.98  # … and the last third of the evaluations did not bring KID below this share of its best before
+GAIN = 0.02  # … and the last third of the evaluations did not better the score by more than this share of its best
 FRAMES, FRAME_MS, LAST_MS, FRAME_PX, QUALITY = 30, 200, 2000, 420, 50  # of the moving picture
 KINDS = ("gan", "translate")
+YES, NO, UNKNOWN = "Yes", "No", "Not known"  # answers of the detectors
 FID = "Heusel et al. 2017"  # the source that a pipeline declares of it
 TITLES = {
     "d": "Discriminator's mean prediction, real and generated",
@@ -53,77 +56,81 @@ def how_to_read(stem: str) -> str:
 # --- detectors
 
 
-def warnings(run: Run) -> Iterator[str]:
-    """What the detectors found, in plain words; the gravest first."""
-    for name, (fires, said) in detectors(run).items():
-        if fires:
-            yield f"{name}: {said}"
+def warnings(run: Run) -> Iterator[Sentence]:
+    """What the detectors found; the gravest first."""
+    for answer in detectors(run):
+        if answer.numbers["answer"] == YES:
+            yield Sentence("detector", answer.subject, {"finding": answer.numbers["finding"]})
     for split in ("test", "val"):
         knows = run.final().get(f"{split}/class_accuracy_real")
         if knows is not None and knows < KNOWS:
-            yield (
-                f"The judge gets only {knows:.2f} of the real images of {split} right: what it says of generated ones "
-                "means little. It should be trained on pictures of this size, drawn as these are."
-            )
+            yield Sentence("judge", split, {"value": knows})
             return
 
 
-def detectors(run: Run) -> dict[str, tuple[bool, str]]:
-    """Name → whether it fires, and what it looks at, with the numbers; without those that cannot look."""
+def detectors(run: Run) -> list[Sentence]:
+    """The answer of each detector (YES, NO, UNKNOWN) with what it looks at; without those that cannot look."""
     found = {"Collapsed": _collapsed(run), "Saturated": _saturated(run), "Stuck": _stuck(run)}
-    return {name: said for name, said in found.items() if said is not None}
+    return [
+        Sentence("answer", name, {"answer": told[0], "finding": told[1]})
+        for name, told in found.items()
+        if told is not None
+    ]
 
 
-def _collapsed(run: Run) -> tuple[bool, str] | None:
+def _collapsed(run: Run) -> tuple[str, Sentence] | None:
     final = run.final()
     for split in ("test", "val"):
-        fake, real = (final.get(f"{split}/ms_ssim_{side}") for side in ("fake", "real"))
-        if fake is None or real is None:
+        fake, real = (final.get(f"{split}/ms_ssim_{side}", math.nan) for side in ("fake", "real"))
+        if not math.isfinite(fake + real):
             continue
-        numbers = f"MS-SSIM between pairs {fake:.2f} generated, {real:.2f} real, on {split}"
-        if fake > real + ALIKE:
-            return True, f"the generator makes few kinds of image, far more alike than the real ones ({numbers})."
-        return False, f"generated images differ from each other as real ones do ({numbers})."
+        fires = fake > real + ALIKE
+        facts = {"numbers": Sentence("ms-ssim", split, {"fake": fake, "real": real})}
+        return (YES, Sentence("few kinds", split, facts)) if fires else (NO, Sentence("many kinds", split, facts))
     return None
 
 
-def _saturated(run: Run) -> tuple[bool, str] | None:
+def _saturated(run: Run) -> tuple[str, Sentence] | None:
+    """Both conditions must hold: a discriminator that is sure, and a score that no longer gets better."""
     final = run.final()
-    means = next(
-        ((final[f"{s}/d_real"], final[f"{s}/d_fake"]) for s in ("train", "val", "test") if f"{s}/d_real" in final), None
-    )
-    if means is None:
+    for split in ("train", "val", "test"):
+        real, fake = (final.get(f"{split}/d_{side}", math.nan) for side in ("real", "fake"))
+        if math.isfinite(real + fake):
+            break
+    else:
         return None
-    real, fake = means
     taught = ((run.config.get("config") or {}).get("pipeline") or {}).get("real_label", 1.0)
-    numbers = f"its mean prediction is {real:.2f} on real images, {fake:.2f} on generated ones"
+    key = scores.watched(run)
+    values = run.curve(key, "step")[1]
+    facts = {"score": key, "n": len(values), "numbers": Sentence("predictions", split, {"real": real, "fake": fake})}
     if not (real > taught - SURE and fake < SURE):
-        return False, f"the discriminator is not sure on both sides: {numbers}."
-    falling = _falling(run)
-    if falling:
-        return False, f"the discriminator is sure on both sides ({numbers}), but KID still falls."
-    still = "KID is not known" if falling is None else "KID no longer falls"
-    advice = "Let the discriminator learn less often (pipeline.gd_ratio) or more slowly (pipeline.lr_d)."
-    return True, f"the discriminator tells every image apart ({numbers}) and {still}. {advice}"
+        return NO, Sentence("unsure", split, facts)
+    if not len(values):
+        return UNKNOWN, Sentence("sure, no score", split, facts)
+    improves = _improves(run, key)
+    if improves is None:
+        return UNKNOWN, Sentence("sure, too few", split, facts)
+    return (NO, Sentence("sure, falls", split, facts)) if improves else (YES, Sentence("sure, still", split, facts))
 
 
-def _falling(run: Run) -> bool | None:
-    """Whether KID went on falling in the last third of the evaluations; None: too few to say."""
-    values = run.curve(scores.watched(run), "step")[1]
-    late = len(values) // 3
-    return bool(values[-late:].min() < FALLS * values[:-late].min()) if late else None
+def _improves(run: Run, key: str) -> bool | None:
+    """Whether a score got better by more than GAIN in the last third of its evaluations; None: too few to say."""
+    values = run.curve(key, "step")[1]
+    if not (late := len(values) // 3):
+        return None
+    order = run.declared[key].order
+    before, after = (max(map(order, part)) for part in (values[:-late], values[-late:]))
+    return math.isfinite(after) and (not math.isfinite(before) or after - before > GAIN * abs(before))
 
 
-def _stuck(run: Run) -> tuple[bool, str] | None:
+def _stuck(run: Run) -> tuple[str, Sentence] | None:
     losses = {name: run.curve(f"train/loss_{name}", "step")[1][-WINDOW:] for name in ("g", "d")}
-    if min(map(len, losses.values())) < WINDOW:
+    if min(map(len, losses.values())) < WINDOW or not all(np.isfinite(v).all() for v in losses.values()):
         return None
     moved = {name: float(np.ptp(v) / max(abs(v.mean()), 1e-12)) for name, v in losses.items()}
-    numbers = f"over {WINDOW} evaluations loss_g moved by {moved['g']:.1%}, loss_d by {moved['d']:.1%}"
-    if max(moved.values()) < STILL:
-        advice = "pipeline.gate_window=500 raises the learning rates when that happens."
-        return True, f"both losses stand still ({numbers}): nothing is learnt any more. {advice}"
-    return False, f"the losses still move ({numbers})."
+    facts = {"numbers": Sentence("losses", "train", {"n": WINDOW, **moved})}
+    fires = max(moved.values()) < STILL
+    return (YES, Sentence("stuck", "train", facts)) if fires else (NO, Sentence("moves", "train", facts))
 
 
 # --- the section
@@ -133,9 +140,8 @@ def section(run: Run) -> str:
     """Verdicts of the detectors, KID, firings of the gate, the eye test, and the training as a moving picture."""
     if not is_generator(run):
         return ""
-    said = [f"{name}? {'Yes' if fires else 'No'}: {text}" for name, (fires, text) in detectors(run).items()]
-    lines = [*said, *_kid(run), *_bias(run), *_gate(run), *eye_test.lines(run)]
-    out = "".join(page.paragraph(line) for line in lines)
+    found = [*detectors(run), *_kid(run), *_bias(run), *_gate(run)]
+    out = "".join(page.paragraph(line) for line in [*map(render, found), *eye_test.lines(run)])
     moving = animation(run)
     if moving is not None:
         epochs = "the same noise" if run.choices.get("pipeline") == "gan" else "the same images"
@@ -143,28 +149,25 @@ def section(run: Run) -> str:
     return out
 
 
-def _kid(run: Run) -> Iterator[str]:
+def _kid(run: Run) -> Iterator[Sentence]:
     for split in ("val", "test"):
         on = run.document("quality", split).get("kid") or {}
         value = run.final().get(f"{split}/kid@{on.get('features')}")
         before = on.get("before_training")
-        if value is not None and before:
+        if value is not None and before and before > 0:
             share = max(value, 0.0) / before
-            found = f"{value:.3g}, {share:.2%} of {before:.3g} before training"
-            yield f"KID on {split}, in {on['features']} features: {found}."
+            facts = {"features": on["features"], "value": value, "share": share, "before": before}
+            yield Sentence("kid before", split, facts)
 
 
-def _bias(run: Run) -> Iterator[str]:
+def _bias(run: Run) -> Iterator[Sentence]:
     """FID is not 0 for as few images as these, whoever made them."""
     for split in ("val", "test"):
         for name, known in run.document("calibration", split).items():
             if run.declared[name].source != FID or (value := run.final().get(f"{split}/{name}")) is None:
                 continue
-            yield (
-                f"{name} on {split} is {value:.4g}. Of real images against real ones it is {known['real']:.3g} with "
-                f"{known['n_real']} and {known['n_other']} of them, and 0 with very many: so much is its bias here "
-                "(Chong and Forsyth 2020), which falls as one over the number of images."
-            )
+            facts = {key: known[key] for key in ("real", "n_real", "n_other")}
+            yield Sentence("fid bias", f"{split}/{name}", {"score": name, "where": split, "value": value, **facts})
 
 
 def fired(run: Run) -> list[dict[str, float]]:
@@ -172,10 +175,10 @@ def fired(run: Run) -> list[dict[str, float]]:
     return list(run.document("gate", "val").get("fired") or [])
 
 
-def _gate(run: Run) -> Iterator[str]:
+def _gate(run: Run) -> Iterator[Sentence]:
     if found := fired(run):
         times = ", ".join(f"step {f['step']:g} (rates × {f['lr_factor']:.3g})" for f in found)
-        yield f"The stuck gate fired {len(found)} times: {times}."
+        yield Sentence("gate", "train", {"n": len(found), "times": times})
 
 
 def animation(run: Run) -> Path | None:

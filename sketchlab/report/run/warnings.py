@@ -1,9 +1,10 @@
-"""What a reader must know before believing the numbers, in plain words. Each check looks at one thing."""
+"""What a reader must know before believing the numbers, as records. Each check looks at one thing."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from sketchlab.report import scores
 from sketchlab.report.read import Run, numbers
 from sketchlab.report.run import gan as generator
 from sketchlab.report.run import plots
+from sketchlab.report.sentences import Sentence, Value, render, unique
 
 TINY = 100  # samples in an evaluated split below which one of them moves the score by more than a point
 NEAR = 0.02  # a loss within this share of ln C counts as equal to it
@@ -19,92 +21,92 @@ RISE = 1.25  # the last validation loss over the lowest one, from which on it is
 UNEQUAL = 3  # commonest class over rarest class
 
 
-def find(run: Run) -> list[str]:
+def find(run: Run) -> list[Sentence]:
     """All warnings of a run, the gravest first."""
     checks = (_state, _not_finite, _leak, _nothing_trains, _chance, _one_class, _best_of_many, _tiny, _overfit)
     more = (_written, generator.warnings, _imbalance, _disagree)
-    return [*run.notes, *(line for check in (*checks, *more) for line in check(run))]
+    notes = [Sentence("note", note) for note in run.notes]
+    return unique([*notes, *(found for check in (*checks, *more) for found in check(run))])
+
+
+def lines(run: Run) -> list[str]:
+    """As find, in words."""
+    return [render(found) for found in find(run)]
 
 
 def _where(split: str) -> str:
     return scores.SPLITS.get(split, split)
 
 
-def _share(value: float | None) -> str:
-    return scores.share(value)
-
-
-def _state(run: Run) -> Iterator[str]:
-    so_far = "what is below is what it had written until then."
-    said = {
-        "failed": f"This run failed: {so_far}",
-        "interrupted": f"This run was interrupted: {so_far} The same command goes on from its last checkpoint.",
-        "running": "This run had not ended when the report was written: the figures are not final.",
-        "unknown": "status.json is missing: whether this run ended is not known.",
-    }
-    if run.state in said:
+def _state(run: Run) -> Iterator[Sentence]:
+    if run.state in ("failed", "interrupted", "running", "unknown"):
         error = str(run.status.get("message") or "").strip()
-        yield said[run.state] + (f" It said: {error.splitlines()[0]}" if error else "")
+        yield Sentence(run.state, run.name, {"message": Sentence("message", error.splitlines()[0]) if error else None})
 
 
-def _not_finite(run: Run) -> Iterator[str]:
-    mend = "training diverged; try a smaller loop.lr."
+def _not_finite(run: Run) -> Iterator[Sentence]:
     for key in run.metrics.columns:
         if "/" in key and (bad := int(np.isinf(numbers(run.metrics, key)).sum())):
-            yield f"{key} was infinite in {bad} of {len(run.metrics)} evaluations: {mend}"
+            yield Sentence("infinite", key, {"n": bad, "evaluations": len(run.metrics)})
     for key, value in run.final().items():
         if math.isnan(value):
-            yield f"The final {key} is not a number: {mend}"
+            yield Sentence("not a number", key)
 
 
-def _written(run: Run) -> Iterator[str]:
+def _written(run: Run) -> Iterator[Sentence]:
     """What the evaluation itself found."""
     for split in scores.SPLITS:
-        yield from (f"{_where(split).capitalize()}: {line}" for line in run.document("warnings", split).values())
+        for kind, line in run.document("warnings", split).items():
+            yield Sentence("written", f"{split}/{kind}", {"where": _where(split).capitalize(), "line": line})
 
 
-def _leak(run: Run) -> Iterator[str]:
+def _leak(run: Run) -> Iterator[Sentence]:
     notes = run.data.get("notes") or []
-    yield from (note for note in notes if str(note).startswith("LEAK"))
+    yield from (Sentence("note", str(note)) for note in notes if str(note).startswith("LEAK"))
 
 
-def _nothing_trains(run: Run) -> Iterator[str]:
+def _nothing_trains(run: Run) -> Iterator[Sentence]:
     parameters = run.env.get("parameters") or {}
     if parameters.get("total") and parameters.get("trainable") == 0:
-        yield "No parameter of this network was trainable: the scores are those of the network it started from."
+        yield Sentence("nothing trains", run.name)
 
 
-def _chance(run: Run) -> Iterator[str]:
+def _chance(run: Run) -> Iterator[Sentence]:
     for found in scores.scores(run):
         if found.metric == "accuracy" and found.chance is not None and found.low is not None:
             yield from _against_chance(run, found, found.chance, found.low, found.high or 0.0)
     first = scores.primary(run)
-    if first is None or first.metric == "accuracy" or None in (first.chance, first.low):
+    if first is None or first.metric == "accuracy" or first.chance is None or None in (first.low, first.high):
         return
     if first.low <= first.chance <= first.high:  # type: ignore[operator]
-        value, guess = (scores.text(first.declared, v) for v in (first.value, first.chance))
-        yield (
-            f"The {_where(first.split)} {first.metric} {value} cannot be told from guessing ({guess}): "
-            f"its 95% interval on n = {first.n} holds that value."
-        )
+        yield Sentence("guessing", first.key, _facts(run, first, first.chance))
 
 
-def _against_chance(run: Run, found: scores.Score, chance: float, low: float, high: float) -> Iterator[str]:
-    where, n_classes = _where(found.split), len(run.classes)
-    guess, got = f"1/{n_classes} = {_share(chance)}", f"The {where} accuracy {_share(found.value)}"
+def _facts(run: Run, found: scores.Score, chance: float) -> dict[str, Any]:
+    """What a sentence on a score and chance states."""
+    classes, guess = len(run.classes), Value(found.declared, chance)
+    by_classes = found.declared.chance == "1/classes" and classes and math.isclose(chance, 1 / classes)
+    kind = "chance by classes" if by_classes else "chance"
+    return {
+        "where": _where(found.split),
+        "metric": found.metric,
+        "value": Value(found.declared, found.value),
+        "guess": Sentence(kind, found.key, {"classes": classes, "chance": guess}),
+        "n": found.n,
+    }
+
+
+def _against_chance(run: Run, found: scores.Score, chance: float, low: float, high: float) -> Iterator[Sentence]:
+    n_classes, facts = len(run.classes), _facts(run, found, chance)
     loss, level = run.final().get(f"{found.split}/loss", math.nan), math.log(max(n_classes, 1))
     if low <= chance <= high and abs(loss - level) <= NEAR * level:
-        yield (
-            f"At chance: on {where} the loss is {loss:.3f} ≈ ln {n_classes} = {level:.3f}, and the accuracy "
-            f"{_share(found.value)} is what guessing gives ({guess}). The network has learned nothing it can use here: "
-            "look at the learning rate, at what is frozen, and at whether labels and images belong together."
-        )
+        yield Sentence("nothing learnt", found.key, {**facts, "loss": loss, "level": level, "classes": n_classes})
     elif low <= chance <= high:
-        yield f"{got} cannot be told from guessing ({guess}): its 95% interval on n = {found.n} holds that value."
+        yield Sentence("guessing", found.key, facts)
     elif high < chance:
-        yield f"{got} is below guessing ({guess}): labels and outputs may be in different orders."
+        yield Sentence("below guessing", found.key, facts)
     elif found.value <= (share := _commonest(run, found.split)):
-        yield f"{got} is no better than always answering the commonest class, which would score {_share(share)}."
+        yield Sentence("commonest class", found.key, {**facts, "commonest": share})
 
 
 def _commonest(run: Run, split: str) -> float:
@@ -113,80 +115,86 @@ def _commonest(run: Run, split: str) -> float:
     return float(counts.sum(axis=1).max() / max(counts.sum(), 1)) if counts is not None else 0.0
 
 
-def _one_class(run: Run) -> Iterator[str]:
+def _one_class(run: Run) -> Iterator[Sentence]:
     for name, counts in run.arrays("*_confusion").items():
-        used = np.flatnonzero(counts.sum(axis=0))
-        if len(used) == 1 < len(counts):
+        used, n, split = np.flatnonzero(counts.sum(axis=0)), int(counts.sum()), name.removesuffix("_confusion")
+        if len(used) == 1 < min(len(counts), n):
             answer = scores.class_names(run, len(counts))[int(used[0])]
-            yield f"All {int(counts.sum())} predictions on {_where(name.removesuffix('_confusion'))} are “{answer}”."
+            yield Sentence("one class", split, {"n": n, "where": _where(split), "answer": answer})
 
 
-def _best_of_many(run: Run) -> Iterator[str]:
+def _best_of_many(run: Run) -> Iterator[Sentence]:
     found = scores.best(run)
     if found is None or run.declared[found[0]].interval != "wilson":
         return
     key, epoch, value, epochs = found
     split, metric = key.split("/", 1)
-    n, guess = scores.count(run, split), scores.chance(run, split, metric)
+    n, guess = scores.sample_size(run, key), scores.chance(run, split, metric)
     if not n or guess is None:
         return
     luck = stats.best_of_chance(n, guess, epochs)
     if value <= luck.q95:
-        yield (
-            f"The best epoch ({epoch:g}, {_share(value)} on {_where(split)}) is within what chance gives: the best of "
-            f"{epochs} epochs of pure guessing on n = {n} scores {_share(luck.mean)} on average and up to "
-            f"{_share(luck.q95)} in 95 of 100 runs. It is no evidence of learning."
-        )
+        facts = {"epoch": epoch, "value": value, "where": _where(split), "epochs": epochs, "n": n}
+        yield Sentence("best of many", key, {**facts, "mean": luck.mean, "q95": luck.q95})
 
 
-def _tiny(run: Run) -> Iterator[str]:
+def _tiny(run: Run) -> Iterator[Sentence]:
     final = run.final()
     for split in ("val", "test"):
-        measured = [key.split("/", 1)[1] for key in final if key.startswith(f"{split}/")]
+        measured = [key for key in final if key.startswith(f"{split}/") and run.declared[key].sign]
         n, units = scores.count(run, split), scores.units(run, split)
-        if not measured or not n or not units or units >= TINY:
+        sizes = [size for key in measured if (size := scores.sample_size(run, key))]
+        if sizes and n not in sizes:  # a generator's scores are measured on images of their own number
+            n = units = max(sizes)
+        if not sizes or not n or not units or units >= TINY:
             continue
-        line = f"Tiny {_where(split)} split: n = {n}{f', of {units} objects' if units < n else ''}. "
-        if any(run.declared[metric].is_share for metric in measured):
-            low, high = stats.wilson(round(0.75 * units), units)
-            yield (
-                f"{line}One {'object' if units < n else 'sample'} more or less moves a share by {100 / units:.1f} "
-                f"points, and a score of .75 is known to about ±{50 * (high - low):.0f} points: small differences mean "
-                "nothing."
-            )
+        objects = Sentence("of objects", split, {"n": units}) if units < n else None
+        facts = {"where": _where(split), "n": n, "objects": objects}
+        if any(run.declared[key].interval == "wilson" for key in measured):  # a share of hits
+            (low,), (high,) = stats.wilson_band([0.75], units)
+            step, half = 100 / units, float(50 * (high - low))
+            facts |= {"unit": "object" if units < n else "sample", "step": step, "half": half}
+            yield Sentence("tiny, of hits", split, facts)
         else:
-            yield f"{line}Scores on so few samples vary a lot with the draw: small differences mean nothing."
+            yield Sentence("tiny", split, facts)
 
 
-def _overfit(run: Run) -> Iterator[str]:
+def _overfit(run: Run) -> Iterator[Sentence]:
     epochs, losses = run.curve("val/loss")
-    if len(losses) >= 5 and losses[-1] > RISE * losses.min() > 0:
-        yield (
-            f"The validation loss was lowest at epoch {epochs[losses.argmin()]:g} ({losses.min():.3g}) and rose to "
-            f"{losses[-1]:.3g} by the end: the network overfits, and its probabilities are too sure. Fewer epochs, "
-            "more augmentation or dropout may help."
-        )
+    if len(losses) < 5 or not losses[-1] > RISE * losses.min() > 0:
+        return
+    lowest = int(losses.argmin())
+    facts = {"epoch": epochs[lowest], "low": losses[lowest], "last": losses[-1]}
+    places, train = run.curve("train/loss")
+    before = train[places <= epochs[lowest]]
+    if len(before) and train[-1] > before[-1]:  # what gets worse on training samples too does not overfit
+        yield Sentence("loss rose", "val/loss", {**facts, "before": before[-1], "train": train[-1]})
+    else:
+        sure = Sentence("too sure", "val/loss") if "p_" in _answers(run) else None
+        yield Sentence("overfits", "val/loss", {**facts, "sure": sure})
 
 
-def _imbalance(run: Run) -> Iterator[str]:
+def _answers(run: Run) -> set[str]:
+    """How the columns of the predictions on val begin; p_ are a classifier's probabilities."""
+    return {name[:2] for name in run.predictions("val")} if "val" in run.predicted() else set()
+
+
+def _imbalance(run: Run) -> Iterator[Sentence]:
     counts = plots.per_class(run, "train").values()
     if len(counts) > 1 and max(counts) > UNEQUAL * max(min(counts), 1):
-        yield (
-            f"Unequal classes: training has {min(counts)} samples of its rarest class and {max(counts)} of its "
-            "commonest. Accuracy speaks mostly of the common ones; the table by class speaks of all."
-        )
+        named = any(f"{split}/accuracy" in run.final() for split in ("val", "test"))
+        accuracy = Sentence("accuracy of unequal classes", "train") if named else None
+        facts = {"rarest": min(counts), "commonest": max(counts), "accuracy": accuracy}
+        yield Sentence("unequal classes", "train", facts)
 
 
-def _disagree(run: Run) -> Iterator[str]:
+def _disagree(run: Run) -> Iterator[Sentence]:
     final = run.final()
     for split in run.predicted():
-        said, wrong = final.get(f"{split}/accuracy"), scores.mistakes(run, split)
-        if said is None or wrong is None:
-            continue
+        stated, wrong = final.get(f"{split}/accuracy"), scores.mistakes(run, split)
         n = len(run.predictions(split))
-        counted = 1 - len(wrong) / n if n else math.nan
-        if abs(counted - said) > 0.5 / max(n, 1) + 1e-6:
-            yield (
-                f"predictions_{split}.csv has accuracy {_share(counted)}, the final metrics say {_share(said)}: they "
-                "come from different states of the network."
-            )
+        if stated is None or wrong is None or not n:
+            continue
+        counted = 1 - len(wrong) / n
+        if abs(counted - stated) > 0.5 / n + 1e-6:
+            yield Sentence("other predictions", split, {"counted": counted, "value": stated})

@@ -1,0 +1,211 @@
+"""Every sentence that a report generates: records of (kind, subject, numbers), and the words of each kind.
+
+Whoever makes a record has checked its condition; the words stand here alone.
+"""
+
+from __future__ import annotations
+
+import math
+import string
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from sketchlab.metrics import declared
+from sketchlab.report import scores
+
+
+class Value(NamedTuple):
+    """A value of a score, printed as the score is declared."""
+
+    score: declared.Score
+    value: float
+
+
+class Gap(NamedTuple):
+    """The size of a difference of two values of a score: of shares in points."""
+
+    score: declared.Score
+    value: float
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """kind: a key of WORDS. subject: what it is about. numbers: what it states, by the names in WORDS; a Sentence
+    among them is a part of this one, None is left out."""
+
+    kind: str
+    subject: str
+    numbers: Mapping[str, Any] = field(default_factory=dict)
+
+
+SO_FAR = "what is below is what it had written until then."
+DIVERGED = "training may have diverged; try a smaller loop.lr."
+INTERVAL = "its 95% interval on n = {n} holds that value."
+LUCK = (
+    "The best epoch ({epoch:g}, {value:share} on {where}) is within what chance gives: the best of {epochs} epochs of "
+    "pure guessing on n = {n} scores {mean:share} on average and up to {q95:share} in 95 of 100 runs. It is no "
+    "evidence of learning."
+)
+ALONE = "One run of each says nothing about the settings."
+WORDS = {
+    # warnings of a run
+    "note": "{subject}",
+    "failed": f"This run failed: {SO_FAR}{{message}}",
+    "interrupted": f"This run was interrupted: {SO_FAR} The same command goes on from its last checkpoint.{{message}}",
+    "running": "This run had not ended when the report was written: the figures are not final.{message}",
+    "unknown": "status.json is missing: whether this run ended is not known.{message}",
+    "message": " It said: {subject}",
+    "infinite": f"{{subject}} was infinite in {{n}} of {{evaluations:#evaluation}}: {DIVERGED}",
+    "not a number": f"The final {{subject}} is not a number: {DIVERGED}",
+    "written": "{where}: {line}",
+    "nothing trains": "No parameter of this network was trainable: the scores are those of the network it started "
+    "from.",
+    "guessing": f"The {{where}} {{metric}} {{value}} cannot be told from guessing ({{guess}}): {INTERVAL}",
+    "nothing learnt": "At chance: on {where} the loss is {loss:.3f} ≈ ln {classes} = {level:.3f}, and the accuracy "
+    "{value} is what guessing gives ({guess}). The network has learned nothing it can use here: look at the learning "
+    "rate, at what is frozen, and at whether labels and images belong together.",
+    "below guessing": "The {where} {metric} {value} is below guessing ({guess}): labels and outputs may be in "
+    "different orders.",
+    "commonest class": "The {where} {metric} {value} is no better than always answering the commonest class, which "
+    "would score {commonest:share}.",
+    "chance by classes": "1/{classes} = {chance}",
+    "chance": "{chance}",
+    "one class": "All {n} predictions on {where} are “{answer}”.",
+    "best of many": LUCK,
+    "tiny": "Tiny {where} split: n = {n}{objects}. Scores on so few samples vary a lot with the draw: small "
+    "differences mean nothing.",
+    "tiny, of hits": "Tiny {where} split: n = {n}{objects}. One {unit} more or less moves a share by {step:.1f} "
+    "points, and a score of .75 is known to about ±{half:.0f} points: small differences mean nothing.",
+    "of objects": ", of {n:#object}",
+    "overfits": "The validation loss was lowest at epoch {epoch:g} ({low:.3g}) and rose to {last:.3g} by the end: the "
+    "network overfits{sure}. Fewer epochs, more augmentation or dropout may help.",
+    "too sure": ", and its probabilities are too sure",
+    "loss rose": "The validation loss was lowest at epoch {epoch:g} ({low:.3g}) and rose to {last:.3g} by the end, and "
+    "the training loss rose too, from {before:.3g} to {train:.3g}: training did not converge; try a smaller loop.lr.",
+    "unequal classes": "Unequal classes: training has {rarest:#sample} of its rarest class and {commonest} of its "
+    "commonest.{accuracy}",
+    "accuracy of unequal classes": " Accuracy speaks mostly of the common ones; the table by class speaks of all.",
+    "other predictions": "predictions_{subject}.csv has accuracy {counted:share}, the final metrics say "
+    "{value:share}: they come from different states of the network.",
+    # a GAN: what the detectors answer
+    "detector": "{subject}: {finding}",
+    "answer": "{subject}? {answer}: {finding}",
+    "few kinds": "the generator makes few kinds of image, far more alike than the real ones ({numbers}).",
+    "many kinds": "generated images differ from each other as real ones do, or more ({numbers}).",
+    "ms-ssim": "MS-SSIM between pairs {fake:.2f} generated, {real:.2f} real, on {subject}",
+    "unsure": "the discriminator is not sure on both sides: {numbers}.",
+    "sure, falls": "the discriminator is sure on both sides ({numbers}), but {score} still gets better.",
+    "sure, still": "the discriminator tells every image apart ({numbers}) and {score} no longer gets better. Let the "
+    "discriminator learn less often (pipeline.gd_ratio) or more slowly (pipeline.lr_d).",
+    "sure, too few": "the discriminator is sure on both sides ({numbers}), but {n:#evaluation} of {score} cannot say "
+    "whether it still gets better; three can.",
+    "sure, no score": "the discriminator is sure on both sides ({numbers}), but no score says whether images still get "
+    "better.",
+    "predictions": "its mean prediction on {subject} is {real:.2f} on real images, {fake:.2f} on generated ones",
+    "stuck": "both losses stand still ({numbers}): nothing is learnt any more. pipeline.gate_window=500 raises the "
+    "learning rates when that happens.",
+    "moves": "the losses still move ({numbers}).",
+    "losses": "over {n:#evaluation} loss_g moved by {g:.1%}, loss_d by {d:.1%}",
+    "judge": "The judge gets only {value:.2f} of the real images of {subject} right: what it says of generated ones "
+    "means little. It should be trained on pictures of this size, drawn as these are.",
+    "kid before": "KID on {subject}, in {features} features: {value:.3g}, {share:.2%} of {before:.3g} before training.",
+    "fid bias": "{score} on {where} is {value:.4g}. Of real images against real ones it is {real:.3g} with {n_real} "
+    "and {n_other} of them, and 0 with very many: so much is its bias here (Chong and Forsyth 2020), which falls as "
+    "one over the number of images.",
+    "gate": "The stuck gate fired {n:#time}: {times}.",
+    # a comparison: its headline
+    "no score": "No run has finished with a score yet.",
+    "more test sets": "{n:#more test set}: see the table.",
+    "leader": "{subject}: {where} {metric} {value} ({runs}; {against}).{chance}",
+    "leader alone": "{subject}: {where} {metric} {value} ({apart}{runs}).{chance}",
+    "own samples": "on samples of its own, ",
+    "one run": "one run",
+    "mean of runs": "mean of {n:#run}",
+    "better": "better than {other} by {gap}{p}{alone}",
+    "worse": "but worse than {other} on the samples of both, by {gap}{p}{alone}",
+    "no evidence": "no evidence of a difference to {other}{p}{alone}",
+    "too few": "too few to tell from {other}",
+    "p": " ({p:p})",
+    "group": "{subject}",
+    "network": "the network of {subject}",
+    "one run of each": "; one run of each says nothing about the settings",
+    "both at chance": " Both are at chance ({chance}).",
+    "leader at chance": " That cannot be told from guessing ({chance}).",
+    # a comparison: its pairs
+    "pair better": "{better} better than {other} {where}, by {gap} ({how}).",
+    "pair few": "{subject}: too few to tell {where} ({how}; {seen}).",
+    "pair alike": "{subject}: no evidence of a difference {where} ({how}); {seen}.",
+    "networks better": "The network of {better} is better than that of {other} {where}, by {gap} ({how}). " + ALONE,
+    "networks few": "The networks of {subject}: too few to tell {where} ({how}; {seen}). " + ALONE,
+    "networks alike": "The networks of {subject}: no evidence of a difference {where} ({how}); {seen}. " + ALONE,
+    "p alone": "{p:p}",
+    "p of many": "{p:p}, corrected for {many:#comparison}",
+    "seen": "this test would have seen one of {gap}",
+    "seen none": "this test could have seen no difference",
+    "pair untested": "{a} and {b}: too few to tell ({of_a} and {of_b}; {why}).",
+    "not paired": "{a} ({of_a}) and {b} ({of_b}) were tested on different {where} samples ({on_a} and {on_b}): not "
+    "paired{gap}. What differs may be the samples as much as the settings.",
+    "newcombe": "; difference {difference:+.1f} points, 95% Newcombe [{low:+.1f}, {high:+.1f}]",
+    "samples": "{n:#sample}",
+    "unknown samples": "unknown samples",
+    # a comparison: its warnings and notes
+    "at chance": "{subject} cannot be told from guessing in {groups}: see the column of intervals. Guessing gives "
+    "{chance}.",
+    "pair at chance": "both are at chance ({chance})",
+    "unfinished": "{subject}: {states}; drawn as curves, but in no mean and in no test.",
+}
+
+
+class _Words(string.Formatter):
+    def format_field(self, value: Any, format_spec: str) -> str:
+        match value:
+            case None:
+                return ""
+            case Sentence():
+                return render(value)
+            case Value():
+                return scores.text(*value)
+            case Gap():
+                return amount(*value)
+        if format_spec == "share":
+            return scores.share(value)
+        if format_spec == "p":
+            return p_text(value)
+        if format_spec.startswith("#"):
+            return counted(value, format_spec[1:])
+        return super().format_field(value, format_spec)
+
+
+def render(sentence: Sentence) -> str:
+    return _Words().vformat(WORDS[sentence.kind], (), {**sentence.numbers, "subject": sentence.subject})
+
+
+def unique(sentences: Iterable[Sentence]) -> list[Sentence]:
+    """Each (kind, subject) once, the first of them."""
+    found: dict[tuple[str, str], Sentence] = {}
+    for sentence in sentences:
+        found.setdefault((sentence.kind, sentence.subject), sentence)
+    return list(found.values())
+
+
+def counted(n: int, noun: str) -> str:
+    """1 sample, 2 samples, 2 queries."""
+    if n != 1:
+        noun = f"{noun[:-1]}ies" if noun.endswith("ry") else f"{noun}s"
+    return f"{n} {noun}"
+
+
+def amount(score: declared.Score, difference: float) -> str:
+    """A difference of a share in points, of anything else as it is; – for none."""
+    if math.isnan(difference):
+        return "–"
+    if not score.is_share:
+        return f"{difference:.3g}"
+    points = 100 * difference
+    digits = ".0f" if points >= 9.5 else ".1f" if points >= 0.1 else ".1g"
+    return f"{points:{digits}} points"
+
+
+def p_text(p: float) -> str:
+    return "p < .001" if p < 0.001 else f"p = {scores.share(p, 3 if p < 0.1 else 2)}"
