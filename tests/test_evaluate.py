@@ -89,7 +89,7 @@ def test_classes_are_matched_by_name_whatever_their_order(trained, drawings, tmp
     """The same drawings as files, one class renamed, one unknown: every answer is the run's on that drawing."""
     words = ["data=folder", f"data.root={drawings}", "--rename", "box=square", "--out", tmp_path]
     folder = evaluated(trained, *words)
-    assert "left out: 1 classes of data=folder that the run does not know: sun" in capsys.readouterr().out
+    assert "left out: 1 class of data=folder that the run does not know: sun" in capsys.readouterr().out
     table = pd.read_csv(folder / "predictions_test.csv")
     assert len(table) == 48 and set(table["label"]) == {"circle", "square", "line"}
     own = pd.read_csv(evaluated(trained, "--split", "all", "--out", tmp_path) / "predictions_test.csv").set_index("id")
