@@ -317,7 +317,7 @@ def test_val_is_of_the_weights_that_are_tested(tmp_path, splits, val):
     task = Stub(0.5)
     task.splits = splits
     folder.picture("val_look", np.full((2, 2), 127, dtype=np.uint8))
-    loop.finish(task, rows, watch, 2, runtime, folder)
+    loop.finish(task, rows, watch, 2, 0, runtime, folder)
     folder.lock.release()
     status = read_json(tmp_path / "status.json")
     assert status["metrics"].get("val/accuracy") == val

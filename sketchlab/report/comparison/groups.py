@@ -9,8 +9,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import pandas as pd
-
 from sketchlab import semantics
 from sketchlab.errors import UserError
 from sketchlab.metrics import declared
@@ -242,17 +240,12 @@ def _same_answers(run: Run, other: Run) -> bool:
     if run.data.get("splits") != other.data.get("splits"):
         return False
     splits = run.predicted()
-    scored = [key for key in run.final() if key.split("/", 1)[0] in splits and key.endswith(("accuracy", "recall@1"))]
+    scored = [key for key in run.final() if key.split("/", 1)[0] in splits and run.declared[key].interval == "wilson"]
     if not splits or splits != other.predicted():
         return False
     if any(not math.isclose(run.final()[key], other.final().get(key, math.nan), abs_tol=1e-9) for key in scored):
         return False
-    return all(_said(run, split).equals(_said(other, split)) for split in splits)
-
-
-def _said(run: Run, split: str) -> pd.DataFrame:
-    table = run.predictions(split)
-    return table.drop(columns=[c for c in table if c.startswith(("p_", "distance_"))])
+    return all(run.answers(split).equals(other.answers(split)) for split in splits)
 
 
 def _mixed(groups: Iterable[Group], keys: list[str], by: Sequence[str]) -> list[str]:
