@@ -112,7 +112,10 @@ class Steps:
         return before[0]
 
     def _really(self, batch: dict[str, Tensor]) -> None:
+        sums = self.averages.sums
         self.averages.add(guarded(self.task, batch, self.loop, self.runtime))
+        if self.averages.sums is not sums:  # a value that joined moved them: recorded steps would add to the old ones
+            self.graphs.clear()
 
     def _captured(self, batch: dict[str, Tensor], kind: Hashable) -> None:
         graph, seen = self.graphs.get(kind), self.seen.get(kind, 0)

@@ -48,7 +48,7 @@ class Task(Protocol):
         ...
 
     def begin_step(self, epoch: float) -> Hashable:
-        """What the host decides before a step: whose turn it is, learning rates, what is drawn by lot. `epoch` counts
+        """What the host decides before a step: whose turn it is, learning rates, random choices. `epoch` counts
         epochs done, with fraction. Steps of equal value launch the same kernels."""
         ...
 
