@@ -49,7 +49,7 @@ class Reals:
         parts = []
         for at in places.split(_BATCH):
             images = self.runtime.prepared(self.data.prepare, samples.gather(at))
-            parts.append((images * std + mean).clamp(0, 1).cpu())
+            parts.append((images * std + mean).clamp(0, 1).contiguous().cpu())
         return torch.cat(parts)
 
     def parts(self, split: str) -> Iterator[Tensor]:
