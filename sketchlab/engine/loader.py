@@ -20,6 +20,7 @@ from torch import Tensor
 from sketchlab import rng
 from sketchlab.engine.runtime import Runtime
 from sketchlab.engine.steps import ran_out
+from sketchlab.errors import UserError
 
 _CPU = torch.device("cpu")
 _MOST_STEPS = 32  # whose samples are prepared at once
@@ -99,9 +100,14 @@ class Feed:
         try:
             batch = self.prepare(raw)
         except RuntimeError as error:
-            if steps == 1 or not ran_out(error):
+            if not ran_out(error):
                 raise
             batch = None
+        if batch is None and steps == 1:
+            raise UserError(
+                f"out of memory on {self.runtime.device.type} while a batch of {self.order.batch_size} samples was "
+                "prepared; make loop.batch_size or model.input.size_px smaller. The last checkpoint is kept"
+            )
         if batch is None:
             self.most, self.at_once = max(1, steps // 2), False
             half, size = steps // 2, self.order.batch_size // self.runtime.ranks

@@ -23,9 +23,7 @@ from sketchlab.errors import UserError
 @dataclass(frozen=True)
 class Config:
     device: str  # auto (a CUDA GPU if there is one), cpu, cuda
-    precision: (
-        str  # auto (on a GPU bf16 where it is native, else fp16; on a CPU fp32), fp32 (TF32 on a GPU), bf16, fp16
-    )
+    precision: str  # auto (GPU: bf16 where it is native, else fp16; CPU: fp32), fp32 (TF32 on a GPU), bf16, fp16
     ranks: int  # processes that share each batch; on GPUs one each
     overlap: bool  # ranks average gradients while others are computed (DistributedDataParallel): other bits
     workers: int  # threads that fetch batches ahead; 0 = fetched when needed. Never changes a result

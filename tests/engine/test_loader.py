@@ -12,6 +12,7 @@ from sketchlab import config
 from sketchlab.engine import loader
 from sketchlab.engine.loader import Feed, Order
 from sketchlab.engine.runtime import Runtime
+from sketchlab.errors import UserError
 
 
 def runtime(*words: str) -> Runtime:
@@ -56,6 +57,15 @@ def test_batches_are_prepared_together_and_cut_again(most, monkeypatch):
         assert torch.equal(got["places"], 2 * order.batch(step)[0])
     assert step == 99 and max(asked) == 32 and sum(n for n in asked if n <= most) == 100
     assert len(asked) < 100 or most == 1
+
+
+def test_a_batch_that_memory_does_not_hold_is_one_line():
+    def prepare(raw):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    feed = Feed(Order(10, 4, 0), lambda places, keys: {"places": places}, prepare, runtime())
+    with pytest.raises(UserError, match="out of memory on cpu while a batch of 4 samples was prepared; make loop"):
+        next(feed(0, 10))
 
 
 def test_a_drawn_batch_outlives_the_next_ones():
