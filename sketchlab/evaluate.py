@@ -103,7 +103,7 @@ def evaluate(arguments: argparse.Namespace) -> Path:
     try:
         if arguments.rerun:
             folder.clear()
-        if folder.state == "finished":
+        if folder.written.get("state") == "finished":
             print("found: this evaluation is finished; --rerun does it again")
         else:
             _document(folder, run, plan, deciding, data, samples, used)
@@ -158,12 +158,15 @@ def work(
     folder: RunDir, run: OpenedRun, plan: Any, data: Dataset, samples: Split, used: str, stress_images: int
 ) -> None:
     """Answers, scores, the drop against the run's own score, and where asked for the stress curves."""
-    from sketchlab.training.environment import code, environment
+    from sketchlab.training import provenance
+    from sketchlab.training.environment import environment
 
     pipeline = run.config["pipeline"]
     classifier = run.classifier("dark", getattr(plan.data.config, "raster", None))
     net = classifier.net
-    folder.document("env.json", environment(classifier.runtime, read_json(run.path / "env.json").get("parameters", {})))
+    files = provenance.imported()
+    parameters = read_json(run.path / "env.json").get("parameters", {})
+    folder.document("env.json", environment(classifier.runtime, parameters, files))
     if (run.path / "model.csv").exists():
         shutil.copyfile(run.path / "model.csv", folder.path / "model.csv")
     logits = all_logits(classifier.logits, samples)
@@ -189,11 +192,10 @@ def work(
             kinds = stress.of_images(classifier.logits, ink)
         table = stress.curves(classifier.logits, kinds, samples, stress_images, BATCH)
         folder.table("stress.csv", table.to_dict("records"))
-    folder.cut_rows(0)
-    folder.add("metrics.jsonl", {"step": 1, "epoch": 1, **scores})
+    folder.restore_rows([{"step": 1, "epoch": 1, **scores}])
     for line in drop.lines(told):
         folder.say(line)
-    folder.status(state="finished", ended=now(), code=code(), metrics=scores, best={})
+    folder.status(state="finished", ended=now(), code=provenance.short(files), metrics=scores, best={})
 
 
 def all_logits(logits: Any, samples: Split) -> Tensor:

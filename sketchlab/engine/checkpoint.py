@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import pickle
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -19,33 +19,54 @@ def save(path: Path, state: dict[str, Any]) -> None:
 
 
 def load(path: Path) -> dict[str, Any]:
-    """The state on the CPU. UserError for anything but tensors and plain values: nothing in the file is executed."""
+    """The state on the CPU. UserError for anything but tensors and plain values, whose checksums fit: nothing in the
+    file is executed."""
+    check(path)
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        reason = str(error).strip().splitlines()[0][:120] if str(error).strip() else type(error).__name__
-        raise UserError(
-            f"{path}: not a checkpoint of tensors and plain values ({reason}); refused, nothing in it was run. "
-            "Delete it and start the same command again, or use another file"
-        ) from None
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from None
+    except Exception as error:  # whatever a file of someone else's makes torch raise
+        raise _refused(path, error) from None
     if not isinstance(state, dict):
         raise UserError(f"{path}: expected a dict of states, found {type(state).__name__}")
     return state
 
 
+def check(path: Path) -> None:
+    """Raises UserError unless the file is a whole zip (as torch writes) whose contents fit their CRC-32, which
+    torch.load does not look at."""
+    try:
+        with zipfile.ZipFile(path) as file:
+            bad = file.testzip()
+    except FileNotFoundError:
+        raise UserError(f"cannot read {path}: it is missing") from None
+    except Exception as error:  # zipfile raises nine kinds of errors, by where the damage is
+        raise _refused(path, error) from None
+    if bad:
+        raise _refused(path, f"the checksum of {bad} does not fit its contents")
+
+
+def _refused(path: Path, error: object) -> UserError:
+    lines = str(error).strip().splitlines()
+    reason = lines[0][:120] if lines else type(error).__name__
+    return UserError(
+        f"{path}: not a checkpoint of tensors and plain values, or damaged ({reason}); refused, nothing in it was run. "
+        "Delete it and start the same command again, or use another file"
+    )
+
+
 def restore(parts: dict[str, Any], states: dict[str, Any], path: Path) -> None:
     """Load each part's state; a part that does not fit is one line."""
-    if missing := [name for name in parts if name not in states]:
-        raise UserError(
-            f"{path}: holds {', '.join(states)}, but this run needs {', '.join(missing)}: it is of another model"
-        )
+    if not isinstance(states, dict) or (missing := [name for name in parts if name not in states]):
+        held = ", ".join(map(str, states)) if isinstance(states, dict) else type(states).__name__
+        wanted = ", ".join(missing if isinstance(states, dict) else parts)
+        raise UserError(f"{path}: holds {held}, but this run needs {wanted}: it is of another model")
     for name, part in parts.items():
         try:
             part.load_state_dict(states[name])
-        except (RuntimeError, ValueError, KeyError) as error:
-            lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        except Exception as error:  # torch's own parts and a user's raise many kinds for a state that does not fit
+            lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
             raise UserError(
                 f"{path}: {name} does not fit this model: {lines[1] if len(lines) > 1 else lines[0]}"
             ) from None

@@ -9,14 +9,16 @@ import time
 from collections.abc import Iterator
 from typing import Any, NamedTuple, NoReturn
 
+import pandas as pd
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
 from sketchlab import rng
 from sketchlab.engine import checkpoint, profile
+from sketchlab.engine.files import read_lines
 from sketchlab.engine.loader import Feed, Order
-from sketchlab.engine.rundir import RunDir
+from sketchlab.engine.rundir import RunDir, numbers
 from sketchlab.engine.runtime import Runtime
 from sketchlab.engine.settings import FEW_STEPS, Config
 from sketchlab.engine.steps import Averages, Steps
@@ -109,12 +111,14 @@ def fit(
         )
         folder.say(f"warning: {few}")
         folder.document("warnings_train.json", {"few_steps": few})
-    last = folder.load("last")
+    last = folder.last()
+    step, rows = (last["step"], last["rows"]) if last else (0, [])
     if last:
         checkpoint.restore(task.parts, last["parts"], folder.path / "checkpoints" / "last.pt")
-        folder.say(f"resumed at step {last['step']} of {total} (epoch {order.epochs_done(last['step'])})")
-    step, rows = (last["step"], folder.rows()[: last["rows"]]) if last else (0, [])
-    folder.cut_rows(len(rows))
+        check_best(rows, watch, folder)
+        folder.say(f"resumed at step {step} of {total} (epoch {order.epochs_done(step)})")
+        note_other_code(last, step, folder)
+    folder.restore_rows(rows)
     averages, clock = Averages(last["averages"] if last else None, step, runtime), Clock()
     saved_at, saved_step = time.perf_counter(), step
 
@@ -124,7 +128,7 @@ def fit(
         check_weights(task, step, saved_step)
         with clock("save_s"), runtime.span("saving"):
             parts = {name: part.state_dict() for name, part in task.parts.items()}
-            folder.save("last", {"step": step, "rows": len(rows), "averages": averages.state(runtime), "parts": parts})
+            folder.save("last", {"step": step, "rows": rows, "averages": averages.state(runtime), "parts": parts})
         saved_at, saved_step = time.perf_counter(), step
 
     feed = Feed(order, task.draw, task.prepare, runtime, task.fixed_shapes)
@@ -164,14 +168,20 @@ def fit(
                 scores = averages.take(runtime)
                 clock.spent["wait_s"], feed.wait_s = feed.wait_s, 0.0
                 with contextlib.ExitStack() as until_saved:
+                    results: dict[str, Any] = {}
                     with clock("eval_s"), runtime.span("evaluation"):
                         if "val" in task.splits:
                             until_saved.enter_context(norms.measured(task, step, seed, runtime.autocast))
-                            scores |= folder.keep("val", task.evaluate("val"))
+                            results = task.evaluate("val")
+                            scores |= numbers("val", results)
                     folder.scores.check(scores)
                     rows.append({"step": step, "epoch": epoch, **scores})
+                    is_best = watch is not None and best(rows, watch) is rows[-1]
+                    if not (is_best or step == total):  # tables of every sample: of the best epoch and the last one
+                        results = {name: v for name, v in results.items() if not isinstance(v, pd.DataFrame)}
+                    folder.keep("val", results)
                     folder.add("metrics.jsonl", rows[-1])
-                    if watch and best(rows, watch) is rows[-1]:
+                    if is_best:
                         save_best(task, folder, rows[-1])
                 if step == total or exhausted(rows, watch, loop.patience):
                     save()
@@ -189,6 +199,30 @@ def fit(
     with runtime.span("evaluation"):
         finish(task, rows, watch, step, seed, runtime, folder)
     profile.write(runtime.profile, folder)
+
+
+def check_best(rows: list[dict[str, Any]], watch: Watch | None, folder: RunDir) -> None:
+    """Raises UserError unless best.pt is of the best of these rows, or of a later epoch, which is trained again."""
+    top = best(rows, watch) if watch else None
+    if top is not None and (epoch := folder.load("best")["epoch"]) < top["epoch"]:
+        raise UserError(
+            f"{folder.path / 'checkpoints' / 'best.pt'}: is of epoch {epoch}, but epoch {top['epoch']} was better; "
+            "rerun=true trains this run from the start"
+        )
+
+
+def note_other_code(last: dict[str, Any], step: int, folder: RunDir) -> None:
+    """A run that goes on under other code, other versions or other settings of the machine has them in status.json."""
+    before, now = last.get("made_with") or {}, folder.made_with
+    changed = [key for key in now if key != "files" and key in before and before[key] != now[key]]
+    if not changed:
+        return
+    differences = ", ".join(f"{key} ({before[key]} → {now[key]})" for key in changed)
+    files = f"; changed files: {', '.join(now['files'])}" if now.get("files") else ""
+    folder.say(f"from step {step} on with another {differences}{files}")
+    entry = {"step": step, "before": {key: before[key] for key in changed}, "after": {key: now[key] for key in changed}}
+    if folder.writes:
+        folder.status(resumed=[*folder.written.get("resumed", []), entry])
 
 
 def check_finite(bad: Tensor | None, saved_step: int) -> None:
@@ -292,7 +326,6 @@ def finish(
             save_best(task, folder, {"epoch": rows[-1]["epoch"]})
     runtime.agree(False)  # every rank waits until best.pt is whole
     state = folder.load("best")
-    assert state is not None
     checkpoint.restore(
         {n: task.parts[n] for n in task.weights}, state["parts"], folder.path / "checkpoints" / "best.pt"
     )
@@ -323,6 +356,32 @@ def keep_last(task: Task, split: str, folder: RunDir, sheets: bool = True) -> di
     return scores
 
 
+def show(task: Any, runtime: Runtime, folder: RunDir) -> None:
+    """Tables and figures of a finished run again, from its weights. Scores stay as they were written.
+
+    Raises UserError where val is of the last weights and they were not kept.
+    """
+    best = folder.load("best")
+    file = folder.path / "checkpoints" / "best.pt"
+    if hasattr(task, "fit"):
+        task.load(best["arrays"])
+    else:
+        checkpoint.restore({n: task.parts[n] for n in task.weights}, best["parts"], file)
+        if "test" not in task.splits:
+            last = folder.last()
+            if last is None:
+                raise UserError(
+                    f"{folder.path}: without a test split its figures are of the last weights, and last.pt was not "
+                    "kept (run.keep_last=true keeps it); rerun=true trains it again"
+                )
+            checkpoint.restore(task.parts, last["parts"], file.with_name("last.pt"))
+    rows = read_lines(folder.path / "metrics.jsonl")
+    of_last = hasattr(task, "fit") or "test" not in task.splits or best["epoch"] == rows[-1]["epoch"]
+    for split in task.splits:  # sheets of val are of the last weights
+        keep_last(task, split, folder, sheets=split == "test" or of_last)
+    runtime.agree(False)
+
+
 def fit_once(task: FitOnce, runtime: Runtime, folder: RunDir) -> None:
     """Fit a baseline, store its arrays, write its scores as one row."""
     clock = Clock()
@@ -333,8 +392,7 @@ def fit_once(task: FitOnce, runtime: Runtime, folder: RunDir) -> None:
         for split in task.splits:
             row |= folder.keep(split, task.evaluate(split))
     folder.scores.check(key for key in row if "/" in key)
-    folder.cut_rows(0)
-    folder.add("metrics.jsonl", row)
+    folder.restore_rows([row])
     seconds = clock.row(runtime)
     folder.add("timing.jsonl", {"step": 1, "epoch": 1, **seconds})
     folder.say(line(row, 1, seconds))

@@ -10,7 +10,7 @@ import shutil
 import sys
 import traceback
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -19,7 +19,7 @@ from PIL import Image
 from torch import Tensor
 
 from sketchlab.engine import checkpoint
-from sketchlab.engine.files import atomic, read_json, read_lines, write_json
+from sketchlab.engine.files import atomic, digest, read_json, read_lines, remove_temporaries, write_json
 from sketchlab.engine.lock import Lock
 from sketchlab.engine.task import Explained
 from sketchlab.errors import UserError
@@ -37,6 +37,31 @@ def now() -> str:
     return datetime.datetime.now().astimezone().isoformat(timespec="seconds")
 
 
+PARTS = ("checkpoints", "arrays", "plots", "samples")  # folders in it
+HELD = {"best": ("parts",), "last": ("step", "rows", "averages", "parts")}  # what a checkpoint needs to be used
+
+
+class Examined(NamedTuple):
+    """new; resumable (cut, interrupted or failed); finished; damaged: it was finished, but its files cannot be used."""
+
+    state: str
+    why: str = ""  # it is damaged
+
+
+def numbers(split: str, results: dict[str, Any]) -> dict[str, float]:
+    """The scores among the results of an evaluation, as <split>/<name>."""
+    files = (pd.DataFrame, dict, Tensor)
+    return {f"{split}/{name}": float(value) for name, value in results.items() if not isinstance(value, files)}
+
+
+def _look(path: Path) -> list[int] | None:
+    """By what a file that nobody touched is recognised."""
+    if not path.is_file():
+        return None
+    status = path.stat()
+    return [status.st_size, status.st_mtime_ns, status.st_ino]
+
+
 class RunDir:
     """One run's folder. `writes` is False on ranks other than 0: they read, and their writes are no-ops."""
 
@@ -44,38 +69,76 @@ class RunDir:
         self.path, self.writes = path, writes
         self.lock = Lock(path)
         self.scores = declared.Table("", ())  # until it is declared
+        self.made_with: dict[str, Any] = {}  # code and versions, kept in every checkpoint
 
     # --- taking it up
 
     @property
-    def state(self) -> str:
-        """new, running (cut, if no one holds the lock), interrupted, failed or finished."""
-        return read_json(self.path / "status.json")["state"] if (self.path / "status.json").exists() else "new"
+    def written(self) -> dict[str, Any]:
+        """status.json; {} where there is none. UserError where it cannot be read."""
+        path = self.path / "status.json"
+        status = read_json(path) if path.exists() else {}
+        if not isinstance(status, dict):
+            raise UserError(f"cannot read {path}: expected a JSON object, found {type(status).__name__}")
+        return status
+
+    def examine(self) -> Examined:
+        """The state that the folder is in. What says finished is looked at: its network, its scores."""
+        try:
+            status = self.written
+        except UserError as error:  # everything but the state of the run is in last.pt
+            resumable = (self.path / "checkpoints" / "last.pt").exists()
+            return Examined("resumable" if resumable else "damaged", str(error))
+        if status.get("state") != "finished":
+            return Examined("resumable" if status else "new")
+        why = self._damage(status)
+        return Examined("damaged" if why else "finished", why)
+
+    def _damage(self, status: dict[str, Any]) -> str:
+        """Why a finished run cannot be used; "" where it can. Checksums are read where a file is not as it was left."""
+        sealed = status.get("sealed", {})
+        try:
+            if _look(self.path / "checkpoints" / "best.pt") != sealed.get("best.pt"):
+                self.load("best")
+            scores = self.path / "metrics.jsonl"
+            if sealed and (not scores.exists() or digest(scores) != sealed["metrics.jsonl"]):
+                return f"{scores}: is not what the run wrote"
+            return "" if scores.exists() else f"{scores}: missing"
+        except UserError as error:
+            return str(error).partition("; refused")[0]
+
+    def seal(self) -> dict[str, Any]:
+        """For status.json: by what a finished run is recognised as whole."""
+        best = _look(self.path / "checkpoints" / "best.pt")
+        return {"best.pt": best, "metrics.jsonl": digest(self.path / "metrics.jsonl")}
 
     def open(self) -> None:
-        """Make the folder if need be and become its owner. UserError when that cannot be."""
+        """Make the folder if need be, become its owner, remove what killed writers left. UserError when that cannot
+        be."""
         try:
-            for part in ("checkpoints", "arrays", "plots", "samples"):
+            for part in PARTS:
                 (self.path / part).mkdir(parents=True, exist_ok=True)
             self.lock.acquire()
+            remove_temporaries(self.path)
         except OSError as error:
             raise UserError(
                 f"cannot write to {self.path}: {error.strerror}; choose another folder with run.root=…"
             ) from None
 
-    def clear(self) -> None:
-        """rerun=true: everything but the lock goes."""
+    def clear(self, **status: Any) -> None:
+        """Everything but the lock goes. status: what is written first, so that a kill in between leaves a run that is
+        to be trained, never a finished one without its network."""
+        write_json(self.path / "status.json", {"state": "running", "started": now(), **status, "updated": now()})
         for item in self.path.iterdir():
-            if item.name != "lock":
-                shutil.rmtree(item) if item.is_dir() else item.unlink()
-        for part in ("checkpoints", "arrays", "plots", "samples"):
+            if item.name not in ("lock", "status.json"):
+                shutil.rmtree(item) if item.is_dir() and not item.is_symlink() else item.unlink()
+        for part in PARTS:
             (self.path / part).mkdir()
 
     def status(self, **changes: Any) -> None:
         if not self.writes:
             return
-        path = self.path / "status.json"
-        write_json(path, {**(read_json(path) if path.exists() else {}), **changes, "updated": now()})
+        write_json(self.path / "status.json", {**self.written, **changes, "updated": now()})
 
     # --- scores
 
@@ -84,19 +147,22 @@ class RunDir:
         self.scores = scores
         self.document(declared.FILE, scores.document())
 
-    def rows(self) -> list[dict[str, Any]]:
-        return read_lines(self.path / "metrics.jsonl")
-
-    def cut_rows(self, rows: int) -> None:
-        """Forget the lines of metrics.jsonl and timing.jsonl after the restored checkpoint."""
+    def restore_rows(self, rows: list[dict[str, Any]]) -> None:
+        """metrics.jsonl holds these rows, those of the restored checkpoint, and timing.jsonl none of later steps."""
         if not self.writes:
             return
-        kept = self.rows()[:rows]
-        step = kept[-1]["step"] if kept else 0
-        times = [row for row in read_lines(self.path / "timing.jsonl") if row["step"] <= step]
-        for name, lines in (("metrics.jsonl", kept), ("timing.jsonl", times)):
-            with atomic(self.path / name) as temporary:
-                temporary.write_text("".join(json.dumps(row) + "\n" for row in lines))
+        self._lines("metrics.jsonl", rows)
+        step = rows[-1]["step"] if rows else 0
+        try:
+            times = [row for row in read_lines(self.path / "timing.jsonl") if row.get("step", 0) <= step]
+        except UserError as error:  # seconds decide nothing
+            self.say(f"{error}: its seconds are left out")
+            times = []
+        self._lines("timing.jsonl", times)
+
+    def _lines(self, name: str, rows: list[dict[str, Any]]) -> None:
+        with atomic(self.path / name) as temporary:
+            temporary.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
     def add(self, name: str, row: dict[str, Any]) -> None:
         """One line to metrics.jsonl or timing.jsonl."""
@@ -125,25 +191,42 @@ class RunDir:
 
     def save(self, name: str, state: dict[str, Any]) -> None:
         if self.writes:
-            checkpoint.save(self.path / "checkpoints" / f"{name}.pt", {**state, "id": self.path.name})
+            state = {"made_with": self.made_with, **state, "id": self.path.name}
+            checkpoint.save(self.path / "checkpoints" / f"{name}.pt", state)
 
-    def load(self, name: str) -> dict[str, Any] | None:
+    def load(self, name: str) -> dict[str, Any]:
+        """The state of checkpoints/<name>.pt. UserError where it is missing, damaged, or of another run."""
         path = self.path / "checkpoints" / f"{name}.pt"
-        if not path.exists():
-            return None
         state = checkpoint.load(path)
         if state.get("id") != self.path.name:
             raise UserError(
                 f"{path}: is of run {state.get('id')}, not of {self.path.name}: another configuration made it. "
                 "Delete it to train this run from the start; to start from those weights use model.weights"
             )
+        needed = ("arrays",) if name == "best" and "arrays" in state else HELD[name]
+        if missing := [key for key in needed if key not in state]:
+            raise UserError(f"{path}: holds no {missing[0]}: rerun=true trains this run from the start")
+        return state
+
+    def last(self) -> dict[str, Any] | None:
+        """What training goes on from; None where nothing was saved yet. UserError as load()."""
+        if not (self.path / "checkpoints" / "last.pt").exists():
+            return None
+        state = self.load("last")
+        if isinstance(state["rows"], int):  # checkpoints of before held how many lines of metrics.jsonl are theirs
+            rows = read_lines(self.path / "metrics.jsonl")
+            if len(rows) < state["rows"]:
+                raise UserError(
+                    f"{self.path / 'metrics.jsonl'}: has {len(rows)} rows, last.pt was saved after {state['rows']}; "
+                    "rerun=true trains this run from the start"
+                )
+            state["rows"] = rows[: state["rows"]]
         return state
 
     # --- results
 
     def keep(self, split: str, results: dict[str, Any]) -> dict[str, float]:
         """Each result to its file by its type (task.py says which); returns the scores as <split>/<name>."""
-        scores = {}
         for name, value in results.items():
             if isinstance(value, pd.DataFrame):
                 if self.writes:
@@ -151,12 +234,9 @@ class RunDir:
                         value.to_csv(temporary, index=False)
             elif isinstance(value, dict):
                 self.document(f"{name}_{split}.json", value)
-            elif isinstance(value, Tensor):
-                if self.writes:
-                    self._keep_tensor(split, name, value.detach().cpu().numpy())
-            else:
-                scores[f"{split}/{name}"] = float(value)
-        return scores
+            elif isinstance(value, Tensor) and self.writes:
+                self._keep_tensor(split, name, value.detach().cpu().numpy())
+        return numbers(split, results)
 
     def explain(self, split: str, parts: Explained) -> None:
         """Each part to its files; explain_<split>.json: part → why it is missing, for the page. No part ends a run.

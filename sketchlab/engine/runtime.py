@@ -18,6 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 from sketchlab.engine.profile import Profile
 from sketchlab.engine.recompute import recomputed
 from sketchlab.errors import UserError
+from sketchlab.roles import Machine
 
 
 @dataclass(frozen=True)
@@ -26,13 +27,15 @@ class Config:
     precision: str  # auto (GPU: bf16 where it is native, else fp16; CPU: fp32), fp32 (TF32 on a GPU), bf16, fp16
     ranks: int  # processes that share each batch; on GPUs one each
     overlap: bool  # ranks average gradients while others are computed (DistributedDataParallel): other bits
-    workers: int  # threads that fetch batches ahead; 0 = fetched when needed. Never changes a result
+    workers: Machine[int]  # threads that fetch batches ahead; 0 = fetched when needed. Never changes a result
     deterministic: bool  # true: same bits every time, on a GPU too; false: the fastest kernels
     channels_last: bool  # memory layout of images
     compile: bool  # torch.compile the networks
-    recompute: bool  # activations of a chain of layers partly computed again in the backward pass, to save memory
-    graph: str  # auto: on a GPU steps are recorded once and replayed (engine/steps.py), the same bits; false: never
-    profile: bool  # where the time goes: profile.csv, and trace.json of a few steps for chrome://tracing
+    recompute: Machine[bool]  # activations computed again in the backward pass, to save memory
+    graph: Machine[
+        str
+    ]  # auto: on a GPU steps are recorded once and replayed (engine/steps.py): same bits; false: never
+    profile: Machine[bool]  # where the time goes: profile.csv, and trace.json of a few steps for chrome://tracing
 
     def __post_init__(self) -> None:
         for key, allowed in (("device", ("auto", "cpu", "cuda")), ("precision", ("auto", "fp32", "bf16", "fp16"))):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Annotated
 
 from sketchlab.errors import UserError
+from sketchlab.roles import Machine, only
 
 FEW_STEPS = 50  # a run of fewer optimizer steps is warned of
 OPTIMIZERS = ("sgd", "adam", "adamw")
@@ -17,19 +19,19 @@ class Config:
     batch_size: int  # samples a step, over all ranks together; at most the training split (at_most)
     lr: float  # peak learning rate
     optimizer: str  # sgd, adam, adamw
-    momentum: float  # sgd only
-    betas: list[float]  # adam and adamw only
+    momentum: Annotated[float, only(optimizer=("sgd",))]  # sgd only
+    betas: Annotated[list[float], only(optimizer=("adam", "adamw"))]  # adam and adamw only
     weight_decay: float
     schedule: str  # constant, cosine, linear, step (engine/optim.py)
     warmup_epochs: float  # linear rise from 0 to lr
-    step_epochs: int  # step: epochs between decays
-    step_gamma: float  # step: factor of each decay
-    decay_from_epoch: float  # linear: constant until here
+    step_epochs: Annotated[int, only(schedule=("step",))]  # step: epochs between decays
+    step_gamma: Annotated[float, only(schedule=("step",))]  # step: factor of each decay
+    decay_from_epoch: Annotated[float, only(schedule=("linear",))]  # linear: constant until here
     clip_norm: float  # largest gradient norm; 0 = no clipping
     accumulate: int  # parts a batch is run in, for memory
     eval_every: int  # epochs between evaluations
     patience: int  # evaluations without a better monitored score before stopping early; 0 = never
-    save_every_s: float  # seconds between checkpoints; 0 = after every step
+    save_every_s: Machine[float]  # seconds between checkpoints; 0 = after every step
 
     def __post_init__(self) -> None:
         for key, allowed in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES)):

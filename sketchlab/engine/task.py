@@ -93,6 +93,10 @@ class FitOnce(Protocol):
         """The fitted state as plain tensors and numbers, as torch.load(weights_only=True) reads them."""
         ...
 
+    def load(self, stored: dict[str, Any]) -> None:
+        """What arrays() gave."""
+        ...
+
     def evaluate(self, split: str) -> dict[str, Any]: ...
 
 

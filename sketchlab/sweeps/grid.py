@@ -31,7 +31,7 @@ from sketchlab.training.prepare import prepare
 from sketchlab.training.session import carry_out
 
 YARDSTICK = "yardstick.json"  # in the folder of a search: when a run is hopeless
-BEFORE = {"new": "", "finished": "found", "running": "resumed", "interrupted": "resumed", "failed": "retried"}
+BEFORE = {"new": "", "finished": "found", "resumable": "resumed", "damaged": "repaired"}
 
 
 class Grid(Sweeper):
@@ -150,7 +150,7 @@ def run(cfg: Any, words: list[str], hydra_cfg: Any) -> float:
             workers.share(place, hydra_cfg.launcher.n_jobs)
         with workers.numbered(hydra_cfg.job.num) if beside else contextlib.nullcontext():
             prepared = prepare(config.composed(cfg, hydra_cfg.runtime.choices, words))
-            folder, before = str(prepared.folder.path), BEFORE[prepared.folder.state]
+            folder, before = str(prepared.folder.path), _before(prepared.folder)
             found = carry_out(prepared, yardstick=yardstick)
         score, state = math.nan if found is None else found, "finished"
     except KeyboardInterrupt as stop:
@@ -174,6 +174,12 @@ def run(cfg: Any, words: list[str], hydra_cfg: Any) -> float:
     if state == "failed":
         print(f"error: {shlex.join(words)}: {message}", file=sys.stderr, flush=True)
     return score
+
+
+def _before(folder: Any) -> str:
+    """What there was of a run before its job: for the table."""
+    state = folder.examine().state
+    return "retried" if state == "resumable" and folder.written.get("state") == "failed" else BEFORE[state]
 
 
 def handed_on(signum: int) -> None:

@@ -1,33 +1,22 @@
-"""What a run was made with: versions, git, machine, and the digest of the code itself."""
+"""What a run was made with: versions, git, machine."""
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 import os
 import platform
 import subprocess
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from sketchlab import roles
+from sketchlab.config import RunConfig
 from sketchlab.engine.runtime import Runtime
+from sketchlab.training import provenance
 
-_PACKAGES = ("torch", "torchvision", "hydra-core", "numpy", "pandas", "pillow", "scikit-learn")
-
-
-@lru_cache
-def code() -> str:
-    """The version of the code that decides results: a digest of the package's Python files, 12 hexadecimal digits."""
-    root = Path(__file__).resolve().parent.parent
-    digest = hashlib.sha256()
-    for path in sorted(root.rglob("*.py")):
-        part = path.relative_to(root).parts[0]
-        if part not in ("report", "app", "runs"):  # they read results, they do not make them
-            digest.update(str(path.relative_to(root)).encode() + path.read_bytes())
-    return digest.hexdigest()[:12]
+_PACKAGES = ("torch", "torchvision", "hydra-core", "numpy", "numba", "pandas", "pillow", "scikit-learn")
 
 
 def git() -> dict[str, Any] | None:
@@ -48,24 +37,46 @@ def git() -> dict[str, Any] | None:
     return {"commit": ask("rev-parse", "HEAD") or "unknown", "changed": bool(changed)}
 
 
-def environment(runtime: Runtime, parameters: dict[str, int]) -> dict[str, Any]:
-    name = torch.cuda.get_device_name(runtime.device) if runtime.device.type == "cuda" else cpu_name()
+def environment(runtime: Runtime, parameters: dict[str, int], files: provenance.Table) -> dict[str, Any]:
+    """env.json. files: those of its code."""
+    on_gpu = runtime.device.type == "cuda"
     return {
         "python": platform.python_version(),
         "packages": {name: importlib.metadata.version(name) for name in _PACKAGES},
         "git": git(),
-        "code": code(),
+        "code": provenance.short(files),
         "platform": platform.platform(),
         "device": runtime.device.type,
-        "device_name": name,
+        "device_name": torch.cuda.get_device_name(runtime.device) if on_gpu else cpu_name(),
+        "cuda": torch.version.cuda if on_gpu else None,
+        "cudnn": torch.backends.cudnn.version() if on_gpu else None,
+        "driver": driver() if on_gpu else None,
         "cpus": os.cpu_count(),
         "threads": torch.get_num_threads(),
-        "precision": runtime.precision
-        + (" (TF32)" if runtime.device.type == "cuda" and runtime.precision == "fp32" else ""),
+        "precision": runtime.precision + (" (TF32)" if on_gpu and runtime.precision == "fp32" else ""),
         "ranks": runtime.ranks,
         "deterministic": runtime.config.deterministic,
         "parameters": parameters,
     }
+
+
+def made_with(run: RunConfig, made: dict[str, Any], files: list[str]) -> dict[str, Any]:
+    """What may change the last digits of a result although the run is the same: kept in its checkpoints, so that one
+    that goes on with another value has it in its status.json. files: those of its code that changed since."""
+    kept = {key: made[key] for key in ("code", "device_name", "cuda", "cudnn", "driver", "threads")}
+    kept |= {"torch": made["packages"]["torch"], "numpy": made["packages"]["numpy"], "files": files}
+    for group in ("pipeline", "loop", "runtime"):
+        part = getattr(run, group)
+        values = roles.of(type(getattr(part, "config", part)), roles.MACHINE, run.plain()[group])
+        kept |= {f"{group}.{key}": value for key, value in values.items()}
+    return kept
+
+
+def driver() -> str | None:
+    """The version of the GPU's driver, where Linux tells it."""
+    path = Path("/proc/driver/nvidia/version")
+    words = path.read_text().split("Kernel Module")[-1].split() if path.exists() else []
+    return next((word for word in words if word[0].isdigit()), None)
 
 
 def cpu_name() -> str:

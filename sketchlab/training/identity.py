@@ -3,40 +3,66 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sketchlab import semantics
+from sketchlab import roles, semantics
 from sketchlab.config import RunConfig
+from sketchlab.schema import settled
 
-# what changes no bit of a result
-FREE = {"data": ("root", "source"), "loop": ("save_every_s",), "runtime": ("workers", "recompute", "graph", "profile")}
+GROUPS = ("data", "model", "pipeline", "loop", "runtime")
 
 
 def deciding(run: RunConfig, data: Any) -> dict[str, Any]:
     """Everything that decides the result of a run, and nothing else: its hash is the id."""
-    from sketchlab.schema import settled
     from sketchlab.training import launch
 
-    plain = settled(run.plain())
+    plain = run.plain()
     device, precision = run.runtime.decided()
     plain["runtime"] |= {"device": device, "precision": precision, "ranks": launch.world(run.runtime)}
-    for group, keys in FREE.items():
-        for key in keys:
-            plain[group].pop(key, None)
     if hasattr(sys.modules[run.pipeline.module], "decided"):
         plain["pipeline"] |= run.pipeline.constant("decided")(run.pipeline.config)
     for model, values in ((run.model, plain["model"]), (run.model.backbone, plain["model"].get("backbone"))):
         if model and hasattr(sys.modules[model.module], "fingerprint"):
             values["weights"] = model.constant("fingerprint")(model.config)
     numbers = semantics.numbers(plain, len(data.splits["train"]))
-    return {k: plain[k] for k in ("seed", "data", "model", "pipeline", "loop", "runtime")} | {
-        "samples": data.fingerprint,
-        **({"semantics": numbers} if numbers else {}),
-    }
+    kept = {key: plain[key] for key in ("seed", *GROUPS)} | {"samples": data.fingerprint}
+    return reduced(run, kept | ({"semantics": numbers} if numbers else {}))
+
+
+def reduced(run: RunConfig, identity: Mapping[str, Any]) -> dict[str, Any]:
+    """An identity, also one that an older sketchlab wrote, less what decides nothing by the roles of today's fields
+    (sketchlab/roles.py). It must be of the pipeline, model and data of `run`."""
+    out = settled(dict(identity))
+    for group in GROUPS:
+        part = getattr(run, group)
+        if isinstance(out.get(group), dict):
+            out[group] = roles.deciding(type(getattr(part, "config", part)), out[group])
+    if run.model.backbone and "backbone" in out["model"]:
+        out["model"]["backbone"] = roles.deciding(type(run.model.backbone.config), out["model"]["backbone"])
+    for group in run.pipeline.constant("IGNORES", ()):
+        out.pop(group, None)
+    return out
+
+
+def comparable(run: RunConfig, identity: Mapping[str, Any]) -> bool:
+    """Whether an identity is of the same pipeline, model and data: reduced() takes no other."""
+    return all(
+        isinstance(identity.get(group), dict) and identity[group].get("name") == getattr(run, group).name
+        for group in ("data", "model", "pipeline")
+    )
+
+
+def group_of(run: RunConfig) -> Path:
+    """The folder of all runs of this model and data."""
+    return Path(run.run.root).resolve() / f"{run.choices['model']}-{run.choices['data']}"
 
 
 def folder_of(run: RunConfig, identity: dict[str, Any]) -> Path:
+    """Where this run is: under its id, or under the one that an older sketchlab finished or began it with."""
     from sketchlab.engine.rundir import identity as digest
+    from sketchlab.training import neighbours
 
-    return Path(run.run.root).resolve() / f"{run.choices['model']}-{run.choices['data']}" / digest(identity)
+    path = group_of(run) / digest(identity)
+    return path if path.exists() else neighbours.alias(run, identity) or path

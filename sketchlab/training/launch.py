@@ -60,6 +60,11 @@ def launch(config: Config, work: Callable[..., Any], *args: Any) -> Any:
     return _spawn(config, work, args)
 
 
+def decide(config: Config, decision: Callable[[], str]) -> str:
+    """What rank 0 decides, on every rank; its UserError too."""
+    return decision()
+
+
 def _joined(config: Config) -> Runtime:
     return Runtime(config, dist.get_rank(), dist.get_world_size())
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+import tempfile
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from sketchlab.config import RunConfig
+from sketchlab.errors import UserError
 from sketchlab.training.identity import deciding, folder_of
 
 
@@ -25,9 +29,35 @@ def prepare(run: RunConfig) -> Prepared:
     from sketchlab.training import launch
 
     launch.prepare_environment(run.runtime)
+    check(run)
     names = "  ".join(f"{group}={run.choices[group]}" for group in ("pipeline", "model", "data"))
     if launch.env_rank() == 0:
         print(f"{names}  seed={run.seed}", flush=True)
     data = run.data.build(run.model.config.input)
     identity = deciding(run, data)
     return Prepared(run, data, identity, RunDir(folder_of(run, identity), writes=launch.env_rank() == 0))
+
+
+def check(run: RunConfig) -> None:
+    """What can be known before data is read, which may take minutes: the device, the weights, trackers, a judge, and
+    where results go. Raises UserError."""
+    from sketchlab.runs import OpenedRun
+    from sketchlab.training import launch, track
+
+    run.runtime.decided()
+    for model in (run.model, run.model.backbone):
+        if model and hasattr(sys.modules[model.module], "fingerprint"):
+            model.constant("fingerprint")(model.config)
+    track.check(run.run.track)
+    if judge := getattr(run.pipeline.config, "judge", None):
+        OpenedRun(Path(judge))
+    if launch.env_rank() == 0:
+        root = Path(run.run.root).resolve()
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=root):
+                pass
+        except OSError as error:
+            raise UserError(
+                f"cannot write to {root}: {error.strerror}; choose another folder with run.root=…"
+            ) from None

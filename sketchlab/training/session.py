@@ -1,16 +1,15 @@
-"""The states of a run: new, cut, interrupted or failed → finished, or found finished; then its report."""
+"""The states of a run: new, resumable, finished, damaged, owned elsewhere. All ranks enter; rank 0 decides."""
 
 from __future__ import annotations
 
 import shutil
-from pathlib import Path
 from typing import Any
 
-from sketchlab import config
+from sketchlab import config, roles
 from sketchlab.config import RunConfig
 from sketchlab.errors import UserError
 from sketchlab.training.prepare import Prepared, prepare
-from sketchlab.training.work import work
+from sketchlab.training.work import show, work
 
 
 def execute(run: RunConfig, reported: bool = True) -> float | None:
@@ -21,47 +20,131 @@ def execute(run: RunConfig, reported: bool = True) -> float | None:
 def carry_out(prepared: Prepared, reported: bool = True, yardstick: dict[str, Any] | None = None) -> float | None:
     """Train (or find, or resume) what is prepared. Returns its best monitored score, None when there is none.
 
-    yardstick: of a search, which ends hopeless runs by it (sweeps/search.py).
+    yardstick: of a search, which ends hopeless runs by it (sweeps/search.py). Raises UserError where the folder is
+    owned elsewhere, or a run cannot go on.
     """
     from sketchlab.training import launch, track
 
-    run, data, folder = prepared.run, prepared.data, prepared.folder
+    run, folder = prepared.run, prepared.folder
     track.check(run.run.track)
-    if not folder.writes:
-        launch.launch(run.runtime, work, run, folder.path, data)
-        return None
-    folder.open()
+    decision = launch.decide(run.runtime, lambda: enter(prepared))
     try:
-        if run.rerun:
-            folder.clear()
+        if not folder.writes:
+            if decision != "found":
+                launch.launch(run.runtime, *_job(prepared, decision, yardstick))
+            return None
         with track.following(run.run.track, folder.path, config.flat(run.plain())):
-            if folder.state == "finished":
-                print(found(folder))
-            else:
-                train(run, data, prepared.identity, folder, yardstick)
+            if decision == "train":
+                train(prepared, yardstick)
+            elif decision == "show":
+                show_anew(prepared)
+            tidy(folder)
         return report(folder) if reported else None
     finally:
         folder.lock.release()
 
 
-def found(folder: Any) -> str:
-    from sketchlab.engine.files import read_json
-    from sketchlab.training.environment import code
+def _job(prepared: Prepared, decision: str, yardstick: dict[str, Any] | None) -> tuple[Any, ...]:
+    """What every rank calls, and with what; ranks that are spawned read the data themselves."""
+    from sketchlab.training import launch
 
-    made = read_json(folder.path / "status.json").get("code")
-    other = "" if made == code() else f", made by other code ({made}, now {code()}): rerun=true trains it again"
-    return f"found: this run is finished{other}"
+    run = prepared.run
+    data = prepared.data if launch.under_torchrun() or run.runtime.ranks == 1 else None
+    if decision == "show":
+        return show, run, prepared.folder.path, data
+    return work, run, prepared.folder.path, data, yardstick
 
 
-def train(
-    run: RunConfig, data: Any, identity: dict[str, Any], folder: Any, yardstick: dict[str, Any] | None = None
-) -> None:
-    """From new, cut, interrupted or failed to finished; whatever happens, status.json says it."""
-    from sketchlab.engine.rundir import now
+def enter(prepared: Prepared) -> str:
+    """Become the folder's owner and decide by its state, which a line says: "found", "show" (a finished run, other
+    figures) or "train"."""
+    folder = prepared.folder
+    folder.open()
+    try:
+        return _decide(prepared)
+    except BaseException:
+        folder.lock.release()
+        raise
+
+
+def _decide(prepared: Prepared) -> str:
+    from sketchlab.engine.rundir import identity as digest
+    from sketchlab.training import neighbours
+
+    run, folder = prepared.run, prepared.folder
+    state, why = folder.examine()
+    if state in ("new", "resumable") and folder.path.name == digest(prepared.identity) and not folder.written:
+        print(neighbours.why_new(run, prepared.identity, folder.path), flush=True)
+    if run.rerun and state != "new":
+        if _rerun_goes_on(folder, state):
+            print("rerun=true: goes on with the rerun that was cut", flush=True)
+            return "train"
+        folder.clear(rerun=True)
+        return "train"
+    if state == "damaged":
+        print(f"{why}: this run was finished, but is damaged; it is trained again", flush=True)
+        folder.clear()
+    elif why:
+        print(f"{why}; the run goes on from last.pt", flush=True)
+    if state != "finished":
+        return "train"
+    print(found(prepared), flush=True)
+    return "show" if _shown(run.plain(), run) != _shown(_config(folder), run) else "found"
+
+
+def _rerun_goes_on(folder: Any, state: str) -> bool:
+    """Whether the folder holds a rerun that was cut, by the code of now: a job that was preempted is queued again with
+    the same words."""
+    from sketchlab.training import provenance
+
+    if state != "resumable" or not folder.written.get("rerun"):
+        return False
+    try:
+        folder.last()
+        return not provenance.changed(provenance.read(folder.path))
+    except UserError:  # a checkpoint that is damaged: from the start
+        return False
+
+
+def found(prepared: Prepared) -> str:
+    """The line of a finished run: under which id, and whether the files of its code are other ones now."""
+    from sketchlab.engine.rundir import identity as digest
+    from sketchlab.training import provenance
+
+    folder = prepared.folder
+    line = "found: this run is finished"
+    if folder.path.name != digest(prepared.identity):
+        line += f", as {folder.path.name}: an id of before, when it held keys that decide nothing"
+    recorded = provenance.read(folder.path)
+    if not recorded:
+        return f"{line}, made before the files of its code were recorded"
+    if changed := provenance.changed(recorded):
+        line += f", made by other code ({provenance.listed(changed)} changed since): rerun=true trains it again"
+    return line
+
+
+def _config(folder: Any) -> dict[str, Any]:
+    """The configuration in the folder's config.yaml; {} where it cannot be read."""
+    import yaml
+
+    try:
+        document = yaml.safe_load((folder.path / "config.yaml").read_text())
+    except (OSError, ValueError, yaml.YAMLError):
+        return {}
+    values = document.get("config") if isinstance(document, dict) else None
+    return values if isinstance(values, dict) else {}
+
+
+def _shown(values: dict[str, Any], run: RunConfig) -> dict[str, Any]:
+    """Dotted key → value of what only shows a result."""
+    return roles.of(type(run.pipeline.config), roles.SHOWN, values.get("pipeline") or {})
+
+
+def _describe(prepared: Prepared) -> None:
     from sketchlab.schema import SCHEMA
-    from sketchlab.training import environment, launch
 
-    folder.document(
+    run = prepared.run
+    prepared.folder.document(
         "config.yaml",
         {
             "schema": SCHEMA,
@@ -69,89 +152,114 @@ def train(
             "choices": run.choices,
             "config": run.plain(),
             "differs": run.differs,
-            "identity": identity,
+            "identity": prepared.identity,
         },
     )
-    if folder.state == "new":
-        folder.status(state="running", started=now())
-        adopt_shorter(run, identity, folder)
-    folder.status(state="running", code=environment.code(), message="")
+
+
+def train(prepared: Prepared, yardstick: dict[str, Any] | None = None) -> None:
+    """From new or resumable to finished; whatever happens, status.json says it."""
+    from sketchlab.engine.rundir import now
+    from sketchlab.training import launch
+
+    run, folder = prepared.run, prepared.folder
+    _describe(prepared)
+    started = {} if "started" in folder.written else {"started": now()}
+    folder.status(state="running", message="", **started)
+    if not (folder.path / "checkpoints" / "last.pt").exists():
+        adopt_shorter(prepared)
     try:
-        inline = launch.under_torchrun() or run.runtime.ranks == 1
-        launch.launch(run.runtime, work, run, folder.path, data if inline else None, yardstick)
+        launch.launch(run.runtime, *_job(prepared, "train", yardstick))
     except BaseException as error:
         interrupted = isinstance(error, KeyboardInterrupt)
         message = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
         if interrupted:
-            message = " ".join(said for said in error.args if isinstance(said, str))
+            message = " ".join(word for word in error.args if isinstance(word, str))
         try:
             folder.status(state="interrupted" if interrupted else "failed", ended=now(), message=message)
         except UserError as second:  # a full disk takes no status either: say both
             raise UserError(f"{message or 'interrupted'} (and {second})") from error
         raise
-    tidy(run, folder)
-    folder.status(state="finished", ended=now())
+    folder.status(state="finished", ended=now(), sealed=folder.seal(), keeps_last=_keeps_last(run, folder))
 
 
-def adopt_shorter(run: RunConfig, identity: dict[str, Any], folder: Any) -> None:
-    """Take up the finished run of the same configuration with fewer epochs, or say why that cannot be."""
-    import yaml
+def show_anew(prepared: Prepared) -> None:
+    """Figures and tables of a finished run as this configuration wants them, from its weights; no score changes."""
+    from sketchlab.training import launch
 
-    from sketchlab.engine import checkpoint
+    launch.launch(prepared.run.runtime, *_job(prepared, "show", None))
+    _describe(prepared)
+    prepared.folder.status()
+
+
+def adopt_shorter(prepared: Prepared) -> None:
+    """Take up the finished run of the same configuration with fewer epochs, or say why that cannot be.
+
+    last.pt comes last: a kill before it starts over with the shorter run, not from the first epoch.
+    """
     from sketchlab.engine.optim import depends_on_total
+    from sketchlab.training import neighbours
+
+    run, folder, identity = prepared.run, prepared.folder, prepared.identity
+    if "loop" not in identity:
+        return
 
     def but_epochs(i: dict[str, Any]) -> dict[str, Any]:
         return {**i, "loop": {k: v for k, v in i["loop"].items() if k != "epochs"}}
 
-    shorter: list[tuple[int, Path]] = []
-    for path in folder.path.parent.glob("*/config.yaml"):
-        other = yaml.safe_load(path.read_text()).get("identity")
-        if not other or path.parent == folder.path or but_epochs(other) != but_epochs(identity):
-            continue
-        if other["loop"]["epochs"] < run.loop.epochs and type(folder)(path.parent).state == "finished":
-            shorter.append((other["loop"]["epochs"], path.parent))
+    shorter = [
+        neighbour
+        for neighbour in neighbours.of(run, but=folder.path)
+        if neighbour.state == "finished" and but_epochs(neighbour.identity) == but_epochs(identity)
+    ]
+    shorter = [neighbour for neighbour in shorter if neighbour.identity["loop"]["epochs"] < run.loop.epochs]
     if not shorter:
         return
-    epochs, source = max(shorter)
+    source = max(shorter, key=lambda neighbour: neighbour.identity["loop"]["epochs"])
+    epochs = source.identity["loop"]["epochs"]
     if depends_on_total(run.loop):
         folder.say(
             f"the finished run of {epochs} epochs cannot be continued: loop.schedule={run.loop.schedule} depends on "
             "the total number of epochs (loop.schedule=constant or step does not); training from the start"
         )
         return
-    last = source / "checkpoints" / "last.pt"
-    if not last.exists():
+    shorter_folder = type(folder)(source.folder)
+    try:
+        state, best = shorter_folder.last(), shorter_folder.load("best")
+    except UserError as error:
+        folder.say(f"the finished run of {epochs} epochs cannot be continued: {error}; training from the start")
+        return
+    if state is None:
         folder.say(
             f"the finished run of {epochs} epochs has no last.pt (run.keep_last=true keeps it); training from the start"
         )
         return
-    state = checkpoint.load(last)
-    for name in ("metrics.jsonl", "timing.jsonl"):
-        shutil.copy(source / name, folder.path / name)
-    shutil.copytree(source / "samples", folder.path / "samples", dirs_exist_ok=True)
-    for name in ("best", "last"):
-        if (source / "checkpoints" / f"{name}.pt").exists():
-            folder.save(name, checkpoint.load(source / "checkpoints" / f"{name}.pt"))
-    folder.say(f"continues the finished run of {epochs} epochs, {source.name}, from step {state['step']}")
+    shutil.copy(source.folder / "timing.jsonl", folder.path / "timing.jsonl")
+    shutil.copytree(source.folder / "samples", folder.path / "samples", dirs_exist_ok=True)
+    folder.save("best", best)
+    folder.say(f"continues the finished run of {epochs} epochs, {source.folder.name}, from step {state['step']}")
+    folder.save("last", state)
 
 
-def tidy(run: RunConfig, folder: Any) -> None:
-    """last.pt of a finished run: kept when asked for, or when it is small."""
-    last = folder.path / "checkpoints" / "last.pt"
-    keep = run.run.keep_last
-    if last.exists() and (keep == "false" or (keep == "auto" and last.stat().st_size > 100 * 2**20)):
-        last.unlink()
+def _keeps_last(run: RunConfig, folder: Any) -> bool:
+    """Whether last.pt of the finished run stays: where it is asked for, or small."""
+    last, keep = folder.path / "checkpoints" / "last.pt", run.run.keep_last
+    return keep == "true" or (keep == "auto" and (not last.exists() or last.stat().st_size <= 100 * 2**20))
+
+
+def tidy(folder: Any) -> None:
+    """Remove last.pt where the finished run does not keep it: only then, so that a kill never trains it again."""
+    if folder.written.get("keeps_last") is False:
+        (folder.path / "checkpoints" / "last.pt").unlink(missing_ok=True)
 
 
 def report(folder: Any) -> float | None:
     """Draw the report, unless it shows this state already; its path is the last line of standard output."""
     import sketchlab.report
-    from sketchlab.engine.files import read_json
 
     page, ended = folder.path / "report.html", (folder.path / "status.json").stat().st_mtime_ns
     if not page.exists() or page.stat().st_mtime_ns < ended:
         page = sketchlab.report.write(folder.path)
     print(f"report: {page}", flush=True)
-    status = read_json(folder.path / "status.json")
-    scores = [v for k, v in status.get("best", {}).items() if k != "epoch"]
+    scores = [v for k, v in folder.written.get("best", {}).items() if k != "epoch"]
     return scores[0] if scores else None

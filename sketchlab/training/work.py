@@ -1,4 +1,4 @@
-"""What one rank does: build everything, describe it in the folder, train."""
+"""What one rank does: build everything, describe it in the folder, train; or show what is finished."""
 
 from __future__ import annotations
 
@@ -10,21 +10,59 @@ from sketchlab.config import RunConfig
 
 def work(runtime: Any, run: RunConfig, path: Path, data: Any, yardstick: dict[str, Any] | None = None) -> None:
     """One rank: build everything, describe it in the folder, train."""
-    from sketchlab import rng
-    from sketchlab.data.dataset import resident
     from sketchlab.data.sheet import of_training
     from sketchlab.engine.loop import fit, fit_once
     from sketchlab.engine.rundir import RunDir
     from sketchlab.engine.task import printout
-    from sketchlab.metrics import declared
-    from sketchlab.training.environment import environment
+    from sketchlab.training import environment, provenance
 
     folder = RunDir(path, writes=runtime.rank == 0)
     data = run.data.build(run.model.config.input) if data is None else data
     describe_data(data, run, folder)
-    folder.declare(declared.Table(run.pipeline.name, run.pipeline.constant("SCORES", ())))
     if folder.writes and not (path / "samples" / "data.png").exists():
         folder.picture("data", of_training(data, run.model.config.input, run.seed))
+    task, loop = _built(runtime, run, folder, data)
+    once = hasattr(task, "fit")
+    rows = [] if once else [row for name, (net, inputs) in task.networks.items() for row in printout(name, net, inputs)]
+    if rows:
+        folder.table("model.csv", rows)
+    modules = [] if once else [net for net, _ in task.networks.values()]
+    parameters = {p for net in modules for p in net.parameters()}
+    counts = {
+        "total": sum(p.numel() for p in parameters),
+        "trainable": sum(p.numel() for p in parameters if p.requires_grad),
+    }
+    before, files = provenance.read(path), provenance.imported()
+    made = environment.environment(runtime, counts, files)
+    folder.document("env.json", made)
+    folder.document(provenance.FILE, files)
+    folder.status(code=made["code"])
+    folder.made_with = environment.made_with(run, made, provenance.differing(before, files))
+    if once:
+        fit_once(task, runtime, folder)
+    else:
+        fit(task, loop, run.seed, runtime, folder, yardstick)
+    folder.document(provenance.FILE, files | provenance.imported())  # with what was imported on the way
+
+
+def show(runtime: Any, run: RunConfig, path: Path, data: Any) -> None:
+    """One rank: the figures and tables of a finished run, from its weights."""
+    from sketchlab.engine.loop import show
+    from sketchlab.engine.rundir import RunDir
+
+    folder = RunDir(path, writes=runtime.rank == 0)
+    data = run.data.build(run.model.config.input) if data is None else data
+    task, _ = _built(runtime, run, folder, data)
+    show(task, runtime, folder)
+
+
+def _built(runtime: Any, run: RunConfig, folder: Any, data: Any) -> tuple[Any, Any]:
+    """The task, and the loop's settings for this data."""
+    from sketchlab import rng
+    from sketchlab.data.dataset import resident
+    from sketchlab.metrics import declared
+
+    folder.declare(declared.Table(run.pipeline.name, run.pipeline.constant("SCORES", ())))
     if runtime.device.type == "cuda":
         data = resident(data, runtime.device, int(0.4 * runtime.free_bytes()))
     runtime.seed(rng.fold(run.seed, "init"))
@@ -40,21 +78,7 @@ def work(runtime: Any, run: RunConfig, path: Path, data: Any, yardstick: dict[st
         from sketchlab.runs.gan.judge import judge
 
         task.judge = judge(path_of_judge, data.classes, run.model.config.input)
-    once = hasattr(task, "fit")
-    rows = [] if once else [row for name, (net, inputs) in task.networks.items() for row in printout(name, net, inputs)]
-    if rows:
-        folder.table("model.csv", rows)
-    modules = [] if once else [net for net, _ in task.networks.values()]
-    parameters = {p for net in modules for p in net.parameters()}
-    counts = {
-        "total": sum(p.numel() for p in parameters),
-        "trainable": sum(p.numel() for p in parameters if p.requires_grad),
-    }
-    folder.document("env.json", environment(runtime, counts))
-    if once:
-        fit_once(task, runtime, folder)
-    else:
-        fit(task, loop, run.seed, runtime, folder, yardstick)
+    return task, loop
 
 
 def fitting(run: RunConfig, n: int, ranks: int) -> Any:

@@ -13,6 +13,7 @@ from sketchlab.data.dataset import Dataset
 from sketchlab.data.images import augment, files, tree
 from sketchlab.errors import UserError
 from sketchlab.inputs import Input
+from sketchlab.roles import Machine
 
 GIVES = ("images",)
 FOLDER, LIST = "celeba/img_align_celeba", "celeba/list_eval_partition.txt"
@@ -21,10 +22,10 @@ PARTS = {"0": "train", "1": "val", "2": "test"}  # the README of the data set
 
 @dataclass(frozen=True)
 class Config:
-    root: str | None  # folder of data sets; null = $SKETCHLAB_DATA, else ./data
+    root: Machine[str | None]  # folder of data sets; null = $SKETCHLAB_DATA, else ./data
     classes: list[str] | None  # null or [face]
     per_class: int | None  # at most so many images of each official split; null = all
-    on_bad: str  # unreadable files: error stops with their list; skip leaves them out and says so
+    on_bad: Machine[str]  # unreadable files: error stops with their list; skip leaves them out and says so
     resize: str  # crop (the central square), pad or squash; the aligned faces are 178×218
     splits: splits.Config
     augment: augment.Config

@@ -15,6 +15,7 @@ from sketchlab.data.dataset import Dataset, Images, Split
 from sketchlab.data.images import augment, files, tree
 from sketchlab.errors import UserError
 from sketchlab.inputs import Input
+from sketchlab.roles import Machine
 
 GIVES = ("images",)
 FOLDER = "cifar-10-batches-bin"
@@ -25,10 +26,10 @@ RECORD = 1 + 3 * SIDE_PX * SIDE_PX  # label, then red, green and blue plane; off
 
 @dataclass(frozen=True)
 class Config:
-    root: str | None  # folder of data sets; null = $SKETCHLAB_DATA, else ./data
+    root: Machine[str | None]  # folder of data sets; null = $SKETCHLAB_DATA, else ./data
     classes: list[str] | None  # in this order; null = all ten
     per_class: int | None  # at most so many images of each class and official split; null = all
-    on_bad: str  # for the sake of one interface: a damaged batch is always refused
+    on_bad: Machine[str]  # for the sake of one interface: a damaged batch is always refused
     splits: splits.Config
     augment: augment.Config
 

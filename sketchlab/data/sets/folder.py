@@ -8,21 +8,22 @@ from sketchlab.data import splits
 from sketchlab.data.dataset import Dataset
 from sketchlab.data.images import augment, files, tree
 from sketchlab.inputs import Input
+from sketchlab.roles import Machine
 
 GIVES = ("images",)
 
 
 @dataclass(frozen=True)
 class Config:
-    root: str | None  # folder of data sets; null = $SKETCHLAB_DATA, else ./data
+    root: Machine[str | None]  # folder of data sets; null = $SKETCHLAB_DATA, else ./data
     folder: str  # the tree, below root (or absolute); "." = root itself
-    source: str  # its file in conf/data/source, which tells where to get it; "" = your own
+    source: Machine[str]  # its file in conf/data/source, which tells where to get it; "" = your own
     ink: str  # dark or bright: drawings, dark lines on light or the reverse; none: photos, never inverted
     group_by: str  # expression on file names: its bracket names the object that must stay in one split; "" = the file
     per_group: int | None  # at most so many images of one object; null = all
     classes: list[str] | None  # in this order; null = all found
     per_class: int | None  # at most so many images of each class (and official split); null = all
-    on_bad: str  # unreadable files: error stops with their list; skip leaves them out and says so
+    on_bad: Machine[str]  # unreadable files: error stops with their list; skip leaves them out and says so
     resize: str  # pad or crop (aspect kept), squash (not kept)
     splits: splits.Config
     augment: augment.Config

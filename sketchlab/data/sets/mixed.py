@@ -11,6 +11,7 @@ from sketchlab.data.dataset import Dataset, Split, fingerprint
 from sketchlab.data.images import augment, files, tree
 from sketchlab.errors import UserError
 from sketchlab.inputs import Input
+from sketchlab.roles import Machine
 
 GIVES = ("images",)
 
@@ -29,14 +30,14 @@ class Side:
 
 @dataclass(frozen=True)
 class Config:
-    root: str | None  # folder of data sets; null = $SKETCHLAB_DATA, else ./data
+    root: Machine[str | None]  # folder of data sets; null = $SKETCHLAB_DATA, else ./data
     train: Side  # gives the train split
     val: Side  # gives the val split
     test: Side | None  # gives the test split; null = the folder of val gives it
     paired: bool  # the same name means the same object on all sides (Sketchy): then no object is in two splits
     classes: list[str] | None  # in this order; null = all that every side has
     per_class: int | None  # at most so many images of each class and side; null = all
-    on_bad: str  # unreadable files: error stops with their list; skip leaves them out and says so
+    on_bad: Machine[str]  # unreadable files: error stops with their list; skip leaves them out and says so
     resize: str  # pad or crop (aspect kept), squash (not kept)
     splits: splits.Config  # each side is divided by this rule and gives its part; official: each side is used whole
     augment: augment.Config

@@ -20,6 +20,7 @@ from sketchlab.data.images import augment, files, matching, tree
 from sketchlab.data.images.files import Loaded
 from sketchlab.errors import UserError
 from sketchlab.inputs import Input
+from sketchlab.roles import Machine
 
 GIVES = ("pairs",)
 SPLIT_BY = ("photo", "sketch")
@@ -27,10 +28,10 @@ SPLIT_BY = ("photo", "sketch")
 
 @dataclass(frozen=True)
 class Config:
-    root: str | None  # folder of data sets; null = $SKETCHLAB_DATA, else ./data
+    root: Machine[str | None]  # folder of data sets; null = $SKETCHLAB_DATA, else ./data
     sketches: str  # folder of class folders, below root (or absolute)
     photos: str  # another one, with the same class folders
-    source: str  # its file in conf/data/source, which tells where to get it; "" = your own
+    source: Machine[str]  # its file in conf/data/source, which tells where to get it; "" = your own
     photo_of: str  # expression on a sketch's file name: its bracket is the photo's name; "" = only classes are known
     test_list: str  # file below root, a line <class>/<photo> for each official test photo; "" = train and test folders
     split_by: str  # photo or sketch, see above
@@ -39,7 +40,9 @@ class Config:
     classes: list[str] | None  # in this order; null = all that both folders have
     per_class: int | None  # at most so many photos of each class, with all their sketches; null = all
     per_photo: int | None  # at most so many sketches of each photo; null = all
-    on_bad: str  # unreadable files and sketches without their photo: error stops with their list, skip leaves them out
+    on_bad: Machine[
+        str
+    ]  # unreadable files, sketches without their photo: error stops with their list; skip leaves them out
     splits: splits.Config  # of photos, or of sketches, as split_by says; only classes known: of both, each for itself
     augment: augment.Config  # acts on both domains
 

@@ -21,6 +21,7 @@ from sketchlab.data.strokes.prepare import KINDS, Prepare
 from sketchlab.data.strokes.store import Ids, Part, StrokeStore
 from sketchlab.errors import UserError
 from sketchlab.inputs import Input
+from sketchlab.roles import Machine
 
 GIVES = KINDS
 FORMATS = ("ndjson", "svg")
@@ -28,14 +29,14 @@ FORMATS = ("ndjson", "svg")
 
 @dataclass(frozen=True)
 class Config:
-    root: str | None  # folder of data sets; null = $SKETCHLAB_DATA, else ./data
+    root: Machine[str | None]  # folder of data sets; null = $SKETCHLAB_DATA, else ./data
     folder: str  # the files, below root (or absolute); "." = root itself
-    source: str  # its file in conf/data/source, which tells where to get it; "" = your own
+    source: Machine[str]  # its file in conf/data/source, which tells where to get it; "" = your own
     format: str  # ndjson: <word>.ndjson or .ndjson.gz, simplified or raw; svg: <class>/*.svg as TU-Berlin's
     classes: list[str] | None  # in this order; null = all found
     per_class: int | None  # at most so many drawings of each class, chosen by a keyed hash; null = all
     recognized_only: bool  # leave out what QuickDraw's own network did not recognise; unmarked drawings stay
-    on_bad: str  # broken lines: error stops with their list; skip leaves them out and says so
+    on_bad: Machine[str]  # broken lines: error stops with their list; skip leaves them out and says so
     splits: splits.Config
     raster: raster.Config  # how strokes become pictures
     augment: stroke_augment.Config

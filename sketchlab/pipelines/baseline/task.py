@@ -20,14 +20,16 @@ from sketchlab.errors import UserError
 from sketchlab.pipelines.baseline.declared import SCORES as SCORES
 from sketchlab.pipelines.baseline.frozen import OnFeatures
 from sketchlab.pipelines.classify.answers import answers
+from sketchlab.roles import Machine, Shown
 
+IGNORES = ("loop",)  # groups of the configuration that decide nothing here: a baseline is fitted in one go
 _LEAST = float(np.log(np.finfo(np.float64).tiny))  # log-probability of what an estimator calls impossible
 
 
 @dataclass(frozen=True)
 class Config:
-    mistakes: int  # wrong answers kept as pictures for the report, the most confident ones
-    eval_batch: int  # samples decoded and asked at once
+    mistakes: Shown[int]  # wrong answers kept as pictures for the report, the most confident ones
+    eval_batch: Machine[int]  # samples decoded and asked at once
 
     def __post_init__(self) -> None:
         if self.mistakes < 0 or self.eval_batch < 1:
@@ -107,6 +109,10 @@ class Baseline:
 
     def arrays(self) -> dict[str, Any]:
         return arrays(self.model)
+
+    def load(self, stored: dict[str, Any]) -> None:
+        """The estimator that arrays() gave."""
+        from_arrays(self.model, stored)
 
     def log_probabilities(self, split: str) -> Tensor:
         """(n, n_classes) float64, natural logarithm; no lower than that of the smallest float."""

@@ -20,15 +20,16 @@ from sketchlab.layers.chain import Trained, flatten, frozen_prefix, set_train
 from sketchlab.pipelines.classify import early, gradcam, mixing, pose
 from sketchlab.pipelines.classify.answers import answers
 from sketchlab.pipelines.classify.declared import SCORES as SCORES
+from sketchlab.roles import Machine, Shown
 
 
 @dataclass(frozen=True)
 class Config:
     label_smoothing: float  # share of the target spread over all classes; 0 = none
     class_weights: str  # none, or balanced: each class counts the same in the loss, however many samples it has
-    mistakes: int  # wrong answers kept as pictures for the report, the most confident ones
-    eval_batch: int  # samples per forward pass where nothing is learnt
-    explain: int  # images of each evaluated split whose Grad-CAM the report shows, half of them wrong ones; 0 = none
+    mistakes: Shown[int]  # wrong answers kept as pictures for the report, the most confident ones
+    eval_batch: Machine[int]  # samples per forward pass where nothing is learnt
+    explain: Shown[int]  # images of each split with Grad-CAM in the report, half of them wrong ones; 0 = none
     pose_weight: float  # of a second head's loss, which learns angle and size of turned drawings (pose.py); 0 = none
     cache: bool  # run what is frozen and deterministic once per image; the result is the same without, only slower
 

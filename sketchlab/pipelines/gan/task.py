@@ -26,6 +26,7 @@ from sketchlab.pipelines.gan.declared import SCORES as SCORES
 from sketchlab.pipelines.gan.samples import Sampler
 from sketchlab.pipelines.gan.sheets import sheet
 from sketchlab.pipelines.gan.state import Gate, Steps, follow
+from sketchlab.roles import Shown
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class Config:
     kid_subsets: int  # draws that KID is the mean of
     kid_subset_size: int  # images of each side in a draw; no more than there are
     judge: str | None  # folder of a finished classifier run: inception score, and whether images are what was asked for
-    sheet: int  # generated images shown at every evaluation, always from the same noise
+    sheet: Shown[int]  # generated images shown at every evaluation, always from the same noise
 
     def __post_init__(self) -> None:
         for key in ("gd_ratio", "epoch_images", "sheet"):

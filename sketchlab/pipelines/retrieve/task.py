@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +23,7 @@ from sketchlab.pipelines.retrieve.declared import SCORES as SCORES
 from sketchlab.pipelines.retrieve.embedding_map import embedding_map
 from sketchlab.pipelines.retrieve.pair_maker import MATCHES, PairMaker
 from sketchlab.pipelines.retrieve.sheet import best_and_worst, sheet
+from sketchlab.roles import Machine, Shown, only
 
 DOMAINS = ("sketch", "photo")
 # What is trained for is what the best epoch is chosen by. class_mAP looks at the whole ranking of every query, so it
@@ -37,13 +38,16 @@ class Config:
     loss: str  # contrastive (document 001), triplet or infonce; see losses.py
     sampler: str  # pairs: photos drawn for each sketch; all, semihard, hard: of those in the batch; see mining.py
     balance: bool  # batches of as many sketches of each class as can be; false: every sketch once an epoch
-    match_share: float  # contrastive: weight of pairs that match, for sampler=pairs by number; document 001: half
-    hard_share: float  # match=instance: share of the photos drawn that do not match that are of the sketch's class
-    margin: float  # contrastive: others are pushed apart up to this distance; triplet: this much farther than the match
-    temperature: float  # infonce: squared distances are divided by twice this
+    # contrastive: weight of pairs that match, for sampler=pairs by number; document 001: half
+    match_share: Annotated[float, only(loss=("contrastive",))]
+    # match=instance: share of the photos drawn that do not match that are of the sketch's class
+    hard_share: Annotated[float, only(match=("instance",))]
+    # contrastive: others are pushed apart up to this distance; triplet: this much farther than the match
+    margin: Annotated[float, only(loss=("contrastive", "triplet"))]
+    temperature: Annotated[float, only(loss=("infonce",))]  # infonce: squared distances are divided by twice this
     cache: bool  # run what is frozen once per image; the result is the same without, only slower
-    eval_batch: int  # samples per forward pass where nothing is learnt
-    sheet_rows: int  # best, and as many worst, queries on the sheet; 0 = no sheet
+    eval_batch: Machine[int]  # samples per forward pass where nothing is learnt
+    sheet_rows: Shown[int]  # best, and as many worst, queries on the sheet; 0 = no sheet
 
     def __post_init__(self) -> None:
         if self.match not in MATCHES:

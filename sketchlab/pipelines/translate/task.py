@@ -23,6 +23,7 @@ from sketchlab.pipelines.gan.sheets import sheet
 from sketchlab.pipelines.gan.state import Steps
 from sketchlab.pipelines.translate.declared import SCORES as SCORES
 from sketchlab.pipelines.translate.image_pool import Pool
+from sketchlab.roles import Machine, Shown
 
 DOMAINS = ("sketch", "photo")
 OTHER = {"sketch": "photo", "photo": "sketch"}
@@ -38,11 +39,11 @@ class Config:
     pool: int  # generated images kept to be shown to a discriminator again; 0 = none
     epoch_images: int  # an epoch repeats the larger kind until it has shown at least this many images
     eval_images: int  # images of each kind that an evaluation translates, at most
-    eval_batch: int  # images per forward pass where nothing is learnt
+    eval_batch: Machine[int]  # images per forward pass where nothing is learnt
     features: str  # what kid, fid and coverage are measured in: auto, inception, alexnet or random (feature_nets.py)
     kid_subsets: int  # draws that KID is the mean of
     kid_subset_size: int  # images of each side in a draw; no more than there are
-    sheet: int  # rows shown at every evaluation, always of the same images
+    sheet: Shown[int]  # rows shown at every evaluation, always of the same images
 
     def __post_init__(self) -> None:
         for key, allowed in (("gan_loss", ("lsgan", "bce")), ("cycle", ("l1", "adversarial"))):

@@ -32,6 +32,7 @@ from sketchlab.data.strokes import raster
 from sketchlab.data.strokes.prepare import Prepare
 from sketchlab.errors import UserError
 from sketchlab.inputs import Input
+from sketchlab.roles import Machine
 
 GIVES = ("images", "pairs", "frames", "points")
 CLASSES = tuple(OBJECTS)
@@ -42,12 +43,12 @@ _BATCH = 50  # drawings simplified at once
 
 @dataclass(frozen=True)
 class Config:
-    root: str | None  # null: no files are read
+    root: Machine[str | None]  # null: no files are read
     classes: list[str] | None  # which of the 18 shapes, in this order; null = all
     per_class: int  # objects per class
     picture: str  # sketch or photo: what a model that takes images sees; pairs hold both
     sketches_per_photo: int  # differing sketches of each object, by different hands
-    on_bad: str  # error or skip, as in every data set; nothing here can be bad
+    on_bad: Machine[str]  # error or skip, as in every data set; nothing here can be bad
     splits: splits.Config  # by object: all sketches of one object and its photo stay together
     augment: augment.Config  # of images; acts on both domains of a pair
     raster: raster.Config  # how strokes become frames
