@@ -15,12 +15,12 @@ import joblib
 
 from sketchlab import config
 from sketchlab.engine.files import atomic, read_json
+from sketchlab.engine.rundir import RunDir
 from sketchlab.errors import UserError
-from sketchlab.report.read import glance
-from sketchlab.schema import settled
 from sketchlab.sweeps import workers
 from sketchlab.training import session
-from sketchlab.training.identity import FREE, deciding, folder_of
+from sketchlab.training.identity import deciding
+from sketchlab.training.neighbours import folder_of
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -94,25 +94,10 @@ def execute(words: list[str], reported: bool = True) -> Path:
 
 
 def existing(words: list[str]) -> Path | None:
-    """The folder of this run, when it is finished: by what decides its result, as older code put more into its id."""
+    """The folder of this run when it is finished, also under an id of before."""
     run = config.from_overrides(words)
-    identity = deciding(run, run.data.build(run.model.config.input))
-    for folder in sorted(folder_of(run, identity).parent.glob("*")):
-        if not (folder / "config.yaml").is_file() or run.rerun:
-            continue
-        found = glance(folder)
-        if found.state == "finished" and config.flat(_deciding(found.config)) == config.flat(identity):
-            return folder
-    return None
-
-
-def _deciding(document: dict[str, Any]) -> dict[str, Any]:
-    """What config.yaml says decided a run, less what decides nothing."""
-    kept = settled(document.get("identity") or {})
-    for group, keys in FREE.items():
-        for key in keys:
-            kept.get(group, {}).pop(key, None)
-    return kept
+    folder = folder_of(run, deciding(run, run.data.build(run.model.config.input)))
+    return folder if not run.rerun and RunDir(folder).examine().state == "finished" else None
 
 
 def note(root: Path, arm: str, seed: int, folder: Path) -> None:

@@ -37,7 +37,8 @@ from sketchlab import config
 from sketchlab.engine.files import atomic, read_json
 from sketchlab.errors import UserError
 from sketchlab.training import session
-from sketchlab.training.identity import deciding, folder_of
+from sketchlab.training.identity import deciding
+from sketchlab.training.neighbours import folder_of
 
 SIZES = (25, 50, 100)  # training images of the learning curves, besides all
 _BASELINE = ["data=photo_drawing", "pipeline.mistakes=100"]

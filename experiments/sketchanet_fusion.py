@@ -38,7 +38,8 @@ from sketchlab.metrics import joint_bayesian
 from sketchlab.models import sketchanet
 from sketchlab.runs import OpenedRun
 from sketchlab.training import session
-from sketchlab.training.identity import deciding, folder_of
+from sketchlab.training.identity import deciding
+from sketchlab.training.neighbours import folder_of
 
 ITERATIONS = 20  # of expectation-maximisation
 BATCH = 16

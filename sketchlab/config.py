@@ -280,7 +280,8 @@ def composed(task: Any, hydra_choices: Any, overrides: list[str]) -> RunConfig:
     choices = chosen(hydra_choices)
     picks = groups_only(overrides, choices)
     differs = differences(task, picks) if picks != overrides else {}
-    return parse(task, choices, differs, shlex.join(["python", "-m", "sketchlab.run", *overrides]))
+    own = [f"SKETCHLAB_EXTRA={EXTRA}"] if EXTRA else []
+    return parse(task, choices, differs, shlex.join([*own, "python", "-m", "sketchlab.run", *overrides]))
 
 
 @contextlib.contextmanager

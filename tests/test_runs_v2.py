@@ -85,6 +85,7 @@ def test_is_found_by_its_command_and_reports(folder, tmp_path, capsys, monkeypat
 
 @pytest.mark.parametrize("folder", FINISHED, ids=named)
 def test_a_change_of_results_is_another_run_and_the_kept_one_stays(folder, tmp_path):
+    copied(folder, tmp_path)
     made = config.from_overrides(overrides(folder, tmp_path))
     concerned = bool(semantics.numbers(made.plain()))
     assert (prepare(made).folder.path.name == folder.name) != concerned

@@ -10,6 +10,7 @@ import yaml
 from torch import nn
 
 from sketchlab import config, report, semantics
+from sketchlab.engine import rundir
 from sketchlab.layers import norms
 from sketchlab.layers.chain import moving_norms
 from sketchlab.report.comparison import groups
@@ -65,7 +66,7 @@ def test_a_run_that_no_change_concerns_keeps_its_id(words, n_train, expected, mo
     identity = ids.deciding(made, SimpleNamespace(fingerprint="x", splits={"train": range(n_train)}))
     assert identity.get("semantics", {}) == expected and ("semantics" in identity) == bool(expected)
     before = {key: value for key, value in identity.items() if key != "semantics"}
-    assert (ids.folder_of(made, identity) == ids.folder_of(made, before)) == (not expected)
+    assert (rundir.identity(identity) == rundir.identity(before)) == (not expected)
 
 
 @pytest.mark.parametrize("model", choices("model"))

@@ -125,10 +125,14 @@ class RunDir:
                 f"cannot write to {self.path}: {error.strerror}; choose another folder with run.root=…"
             ) from None
 
+    def begin(self, **status: Any) -> None:
+        """A status.json of a run that starts, whatever was in the one before."""
+        write_json(self.path / "status.json", {"state": "running", "started": now(), **status, "updated": now()})
+
     def clear(self, **status: Any) -> None:
         """Everything but the lock goes. status: what is written first, so that a kill in between leaves a run that is
         to be trained, never a finished one without its network."""
-        write_json(self.path / "status.json", {"state": "running", "started": now(), **status, "updated": now()})
+        self.begin(**status)
         for item in self.path.iterdir():
             if item.name not in ("lock", "status.json"):
                 shutil.rmtree(item) if item.is_dir() and not item.is_symlink() else item.unlink()

@@ -18,7 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 from sketchlab.engine.profile import Profile
 from sketchlab.engine.recompute import recomputed
 from sketchlab.errors import UserError
-from sketchlab.roles import Machine
+from sketchlab.schema import Machine
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Annotated
 
 from sketchlab.errors import UserError
-from sketchlab.roles import Machine, only
+from sketchlab.schema import Machine, only
 
 FEW_STEPS = 50  # a run of fewer optimizer steps is warned of
 OPTIMIZERS = ("sgd", "adam", "adamw")

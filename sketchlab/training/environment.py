@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from sketchlab import roles
+from sketchlab import schema
 from sketchlab.config import RunConfig
 from sketchlab.engine.runtime import Runtime
 from sketchlab.training import provenance
@@ -67,7 +67,7 @@ def made_with(run: RunConfig, made: dict[str, Any], files: list[str]) -> dict[st
     kept |= {"torch": made["packages"]["torch"], "numpy": made["packages"]["numpy"], "files": files}
     for group in ("pipeline", "loop", "runtime"):
         part = getattr(run, group)
-        values = roles.of(type(getattr(part, "config", part)), roles.MACHINE, run.plain()[group])
+        values = schema.of_role(type(getattr(part, "config", part)), schema.MACHINE, run.plain()[group])
         kept |= {f"{group}.{key}": value for key, value in values.items()}
     return kept
 

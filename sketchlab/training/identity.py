@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sketchlab import roles, semantics
+from sketchlab import schema, semantics
 from sketchlab.config import RunConfig
-from sketchlab.schema import settled
 
 GROUPS = ("data", "model", "pipeline", "loop", "runtime")
 
@@ -33,14 +32,14 @@ def deciding(run: RunConfig, data: Any) -> dict[str, Any]:
 
 def reduced(run: RunConfig, identity: Mapping[str, Any]) -> dict[str, Any]:
     """An identity, also one that an older sketchlab wrote, less what decides nothing by the roles of today's fields
-    (sketchlab/roles.py). It must be of the pipeline, model and data of `run`."""
-    out = settled(dict(identity))
+    (sketchlab/schema.py). It must be of the pipeline, model and data of `run`."""
+    out = schema.settled(dict(identity))
     for group in GROUPS:
         part = getattr(run, group)
         if isinstance(out.get(group), dict):
-            out[group] = roles.deciding(type(getattr(part, "config", part)), out[group])
+            out[group] = schema.deciding(type(getattr(part, "config", part)), out[group])
     if run.model.backbone and "backbone" in out["model"]:
-        out["model"]["backbone"] = roles.deciding(type(run.model.backbone.config), out["model"]["backbone"])
+        out["model"]["backbone"] = schema.deciding(type(run.model.backbone.config), out["model"]["backbone"])
     for group in run.pipeline.constant("IGNORES", ()):
         out.pop(group, None)
     return out
@@ -57,12 +56,3 @@ def comparable(run: RunConfig, identity: Mapping[str, Any]) -> bool:
 def group_of(run: RunConfig) -> Path:
     """The folder of all runs of this model and data."""
     return Path(run.run.root).resolve() / f"{run.choices['model']}-{run.choices['data']}"
-
-
-def folder_of(run: RunConfig, identity: dict[str, Any]) -> Path:
-    """Where this run is: under its id, or under the one that an older sketchlab finished or began it with."""
-    from sketchlab.engine.rundir import identity as digest
-    from sketchlab.training import neighbours
-
-    path = group_of(run) / digest(identity)
-    return path if path.exists() else neighbours.alias(run, identity) or path

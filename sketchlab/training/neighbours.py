@@ -40,6 +40,14 @@ def of(run: RunConfig, but: Path | None = None) -> list[Neighbour]:
     return sorted(found, key=lambda neighbour: (neighbour.started, neighbour.folder))
 
 
+def folder_of(run: RunConfig, identity: dict[str, Any]) -> Path:
+    """Where this run is: under its id, or under the one that an older sketchlab finished or began it with."""
+    from sketchlab.engine.rundir import identity as digest
+
+    path = group_of(run) / digest(identity)
+    return path if path.exists() else alias(run, identity) or path
+
+
 def alias(run: RunConfig, identity: dict[str, Any]) -> Path | None:
     """The folder of this very run under another id, from when ids held keys that decide nothing: the oldest finished
     one, else the oldest begun."""

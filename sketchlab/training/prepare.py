@@ -10,7 +10,8 @@ from typing import Any
 
 from sketchlab.config import RunConfig
 from sketchlab.errors import UserError
-from sketchlab.training.identity import deciding, folder_of
+from sketchlab.training.identity import deciding
+from sketchlab.training.neighbours import folder_of
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from typing import Any
 
-from sketchlab import config, roles
+from sketchlab import config, schema
 from sketchlab.config import RunConfig
 from sketchlab.errors import UserError
 from sketchlab.training.prepare import Prepared, prepare
@@ -68,13 +68,15 @@ def enter(prepared: Prepared) -> str:
 
 
 def _decide(prepared: Prepared) -> str:
-    from sketchlab.engine.rundir import identity as digest
     from sketchlab.training import neighbours
 
     run, folder = prepared.run, prepared.folder
     state, why = folder.examine()
-    if state in ("new", "resumable") and folder.path.name == digest(prepared.identity) and not folder.written:
+    if state == "new":
         print(neighbours.why_new(run, prepared.identity, folder.path), flush=True)
+    elif state == "resumable" and why:  # its status.json cannot be read
+        print(f"{why}; the run goes on from last.pt", flush=True)
+        folder.begin()
     if run.rerun and state != "new":
         if _rerun_goes_on(folder, state):
             print("rerun=true: goes on with the rerun that was cut", flush=True)
@@ -84,8 +86,6 @@ def _decide(prepared: Prepared) -> str:
     if state == "damaged":
         print(f"{why}: this run was finished, but is damaged; it is trained again", flush=True)
         folder.clear()
-    elif why:
-        print(f"{why}; the run goes on from last.pt", flush=True)
     if state != "finished":
         return "train"
     print(found(prepared), flush=True)
@@ -137,17 +137,15 @@ def _config(folder: Any) -> dict[str, Any]:
 
 def _shown(values: dict[str, Any], run: RunConfig) -> dict[str, Any]:
     """Dotted key → value of what only shows a result."""
-    return roles.of(type(run.pipeline.config), roles.SHOWN, values.get("pipeline") or {})
+    return schema.of_role(type(run.pipeline.config), schema.SHOWN, values.get("pipeline") or {})
 
 
 def _describe(prepared: Prepared) -> None:
-    from sketchlab.schema import SCHEMA
-
     run = prepared.run
     prepared.folder.document(
         "config.yaml",
         {
-            "schema": SCHEMA,
+            "schema": schema.SCHEMA,
             "command": run.command,
             "choices": run.choices,
             "config": run.plain(),

@@ -13,7 +13,7 @@ from sketchlab.data.dataset import Dataset
 from sketchlab.data.images import augment, files, tree
 from sketchlab.errors import UserError
 from sketchlab.inputs import Input
-from sketchlab.roles import Machine
+from sketchlab.schema import Machine
 
 GIVES = ("images",)
 FOLDER, LIST = "celeba/img_align_celeba", "celeba/list_eval_partition.txt"

@@ -8,7 +8,7 @@ from sketchlab.data import splits
 from sketchlab.data.dataset import Dataset
 from sketchlab.data.images import augment, files, tree
 from sketchlab.inputs import Input
-from sketchlab.roles import Machine
+from sketchlab.schema import Machine
 
 GIVES = ("images",)
 

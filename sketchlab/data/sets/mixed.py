@@ -11,7 +11,7 @@ from sketchlab.data.dataset import Dataset, Split, fingerprint
 from sketchlab.data.images import augment, files, tree
 from sketchlab.errors import UserError
 from sketchlab.inputs import Input
-from sketchlab.roles import Machine
+from sketchlab.schema import Machine
 
 GIVES = ("images",)
 

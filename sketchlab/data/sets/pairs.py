@@ -20,7 +20,7 @@ from sketchlab.data.images import augment, files, matching, tree
 from sketchlab.data.images.files import Loaded
 from sketchlab.errors import UserError
 from sketchlab.inputs import Input
-from sketchlab.roles import Machine
+from sketchlab.schema import Machine
 
 GIVES = ("pairs",)
 SPLIT_BY = ("photo", "sketch")

@@ -21,7 +21,7 @@ from sketchlab.data.strokes.prepare import KINDS, Prepare
 from sketchlab.data.strokes.store import Ids, Part, StrokeStore
 from sketchlab.errors import UserError
 from sketchlab.inputs import Input
-from sketchlab.roles import Machine
+from sketchlab.schema import Machine
 
 GIVES = KINDS
 FORMATS = ("ndjson", "svg")

@@ -20,7 +20,7 @@ from sketchlab.errors import UserError
 from sketchlab.pipelines.baseline.declared import SCORES as SCORES
 from sketchlab.pipelines.baseline.frozen import OnFeatures
 from sketchlab.pipelines.classify.answers import answers
-from sketchlab.roles import Machine, Shown
+from sketchlab.schema import Machine, Shown
 
 IGNORES = ("loop",)  # groups of the configuration that decide nothing here: a baseline is fitted in one go
 _LEAST = float(np.log(np.finfo(np.float64).tiny))  # log-probability of what an estimator calls impossible

@@ -20,7 +20,7 @@ from sketchlab.layers.chain import Trained, flatten, frozen_prefix, set_train
 from sketchlab.pipelines.classify import early, gradcam, mixing, pose
 from sketchlab.pipelines.classify.answers import answers
 from sketchlab.pipelines.classify.declared import SCORES as SCORES
-from sketchlab.roles import Machine, Shown
+from sketchlab.schema import Machine, Shown
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from sketchlab.pipelines.gan.declared import SCORES as SCORES
 from sketchlab.pipelines.gan.samples import Sampler
 from sketchlab.pipelines.gan.sheets import sheet
 from sketchlab.pipelines.gan.state import Gate, Steps, follow
-from sketchlab.roles import Shown
+from sketchlab.schema import Shown
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from sketchlab.pipelines.retrieve.declared import SCORES as SCORES
 from sketchlab.pipelines.retrieve.embedding_map import embedding_map
 from sketchlab.pipelines.retrieve.pair_maker import MATCHES, PairMaker
 from sketchlab.pipelines.retrieve.sheet import best_and_worst, sheet
-from sketchlab.roles import Machine, Shown, only
+from sketchlab.schema import Machine, Shown, only
 
 DOMAINS = ("sketch", "photo")
 # What is trained for is what the best epoch is chosen by. class_mAP looks at the whole ranking of every query, so it

@@ -23,7 +23,7 @@ from sketchlab.pipelines.gan.sheets import sheet
 from sketchlab.pipelines.gan.state import Steps
 from sketchlab.pipelines.translate.declared import SCORES as SCORES
 from sketchlab.pipelines.translate.image_pool import Pool
-from sketchlab.roles import Machine, Shown
+from sketchlab.schema import Machine, Shown
 
 DOMAINS = ("sketch", "photo")
 OTHER = {"sketch": "photo", "photo": "sketch"}

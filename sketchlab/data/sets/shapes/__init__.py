@@ -32,7 +32,7 @@ from sketchlab.data.strokes import raster
 from sketchlab.data.strokes.prepare import Prepare
 from sketchlab.errors import UserError
 from sketchlab.inputs import Input
-from sketchlab.roles import Machine
+from sketchlab.schema import Machine
 
 GIVES = ("images", "pairs", "frames", "points")
 CLASSES = tuple(OBJECTS)
