@@ -22,6 +22,7 @@ import sketchlab.baselines
 import sketchlab.data.sets
 import sketchlab.models
 import sketchlab.pipelines
+from sketchlab import schema
 from sketchlab.errors import UserError
 
 # group → the packages where its files are looked for, in this order
@@ -121,13 +122,21 @@ def hint(name: str, options: list[str]) -> str:
     return (f"did you mean {close[0]}? " if close else "") + "there is: " + ", ".join(options)
 
 
+def no_such_key(key: str, otherwise: str) -> str:
+    """One line about a key that does not exist; of one that was renamed, its name of today."""
+    new = schema.RENAMED.get(key)
+    return f"{key}: renamed; write {new}" if new else f"{key}: no such key; {otherwise}"
+
+
 def typed(cls: type, node: Any, where: str) -> Any:
     """Fill the frozen dataclass `cls` from a YAML node; every mistake is one line naming the key."""
     values = OmegaConf.to_container(node, resolve=True) if isinstance(node, DictConfig) else dict(node)
     assert isinstance(values, dict)
     names = [f.name for f in dataclasses.fields(cls)]
     if unknown := [str(key) for key in values if key not in names]:
-        raise UserError(f"{where}.{unknown[0]}: no such key; {hint(unknown[0], names)}")
+        raise UserError(no_such_key(f"{where}.{unknown[0]}", hint(unknown[0], names)))
+    joined = {field.name: field.added.before for field in schema.fields(cls) if field.added}
+    values = joined | values
     if missing := [key for key in names if key not in values or values[key] == "???"]:
         raise UserError(f"{where}.{missing[0]}: missing; {where} needs {', '.join(names)}")
     hints = get_type_hints(cls)
@@ -335,7 +344,7 @@ def composition_error(error: Exception, overrides: list[str]) -> Exception:
         return UserError(f"cannot read {error.override!r}: expected key=value (quote values with commas or spaces)")
     if isinstance(error, ConfigCompositionException) and "Key '" in str(error.__cause__ or ""):
         key = str(error).partition("override '")[2].partition("'")[0]
-        return UserError(f"{key}: no such key; {hint(key, _known_keys(overrides, key))}")
+        return UserError(no_such_key(key, hint(key, _known_keys(overrides, key))))
     if isinstance(error, ConfigCompositionException) and "config group" in str(error):
         return UserError(" ".join(str(error).split()))
     if isinstance(error, ConfigCompositionException) and "To sweep over it" in str(error):

@@ -3,13 +3,14 @@
 A field of a Config without a role decides the result, and is in the id of a run; `Annotated[float,
 only(loss=("triplet",))]`: where other keys of the same Config have these values. `Shown[int]`: what is drawn and kept
 to look at; it changes no bit of a result, and a finished run is shown anew by it. `Machine[int]`: where, how fast;
-scores are equal to 1e-5.
+scores are equal to 1e-5. A field that joins an older Config says what runs did before, `Annotated[float, added(0.0)]`:
+so their folders load, and their ids stay.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, TypeVar, get_type_hints
@@ -35,6 +36,8 @@ ADDED: dict[int, list[tuple[str, str, str, Any]]] = {
         ("runtime", "", "graph", "false"),
     ],
 }
+# old dotted key → the one of today, with its group: an old name is one line, older folders load, and ids stay
+RENAMED: dict[str, str] = {}
 
 
 def upgraded(document: dict[str, Any], path: Path) -> dict[str, Any]:
@@ -45,12 +48,39 @@ def upgraded(document: dict[str, Any], path: Path) -> dict[str, Any]:
     written = document.get("schema", SCHEMA)
     if not isinstance(written, int) or not 1 <= written <= SCHEMA:
         raise UserError(f"{path}: schema {written}, expected 1 to {SCHEMA}: read it with the sketchlab that wrote it")
-    config = {group: dict(v) if isinstance(v, dict) else v for group, v in (document.get("config") or {}).items()}
-    for schema in range(written, SCHEMA):
+    config = completed(document.get("config") or {}, range(written, SCHEMA))
+    return {**document, "schema": SCHEMA, "config": moved(config, RENAMED)}
+
+
+def moved(config: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+    """The nested values with each of these dotted keys under its other name."""
+    out: dict[str, Any] = {key: moved(v, {}) if isinstance(v, Mapping) else v for key, v in config.items()}
+    for old, new in names.items():
+        *path, key = old.split(".")
+        *new_path, new_key = new.split(".")
+        place = _within(out, path)
+        if place is not None and key in place:
+            value, target = place.pop(key), _within(out, new_path)
+            if target is not None:
+                target[new_key] = value
+    return out
+
+
+def _within(config: dict[str, Any], path: list[str]) -> dict[str, Any] | None:
+    place: Any = config
+    for name in path:
+        place = place.get(name) if isinstance(place, dict) else None
+    return place if isinstance(place, dict) else None
+
+
+def completed(config: dict[str, Any], schemas: Iterable[int] = tuple(ADDED)) -> dict[str, Any]:
+    """config with what these schemas added where it is missing, by the values that stand for what runs did before."""
+    out = {group: dict(v) if isinstance(v, dict) else v for group, v in config.items()}
+    for schema in schemas:
         for group, name, key, value in ADDED[schema]:
-            if isinstance(config.get(group), dict) and name in ("", config[group].get("name")):
-                config[group].setdefault(key, value)
-    return {**document, "schema": SCHEMA, "config": config}
+            if isinstance(out.get(group), dict) and name in ("", out[group].get("name")):
+                out[group].setdefault(key, value)
+    return out
 
 
 def settled(config: dict[str, Any]) -> dict[str, Any]:
@@ -75,10 +105,20 @@ def only(**values: tuple[Any, ...]) -> dict[str, tuple[Any, ...]]:
     return values
 
 
+class Added(NamedTuple):
+    before: Any
+
+
+def added(before: Any) -> Added:
+    """Configurations that lack the field mean this value; a run that has it is the same as one that lacks it."""
+    return Added(before)
+
+
 class Field(NamedTuple):
     name: str
     role: str  # SHOWN, MACHINE, or "" = it decides the result
     only: Mapping[str, tuple[Any, ...]]
+    added: Added | None
     nested: type | None  # of a Config within: its class
 
 
@@ -87,21 +127,24 @@ def fields(config: type) -> tuple[Field, ...]:
     hints = get_type_hints(config, include_extras=True)
     out = []
     for field in dataclasses.fields(config):
-        said = getattr(hints[field.name], "__metadata__", ())
-        role = next((word for word in said if word in (SHOWN, MACHINE)), "")
-        conditions = next((word for word in said if isinstance(word, dict)), {})
+        notes = getattr(hints[field.name], "__metadata__", ())
+        role = next((note for note in notes if note in (SHOWN, MACHINE)), "")
+        conditions = next((note for note in notes if isinstance(note, dict)), {})
+        joined = next((note for note in notes if isinstance(note, Added)), None)
         nested = hints[field.name] if dataclasses.is_dataclass(hints[field.name]) else None
-        out.append(Field(field.name, role, conditions, nested))  # type: ignore[arg-type]
+        out.append(Field(field.name, role, conditions, joined, nested))  # type: ignore[arg-type]
     return tuple(out)
 
 
 def deciding(config: type, values: Mapping[str, Any]) -> dict[str, Any]:
     """The values of a Config, as nested dicts, that decide a result. They may be of an older Config."""
     out = dict(values)
+    known = {field.name: field.added.before for field in fields(config) if field.added} | out
     for field in fields(config):
         if field.name not in out:
             continue
-        if field.role or any(values.get(key) not in allowed for key, allowed in field.only.items()):
+        before = field.added and field.added.before == values[field.name]
+        if field.role or before or any(known.get(key) not in allowed for key, allowed in field.only.items()):
             del out[field.name]
         elif field.nested and isinstance(out[field.name], Mapping):
             out[field.name] = deciding(field.nested, out[field.name])

@@ -16,7 +16,6 @@ from tqdm import tqdm
 
 from sketchlab import rng
 from sketchlab.engine import checkpoint, profile
-from sketchlab.engine.files import read_lines
 from sketchlab.engine.loader import Feed, Order
 from sketchlab.engine.rundir import RunDir, numbers
 from sketchlab.engine.runtime import Runtime
@@ -356,29 +355,33 @@ def keep_last(task: Task, split: str, folder: RunDir, sheets: bool = True) -> di
     return scores
 
 
-def show(task: Any, runtime: Runtime, folder: RunDir) -> None:
-    """Tables and figures of a finished run again, from its weights. Scores stay as they were written.
+def show(task: Any, seed: int, runtime: Runtime, folder: RunDir) -> None:
+    """Tables and figures of a finished run again, from its weights. Scores stay as they were written; so do sheets of
+    val where they are of last weights that are gone.
 
-    Raises UserError where val is of the last weights and they were not kept.
+    Raises UserError where all of val is of the last weights and they were not kept.
     """
-    best = folder.load("best")
-    file = folder.path / "checkpoints" / "best.pt"
+    state, file = folder.load("best"), folder.path / "checkpoints" / "best.pt"
     if hasattr(task, "fit"):
-        task.load(best["arrays"])
-    else:
-        checkpoint.restore({n: task.parts[n] for n in task.weights}, best["parts"], file)
-        if "test" not in task.splits:
-            last = folder.last()
-            if last is None:
-                raise UserError(
-                    f"{folder.path}: without a test split its figures are of the last weights, and last.pt was not "
-                    "kept (run.keep_last=true keeps it); rerun=true trains it again"
-                )
+        task.load(state["arrays"])
+        for split in task.splits:
+            folder.keep(split, task.evaluate(split))
+        return
+    last = folder.last()
+    if "test" not in task.splits and last is None:
+        raise UserError(
+            f"{folder.path}: without a test split its figures are of the last weights, and last.pt was not kept "
+            "(run.keep_last=true keeps it); rerun=true trains it again"
+        )
+    with contextlib.ExitStack() as stack:
+        as_last = last is not None and ("test" not in task.splits or state["epoch"] == last["rows"][-1]["epoch"])
+        if last is not None and as_last:
             checkpoint.restore(task.parts, last["parts"], file.with_name("last.pt"))
-    rows = read_lines(folder.path / "metrics.jsonl")
-    of_last = hasattr(task, "fit") or "test" not in task.splits or best["epoch"] == rows[-1]["epoch"]
-    for split in task.splits:  # sheets of val are of the last weights
-        keep_last(task, split, folder, sheets=split == "test" or of_last)
+            stack.enter_context(norms.measured(task, last["step"], seed, runtime.autocast))
+        else:
+            checkpoint.restore({n: task.parts[n] for n in task.weights}, state["parts"], file)
+        for split in [name for name in task.splits if name != "train"]:
+            keep_last(task, split, folder, sheets=split == "test" or as_last)
     runtime.agree(False)
 
 

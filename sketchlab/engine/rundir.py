@@ -195,6 +195,7 @@ class RunDir:
 
     def save(self, name: str, state: dict[str, Any]) -> None:
         if self.writes:
+            self.lock.check()
             state = {"made_with": self.made_with, **state, "id": self.path.name}
             checkpoint.save(self.path / "checkpoints" / f"{name}.pt", state)
 

@@ -47,7 +47,7 @@ def measured(task: Any, updates: int, seed: int, autocast: Callable[[], Any]) ->
     """Within: the norm layers of a task's networks hold measured statistics, where updates are few; afterwards what
     training left there. In place: compiled networks and recorded steps know these tensors by their addresses.
 
-    A task (engine/task.py) takes part by `norm_inputs` and `eval_batch`. Every rank looks at all samples, so that all
+    A task (engine/task.py) takes part by `norm_inputs` and `norm_batch`. Every rank looks at all samples, so that all
     find the same. autocast: a context for the precision of the forward passes.
     """
     few = updates < ENOUGH and hasattr(task, "norm_inputs") and task.n_train > 1
@@ -72,7 +72,7 @@ def measure(task: Any, seed: int, autocast: Callable[[], Any]) -> dict[nn.Module
     """Each norm layer whose statistics move → the moments of what it receives. The task's networks are left alone."""
     n = min(MOST, task.n_train)
     every = torch.from_numpy(rng.generator(seed, "norms").choice(task.n_train, n, replace=False))
-    parts = every.tensor_split(max(1, n // max(2, task.eval_batch // 2)))  # never one sample alone: it has no variance
+    parts = every.tensor_split(max(1, n // max(2, task.norm_batch // 2)))  # never one sample alone: it has no variance
     twins: dict[nn.Module, nn.Module] = {}
     moments: dict[nn.Module, Moments] = {}
     for places in parts:

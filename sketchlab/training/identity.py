@@ -33,7 +33,7 @@ def deciding(run: RunConfig, data: Any) -> dict[str, Any]:
 def reduced(run: RunConfig, identity: Mapping[str, Any]) -> dict[str, Any]:
     """An identity, also one that an older sketchlab wrote, less what decides nothing by the roles of today's fields
     (sketchlab/schema.py). It must be of the pipeline, model and data of `run`."""
-    out = schema.settled(dict(identity))
+    out = schema.completed(schema.moved(identity, schema.RENAMED))
     for group in GROUPS:
         part = getattr(run, group)
         if isinstance(out.get(group), dict):
@@ -42,7 +42,7 @@ def reduced(run: RunConfig, identity: Mapping[str, Any]) -> dict[str, Any]:
         out["model"]["backbone"] = schema.deciding(type(run.model.backbone.config), out["model"]["backbone"])
     for group in run.pipeline.constant("IGNORES", ()):
         out.pop(group, None)
-    return out
+    return schema.settled(out)
 
 
 def comparable(run: RunConfig, identity: Mapping[str, Any]) -> bool:
@@ -56,3 +56,10 @@ def comparable(run: RunConfig, identity: Mapping[str, Any]) -> bool:
 def group_of(run: RunConfig) -> Path:
     """The folder of all runs of this model and data."""
     return Path(run.run.root).resolve() / f"{run.choices['model']}-{run.choices['data']}"
+
+
+def id_of(identity: Mapping[str, Any]) -> str:
+    """12 hexadecimal digits; keys count under the names that they had at first."""
+    from sketchlab.engine.rundir import identity as digest
+
+    return digest(schema.moved(identity, {new: old for old, new in schema.RENAMED.items()}))

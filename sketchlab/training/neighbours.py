@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from sketchlab.config import RunConfig, flat
 from sketchlab.engine.files import write_json
 from sketchlab.errors import UserError
-from sketchlab.training.identity import comparable, group_of, reduced
+from sketchlab.training.identity import comparable, group_of, id_of, reduced
 
 INDEX = ".index.json"
 LISTED = 4  # differences named before "and n more"
@@ -42,9 +42,7 @@ def of(run: RunConfig, but: Path | None = None) -> list[Neighbour]:
 
 def folder_of(run: RunConfig, identity: dict[str, Any]) -> Path:
     """Where this run is: under its id, or under the one that an older sketchlab finished or began it with."""
-    from sketchlab.engine.rundir import identity as digest
-
-    path = group_of(run) / digest(identity)
+    path = group_of(run) / id_of(identity)
     return path if path.exists() else alias(run, identity) or path
 
 
@@ -115,9 +113,9 @@ def _entry(folder: Path, looks: list[Any]) -> dict[str, Any]:
     try:
         document = yaml.load((folder / "config.yaml").read_text(), loader)
         status = json.loads((folder / "status.json").read_text()) if looks[1] else {}
-        identity = document.get("identity") or {}
+        identity = dict(document.get("identity") or {})
         entry = {"identity": identity, "state": str(status.get("state")), "started": str(status.get("started"))}
-    except (OSError, ValueError, AttributeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, TypeError, AttributeError, yaml.YAMLError) as error:
         why = (str(error).splitlines() or [type(error).__name__])[0]
         print(f"{folder}: left out of the runs to go on from: cannot be read ({why})", file=sys.stderr, flush=True)
         return {"looks": looks}

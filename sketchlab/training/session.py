@@ -8,6 +8,7 @@ from typing import Any
 from sketchlab import config, schema
 from sketchlab.config import RunConfig
 from sketchlab.errors import UserError
+from sketchlab.training.identity import id_of
 from sketchlab.training.prepare import Prepared, prepare
 from sketchlab.training.work import show, work
 
@@ -108,12 +109,11 @@ def _rerun_goes_on(folder: Any, state: str) -> bool:
 
 def found(prepared: Prepared) -> str:
     """The line of a finished run: under which id, and whether the files of its code are other ones now."""
-    from sketchlab.engine.rundir import identity as digest
     from sketchlab.training import provenance
 
     folder = prepared.folder
     line = "found: this run is finished"
-    if folder.path.name != digest(prepared.identity):
+    if folder.path.name != id_of(prepared.identity):
         line += f", as {folder.path.name}: an id of before, when it held keys that decide nothing"
     recorded = provenance.read(folder.path)
     if not recorded:

@@ -53,7 +53,7 @@ def show(runtime: Any, run: RunConfig, path: Path, data: Any) -> None:
     folder = RunDir(path, writes=runtime.rank == 0)
     data = run.data.build(run.model.config.input) if data is None else data
     task, _ = _built(runtime, run, folder, data)
-    show(task, runtime, folder)
+    show(task, run.seed, runtime, folder)
 
 
 def _built(runtime: Any, run: RunConfig, folder: Any, data: Any) -> tuple[Any, Any]:

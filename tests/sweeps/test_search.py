@@ -39,8 +39,9 @@ def search(tmp_path, monkeypatch):
 def untrained(monkeypatch):
     """Runs that score by their learning rate, after three epochs, without training."""
 
-    def train(run, data, identity, folder, yardstick=None):
-        folder.document("config.yaml", {"schema": 1})
+    def train(prepared, yardstick=None):
+        run, folder = prepared.run, prepared.folder
+        folder.document("config.yaml", {"schema": 1, "config": run.plain()})
         scores = [epoch / 10 - abs(math.log10(run.loop.lr) + 2) / 10 for epoch in (1, 2, 3)]
         rows = [{"step": e, "epoch": e, "val/accuracy": s} for e, s in enumerate(scores, 1)]
         for n in range(1, 4):
@@ -49,6 +50,7 @@ def untrained(monkeypatch):
                 folder.status(state="interrupted", message=why)
                 raise Interrupted(why)
         best = {"epoch": 3, "val/accuracy": scores[-1]}
+        folder.save("best", {"parts": {}, "epoch": 3})
         folder.status(state="finished", metrics={"val/accuracy": scores[-1]}, best=best)
 
     monkeypatch.setattr(session, "train", train)
@@ -100,8 +102,9 @@ def test_hopeless_runs_end_early_and_teach_the_search(search, capsys):
 def test_the_lowest_kid_of_a_search_is_the_best_and_is_not_stopped(search, monkeypatch, tmp_path, capsys):
     """Of generators that score by their learning rate: the best one is proposed last, after three worse ones."""
 
-    def train(run, data, identity, folder, yardstick=None):
-        folder.document("config.yaml", {"schema": 1, "config": {"pipeline": {"name": "gan"}}})
+    def train(prepared, yardstick=None):
+        run, folder = prepared.run, prepared.folder
+        folder.document("config.yaml", {"schema": 1, "config": {**run.plain(), "pipeline": {"name": "gan"}}})
         folder.declare(of_pipeline("gan"))
         kid = 0.3643 + 0.0043 * abs(math.log10(run.loop.lr) + 2)
         rows = [{"step": e, "epoch": e, "val/kid@random": kid + (3 - e) / 100} for e in (1, 2, 3)]
@@ -111,6 +114,7 @@ def test_the_lowest_kid_of_a_search_is_the_best_and_is_not_stopped(search, monke
                 folder.status(state="interrupted", message=why)
                 raise Interrupted(why)
         last = rows[-1]["val/kid@random"]
+        folder.save("best", {"parts": {}, "epoch": 3})
         folder.status(state="finished", metrics={"val/kid@random": last}, best={"epoch": 3, "val/kid@random": last})
 
     monkeypatch.setattr(session, "train", train)

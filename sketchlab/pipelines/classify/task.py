@@ -55,7 +55,7 @@ class Classify:
         self.net = runtime.place(net)
         set_train(net)
         crops = max(getattr(stage, "n_crops", 1) for stage in flatten(net))  # one sample may be looked at ten times
-        self.eval_batch = max(1, config.eval_batch // crops)
+        self.eval_batch, self.norm_batch = max(1, config.eval_batch // crops), max(1, 256 // crops)
         self.train = data.splits["train"]
         self.n_train, self.views = len(self.train), data.views
         self.splits = tuple(name for name in ("val", "test") if name in data.splits)

@@ -102,7 +102,7 @@ class Retrieve:
         self.cached = config.cache and not data.prepare.active and worth
         self.rests = {name: rest if self.cached else towers[name] for name, (_, rest) in halves.items()}
         self.forwards = {name: runtime.forward(rest) for name, rest in self.rests.items()}
-        self.eval_batch = max(1, config.eval_batch // 3)  # of pairs: up to three images each
+        self.norm_batch = 85  # pairs, of up to three images each
         self.features = {name: self._features_of(prefix, name) for name, (prefix, _) in halves.items() if self.cached}
         if self.cached:  # here, not in the loader's threads
             for domain in DOMAINS:
