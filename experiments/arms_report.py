@@ -15,7 +15,6 @@ from arms_tests import Tested, of_claim, test
 from arms_types import Experiment, Published
 
 from sketchlab import stats
-from sketchlab.engine.files import atomic, read_json
 from sketchlab.errors import UserError
 from sketchlab.metrics.declared import of_pipeline
 from sketchlab.report import canvas, scores, sentences
@@ -24,6 +23,7 @@ from sketchlab.report.comparison.groups import Group, distinct, kind
 from sketchlab.report.comparison.paired import Test
 from sketchlab.report.comparison.standing import OF, device, standing, time, trainable
 from sketchlab.report.read import Run, glance
+from sketchlab.storage.files import atomic, read_json
 
 ACCURACY = of_pipeline("classify")["accuracy"]
 

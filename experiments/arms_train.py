@@ -14,9 +14,9 @@ from typing import Any
 import joblib
 
 from sketchlab import config
-from sketchlab.engine.files import atomic, read_json
 from sketchlab.engine.rundir import RunDir
 from sketchlab.errors import UserError
+from sketchlab.storage.files import atomic, read_json
 from sketchlab.sweeps import workers
 from sketchlab.training import session
 from sketchlab.training.identity import deciding

@@ -35,10 +35,10 @@ from arms_report import command
 from arms_train import each, existing, options
 from matplotlib.figure import Figure
 
-from sketchlab.engine.files import atomic
 from sketchlab.errors import UserError
 from sketchlab.report import canvas
 from sketchlab.report.read import read
+from sketchlab.storage.files import atomic
 
 SHEEP = ["experiment=003_sheep"]
 SHAPES = ["data=shapes", "model=small_dcgan"]

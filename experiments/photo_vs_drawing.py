@@ -34,8 +34,8 @@ import photo_vs_drawing_report as report
 from tqdm import tqdm
 
 from sketchlab import config
-from sketchlab.engine.files import atomic, read_json
 from sketchlab.errors import UserError
+from sketchlab.storage.files import atomic, read_json
 from sketchlab.training import session
 from sketchlab.training.identity import deciding
 from sketchlab.training.neighbours import folder_of

@@ -31,10 +31,10 @@ from torch import Tensor
 from tqdm import tqdm
 
 from sketchlab import config, stats
-from sketchlab.engine.files import atomic
 from sketchlab.engine.runtime import Runtime
 from sketchlab.errors import UserError
 from sketchlab.models import torchvision_nets
+from sketchlab.storage.files import atomic
 
 RESULTS = Path(__file__).parent / "results"
 PIN = "safety pin"

@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 
 from sketchlab import stats
-from sketchlab.engine.files import read_json
 from sketchlab.errors import UserError
 from sketchlab.report.comparison.paired import same_samples
 from sketchlab.runs import OpenedRun
+from sketchlab.storage.files import read_json
 
 LAST = 5  # epochs whose spread tells how steady a curve is
 TUNES = ("freeze", "finetune", "scratch")

@@ -241,7 +241,7 @@ def installed(name: str) -> bool:
 
 def store(path: Path, hardware: dict[str, Any], name: str, entry: dict[str, Any]) -> None:
     """Merge one comparison into the machine's file, whole or not at all; rows not measured this time stay."""
-    from sketchlab.engine.files import read_json, write_json
+    from sketchlab.storage.files import read_json, write_json
 
     path.parent.mkdir(parents=True, exist_ok=True)
     whole = read_json(path) if path.exists() else {}

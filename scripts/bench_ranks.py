@@ -25,9 +25,9 @@ from ranks_model import Link, fitted, reduce_s
 
 from sketchlab import config, rng
 from sketchlab.engine import loop, rundir
-from sketchlab.engine.files import read_json, write_json
 from sketchlab.engine.runtime import Runtime
 from sketchlab.metrics.declared import of_pipeline
+from sketchlab.storage.files import read_json, write_json
 from sketchlab.training import launch
 
 FRESH = ["model.weights=none", "model.tune=scratch"]

@@ -194,10 +194,10 @@ def in_turns(
     task: Any, run: Any, runtime: Any, peer: Callable[[], float], steps: int, repeats: int
 ) -> tuple[dict[str, list[float]], float]:
     """Seconds of each side's epochs, the first of each thrown away, and the share that sketchlab waited for data."""
-    from sketchlab.engine.files import read_lines
     from sketchlab.engine.loop import fit
     from sketchlab.engine.rundir import RunDir
     from sketchlab.metrics.declared import of_pipeline
+    from sketchlab.storage.files import read_lines
 
     sides: dict[str, list[float]] = {"bare": [], "sketchlab": []}
     begin_step, done, began = task.begin_step, 0, 0.0

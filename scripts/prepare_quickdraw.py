@@ -35,6 +35,7 @@ from tqdm import tqdm
 from sketchlab import rng
 from sketchlab.data.strokes import ndjson as ndjson_files
 from sketchlab.errors import UserError
+from sketchlab.storage import cache
 
 # the processes that read import this file too: what needs torch is imported where it is used
 
@@ -128,7 +129,6 @@ def _word(job: tuple[Path, int, int]) -> None:
 
 def prepare(folder: Path) -> None:
     """Build what is missing, open it, and print what it took."""
-    from sketchlab.data.images import store
     from sketchlab.data.strokes import store as stroke_store
 
     files = ndjson_files.words(folder)
@@ -143,7 +143,7 @@ def prepare(folder: Path) -> None:
     kept = sum(file.stat().st_size for name, path in files.items() for file in stroke_store.place(name, path).iterdir())
     strokes, points = (sum(part.index[key] for part in parts) for key in ("strokes", "points"))
     print(f"{folder}: {len(files)} files, {n:,} drawings of {strokes / n:.1f} strokes and {points / n:.0f} points")
-    print(f"on disk: {size(source)} of ndjson, {size(kept)} in {store.cache_dir()}, {kept / n:.0f} bytes a drawing")
+    print(f"on disk: {size(source)} of ndjson, {size(kept)} in {cache.home()}, {kept / n:.0f} bytes a drawing")
     print(f"opening all of it: {opened_s:.2f} s; in any order: {gathered(drawings):,.0f} drawings a second, one core")
     if missing < len(files):
         print(f"{len(files) - missing} of {len(files)} files were prepared before, so the time is not that of all")

@@ -29,7 +29,7 @@ def said(work: Callable[[], Answer]) -> Answer:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
-    except ReaderGone:
+    except (ReaderGone, BrokenPipeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still buffered has nowhere to go
         sys.exit(1)
     except KeyboardInterrupt:

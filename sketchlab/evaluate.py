@@ -16,7 +16,6 @@ from tqdm import tqdm
 
 from sketchlab.data.dataset import Dataset, Split, fingerprint
 from sketchlab.data.strokes.batch import Strokes
-from sketchlab.engine.files import read_json, write_json
 from sketchlab.engine.rundir import RunDir, identity, now
 from sketchlab.engine.task import Explained
 from sketchlab.errors import UserError, said
@@ -26,6 +25,7 @@ from sketchlab.runs import BATCH, KINDS, OpenedRun, transfer
 from sketchlab.runs.classify import drop, stress, stress_strokes
 from sketchlab.runs.reading import ink_of
 from sketchlab.schema import SCHEMA
+from sketchlab.storage.files import read_json, write_json
 
 SPLITS = ("auto", "all", "train", "val", "test")
 STRESS_IMAGES = 300

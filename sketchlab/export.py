@@ -22,10 +22,10 @@ from torch import Tensor, nn
 from sketchlab import rng
 from sketchlab.data.strokes import prepare as stroke_prepare
 from sketchlab.data.strokes.batch import Strokes
-from sketchlab.engine.files import write_json
 from sketchlab.errors import UserError, said
 from sketchlab.inputs import Input
 from sketchlab.runs import KINDS, OpenedRun
+from sketchlab.storage.files import write_json
 
 FORMATS = ("onnx", "safetensors")
 LARGEST = 1e-4  # difference to the run's own network that is still called the same

@@ -11,11 +11,11 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
-from sketchlab.engine.files import atomic
 from sketchlab.errors import UserError, said
 from sketchlab.pipelines.gan.sheets import sheet
 from sketchlab.runs import OpenedRun
 from sketchlab.runs.gan import generator
+from sketchlab.storage.files import atomic
 
 SHOWN = 100  # images on the sheet, at most
 

@@ -21,9 +21,9 @@ import numpy as np
 from tqdm import tqdm
 
 from sketchlab.data.images.decode import SUFFIXES
-from sketchlab.engine.files import atomic
 from sketchlab.errors import ReaderGone, UserError, said
 from sketchlab.runs import BATCH, KINDS, OpenedRun, reading
+from sketchlab.storage.files import atomic
 
 BAR_FROM = 200  # images from which on a progress bar is shown
 

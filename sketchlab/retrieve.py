@@ -24,7 +24,6 @@ from torch import Tensor
 
 from sketchlab.data.strokes.batch import of_drawings
 from sketchlab.data.strokes.raster import pictures
-from sketchlab.engine.files import atomic
 from sketchlab.errors import UserError, said
 from sketchlab.predict import Row, listed, rows, say
 from sketchlab.runs import BATCH, OpenedRun, reading
@@ -32,6 +31,7 @@ from sketchlab.runs.retrieve import index
 from sketchlab.runs.retrieve.gallery import Gallery, of_folder, of_run
 from sketchlab.runs.retrieve.matches_sheet import Cell, matches_sheet
 from sketchlab.runs.retrieve.retriever import Retriever, check
+from sketchlab.storage.files import atomic
 
 ON_SHEET = 40  # sketches on the contact sheet
 SHOWN = 3  # matches in a line of the table

@@ -14,7 +14,7 @@ PACKAGE = ROOT / "sketchlab"
 # Rooms from the lowest to the highest: a file imports from its own room and from lower ones.
 ORDER = (
     *("errors", "rng", "stats", "schema", "inputs", "semantics"),
-    *("layers", "weights", "metrics", "engine"),
+    *("storage", "layers", "weights", "metrics", "engine"),
     *("data", "data.sets", "data.commands"),
     *("models", "baselines", "pipelines", "config"),
     *("report", "runs", "training", "sweeps"),

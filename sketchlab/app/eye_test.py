@@ -23,11 +23,11 @@ import torch
 
 from sketchlab import config, rng
 from sketchlab.data.dataset import Dataset
-from sketchlab.engine.files import atomic, read_json
 from sketchlab.errors import UserError
 from sketchlab.report.run import eye_test
 from sketchlab.runs import OpenedRun
 from sketchlab.runs.gan import generator
+from sketchlab.storage.files import atomic, read_json
 
 EACH = 20  # pictures of each kind in a test, where the test data hold as many
 ANSWERS = ("real", "generated")

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from sketchlab.data.strokes.batch import of_drawings
-from sketchlab.engine.files import read_json
 from sketchlab.errors import UserError
 from sketchlab.runs import KINDS, OpenedRun, reading
 from sketchlab.runs.retrieve import gallery
 from sketchlab.runs.retrieve.retriever import Retriever
+from sketchlab.storage.files import read_json
 
 SHOWN = 6  # classes in an answer, the likeliest first
 PHOTOS = 10  # in an answer of a retrieval run, the nearest first

@@ -17,8 +17,8 @@ import orjson
 
 from sketchlab.data.strokes import ndjson as ndjson_files
 from sketchlab.data.strokes import simplify
-from sketchlab.engine.files import atomic
 from sketchlab.errors import UserError
+from sketchlab.storage.files import atomic
 
 _MOST_WORD_BYTES = 100
 

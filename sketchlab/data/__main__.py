@@ -1,4 +1,4 @@
-"""python -m sketchlab.data list | fetch NAME | check NAME | show NAME: the data sets, before anything is trained."""
+"""python -m sketchlab.data list | fetch NAME | check NAME | show NAME | cache: data sets before anything is trained."""
 
 from __future__ import annotations
 
@@ -12,20 +12,23 @@ from typing import Any
 import yaml
 
 from sketchlab import config
+from sketchlab.data.commands import cache as cache_command
 from sketchlab.data.commands import check, domains, show
 from sketchlab.data.commands import fetch as download
 from sketchlab.data.commands.fetch import File, Source
 from sketchlab.data.dataset import Dataset
-from sketchlab.data.images import store, tree
+from sketchlab.data.images import tree
 from sketchlab.errors import UserError, said
+from sketchlab.storage import cache
 
 EPILOG = """
 examples:
   python -m sketchlab.data fetch tuberlin
   python -m sketchlab.data check tuberlin data.classes=[ant,cat]
   python -m sketchlab.data show folder data.root=my/sketches --out page.html
-Data sets lie below data.root, else $SKETCHLAB_DATA, else ./data; decoded images in $SKETCHLAB_CACHE, else
-~/.cache/sketchlab, which can be deleted at any time.
+  python -m sketchlab.data cache prune --gb 20 --yes
+Data sets lie below data.root, else $SKETCHLAB_DATA, else ./data; what is made of them in $SKETCHLAB_CACHE,
+else ~/.cache/sketchlab, which can be deleted at any time.
 """
 
 
@@ -43,7 +46,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "python -m sketchlab.data", description=__doc__, epilog=EPILOG, formatter_class=argparse.RawTextHelpFormatter
     )
-    sub = parser.add_subparsers(required=True, metavar="list|fetch|check|show")
+    sub = parser.add_subparsers(required=True, metavar="list|fetch|check|show|cache")
     sub.add_parser("list", help="the data sets there are, and which lie here").set_defaults(do=list_)
     one = sub.add_parser("fetch", help="download, verify, unpack")
     one.add_argument("name")
@@ -57,6 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     three = sub.add_parser("show", help="write one page: counts, samples, sizes and ink per class")
     three.add_argument("--out", help="default <name>.html")
     three.set_defaults(do=show_)
+    cache_command.add(sub)
     for command in (two, three):
         command.add_argument("name")
         command.add_argument("overrides", nargs="*", help="as for a run: data.root=… data.classes=[…] data/splits=…")
@@ -92,7 +96,7 @@ def _values(node: Any, key: str) -> list[str]:
 
 def list_(_: argparse.Namespace) -> int:
     known, root = sources(), tree.data_root(None)
-    print(f"data sets below {root}, decoded images in {store.cache_dir()}\n")
+    print(f"data sets below {root}, what is made of them in {cache.home()}\n")
     for name, (first, needed) in choices().items():
         here = all((root / file.gives).exists() for s in needed for file in known[s].files)
         state = "here" if here and needed else "-" if needed else "yours" if name == "folder" else "built in"

@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
-from sketchlab.engine.files import atomic
 from sketchlab.errors import UserError
+from sketchlab.storage.files import atomic
 
 
 def save(path: Path, state: dict[str, Any]) -> None:

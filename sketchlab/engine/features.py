@@ -8,10 +8,10 @@ believed only while its first batch, computed anew, is equal to the bit: other c
 from __future__ import annotations
 
 import hashlib
-import os
-import shutil
+import itertools
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +20,11 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from sketchlab.engine.files import atomic
 from sketchlab.engine.runtime import Runtime
-from sketchlab.errors import UserError
+from sketchlab.storage import cache
 
 BATCH = 32  # samples per forward pass: always the same ones together, since some kernels look at their neighbours
+FILE = "features.f32"
 KEEP_FROM_S = 10.0  # what is computed faster than this is not kept
 
 
@@ -69,21 +69,20 @@ class Features:
         start = time.perf_counter()
         first = self._run(store, rows, keys, chunks[0])
         long = (time.perf_counter() - start) * len(chunks) >= KEEP_FROM_S
-        path = folder() / f"{self._key(store, rows, keys)}.npy" if long else None
-        if path and (kept := _kept(path, first, len(rows))) is not None:
-            return kept if self.runtime.device.type == "cpu" else kept.to(self.runtime.device)
-        keeps = path if self.runtime.rank == 0 else None
-        if keeps:
-            _make_room(keeps, first[0].nbytes * len(rows))
-        hidden: dict[str, Any] = {"disable": True} if self.runtime.rank > 0 or len(chunks) < 4 else {}
-        out = [first]
-        for chunk in tqdm(chunks[1:], desc="frozen layers", unit="batch", leave=False, **hidden):
-            out.append(self._run(store, rows, keys, chunk))
-        features = torch.cat(out)
-        if keeps:
-            with atomic(keeps) as temporary, open(temporary, "wb") as file:
-                np.save(file, features.cpu().numpy())
-        return features
+        shape = (len(rows), *first.shape[1:])
+        kept = cache.home() / "features" / self._key(store, rows, keys) if long else None
+        if kept and (found := _kept(kept, first, shape)) is not None:
+            return found.to(self.runtime.device)
+        hidden: dict[str, Any] = {"disable": True} if self.runtime.rank > 0 or len(chunks) < 4 else {"disable": None}
+        bar = tqdm(chunks[1:], desc="frozen layers", unit="batch", leave=False, **hidden)
+        made = itertools.chain([first], (self._run(store, rows, keys, chunk) for chunk in bar))
+        if kept is None or self.runtime.rank > 0:
+            return torch.cat(list(made))
+        what = f"{len(rows):,} samples behind frozen layers"
+        cache.put(kept, what, lambda folder: _write(folder, made), 4 * math.prod(shape), ", or pipeline.cache=false")
+        found = _kept(kept, first, shape)
+        assert found is not None, "what was just written is whole"
+        return found.to(self.runtime.device)
 
     @torch.no_grad()
     def _run(self, store: Any, rows: Tensor, keys: Tensor | None, chunk: Tensor) -> Tensor:
@@ -104,37 +103,23 @@ class Features:
         return digest.hexdigest()[:24]
 
 
-def folder() -> Path:
-    """$SKETCHLAB_CACHE/features or ~/.cache/sketchlab/features; all that is in it can be deleted at any time."""
-    return Path(os.environ.get("SKETCHLAB_CACHE") or Path.home() / ".cache" / "sketchlab").expanduser() / "features"
-
-
 def _bytes(tensor: Tensor) -> Any:
     return tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()
 
 
-def _kept(path: Path, first: Tensor, n: int) -> Tensor | None:
-    """The (n, …) features of a file; None when there is none, or its beginning is not `first` to the bit."""
-    if not path.is_file():
+def _write(folder: Path, chunks: Iterable[Tensor]) -> dict[str, Any]:
+    """Each batch goes to the file when it is made: of all of them only one is in memory."""
+    n = 0
+    with open(folder / FILE, "wb") as file:
+        for chunk in chunks:
+            file.write(_bytes(chunk))
+            n += len(chunk)
+    return {"n": n}
+
+
+def _kept(folder: Path, first: Tensor, shape: tuple[int, ...]) -> Tensor | None:
+    """The (n, …) features that are kept; None when there are none, or they do not begin with `first`, to the bit."""
+    if cache.get(folder) != {"n": shape[0]} or (folder / FILE).stat().st_size != 4 * math.prod(shape):
         return None
-    try:
-        array = np.load(path, mmap_mode="c")
-    except (OSError, ValueError, EOFError):
-        return None  # cut by a crash of the machine: computed and written anew
-    if array.shape != (n, *first.shape[1:]) or array.dtype != np.float32:
-        return None
-    features = torch.from_numpy(array)
+    features = torch.from_numpy(np.memmap(folder / FILE, np.float32, mode="c", shape=shape))
     return features if torch.equal(features[: len(first)], first.cpu()) else None
-
-
-def _make_room(path: Path, needed: int) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        free = shutil.disk_usage(path.parent).free
-    except OSError as error:
-        raise UserError(f"cannot write to the cache {path.parent}: {error.strerror}; set SKETCHLAB_CACHE") from None
-    if needed > free:
-        raise UserError(
-            f"the cache {path.parent} needs {needed / 1e9:.1f} GB for features of frozen layers, but {free / 1e9:.1f} "
-            "GB are free; set SKETCHLAB_CACHE to a larger disk, or pipeline.cache=false"
-        )

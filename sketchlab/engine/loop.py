@@ -318,18 +318,19 @@ def finish(
     where nothing is watched). Without one val is of the last weights: the best epoch's score is optimistic."""
     top = best(rows, watch) if watch else None
     scores: dict[str, float] = {}
+    evaluated = [split for split in ("val", "test") if split in task.splits]
     with norms.measured(task, step, seed, runtime.autocast):
-        if "val" in task.splits and "test" not in task.splits:
+        if evaluated == ["val"]:
             scores = keep_last(task, "val", folder)
         if top is None:
             save_best(task, folder, {"epoch": rows[-1]["epoch"]})
-    runtime.agree(False)  # every rank waits until best.pt is whole
-    state = folder.load("best")
-    checkpoint.restore(
-        {n: task.parts[n] for n in task.weights}, state["parts"], folder.path / "checkpoints" / "best.pt"
-    )
-    if "test" in task.splits:
-        if "val" in task.splits:
+        runtime.agree(False)  # every rank waits until best.pt is whole
+        if evaluated == ["val"]:
+            explain(task, evaluated, folder)
+    if "test" in evaluated:
+        state, file = folder.load("best"), folder.path / "checkpoints" / "best.pt"
+        checkpoint.restore({n: task.parts[n] for n in task.weights}, state["parts"], file)
+        if "val" in evaluated:
             scores = keep_last(task, "val", folder, sheets=state["epoch"] == rows[-1]["epoch"])
         tested = keep_last(task, "test", folder)
         rows.append({"step": step, "epoch": rows[-1]["epoch"], **tested})
@@ -337,10 +338,12 @@ def finish(
     final = {k: v for row in rows for k, v in row.items() if k not in ("step", "epoch")} | scores
     note = {"epoch": top["epoch"], watch.key: top[watch.key]} if top and watch else {}
     folder.status(metrics=final, best=note)
+    if "test" in evaluated:
+        explain(task, evaluated, folder)
 
 
 def keep_last(task: Task, split: str, folder: RunDir, sheets: bool = True) -> dict[str, float]:
-    """The last scores of a split, and what explains them where the pipeline has an `explain` (one rank is enough).
+    """The last scores of a split.
 
     sheets: False where the weights are of an earlier epoch, whose sheets are kept and would pass for the last one's.
     """
@@ -349,10 +352,17 @@ def keep_last(task: Task, split: str, folder: RunDir, sheets: bool = True) -> di
     folder.scores.check(scores)
     for warning in found.get("warnings", {}).values():
         folder.say(f"warning: {split}: {warning}")
-    parts = getattr(task, "explain", None)
-    if parts and folder.writes:
-        folder.explain(split, parts(split))
     return scores
+
+
+def explain(task: Task, splits: list[str], folder: RunDir) -> None:
+    """What explains the last scores, where the pipeline has an `explain`. By rank 0 alone, after all that ranks do
+    together: it may take longer than they would wait for each other."""
+    parts = getattr(task, "explain", None)
+    if parts is None or not folder.writes:
+        return
+    for split in splits:
+        folder.explain(split, parts(split))
 
 
 def show(task: Any, seed: int, runtime: Runtime, folder: RunDir) -> None:
@@ -380,9 +390,10 @@ def show(task: Any, seed: int, runtime: Runtime, folder: RunDir) -> None:
             stack.enter_context(norms.measured(task, last["step"], seed, runtime.autocast))
         else:
             checkpoint.restore({n: task.parts[n] for n in task.weights}, state["parts"], file)
-        for split in [name for name in task.splits if name != "train"]:
+        splits = [name for name in task.splits if name != "train"]
+        for split in splits:
             keep_last(task, split, folder, sheets=split == "test" or as_last)
-    runtime.agree(False)
+        explain(task, splits, folder)
 
 
 def fit_once(task: FitOnce, runtime: Runtime, folder: RunDir) -> None:

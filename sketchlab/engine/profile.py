@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch.profiler import ProfilerActivity, record_function
 
-from sketchlab.engine.files import atomic
 from sketchlab.engine.rundir import RunDir
+from sketchlab.storage.files import atomic
 
 SKIPPED_STEPS, TRACED_STEPS = 5, 5  # the first steps of a process are not like the others
 PARTS = ("loading", "augment", "forward", "backward", "optimizer", "evaluation", "saving")

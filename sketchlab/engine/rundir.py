@@ -19,11 +19,11 @@ from PIL import Image
 from torch import Tensor
 
 from sketchlab.engine import checkpoint
-from sketchlab.engine.files import atomic, digest, read_json, read_lines, remove_temporaries, write_json
-from sketchlab.engine.lock import Lock
 from sketchlab.engine.task import Explained
 from sketchlab.errors import UserError
 from sketchlab.metrics import declared
+from sketchlab.storage.files import atomic, digest, read_json, read_lines, remove_temporaries, write_json
+from sketchlab.storage.lock import Lock
 
 STRICT = "SKETCHLAB_STRICT"  # set by the tests: what fails in explaining a result is raised
 

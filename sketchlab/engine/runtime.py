@@ -58,7 +58,7 @@ class Config:
         if self.device == "cuda" and not has_cuda:
             raise UserError("runtime.device=cuda: torch sees no CUDA GPU here; use runtime.device=cpu or auto")
         device = "cpu" if self.device == "cpu" or not has_cuda else "cuda"
-        if device == "cuda" and self.ranks > torch.cuda.device_count() and "WORLD_SIZE" not in os.environ:
+        if device == "cuda" and self.ranks > torch.cuda.device_count() and joined_world() is None:
             raise UserError(
                 f"runtime.ranks={self.ranks}: this machine has {torch.cuda.device_count()} GPU(s), one rank each"
             )
@@ -67,6 +67,23 @@ class Config:
         if self.precision != "auto":
             return device, self.precision
         return device, native_precision() if device == "cuda" else "fp32"
+
+
+def joined_world() -> tuple[int, int] | None:
+    """(rank, ranks) of a process that torchrun (or Slurm by its variables) started with others; None for one alone.
+
+    Raises UserError for variables that are half there, as one shell leaves them to the next.
+    """
+    found = {name: os.environ.get(name, "").strip() for name in ("RANK", "WORLD_SIZE")}
+    if not any(found.values()) or found["WORLD_SIZE"] == "1":
+        return None
+    said = " ".join(f"{name}={value}" for name, value in found.items())
+    what = "torchrun sets RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT; unset them to train without it"
+    if not all(value.isdecimal() for value in found.values()) or not int(found["RANK"]) < int(found["WORLD_SIZE"]):
+        raise UserError(f"{said}: expected a rank below the number of ranks; {what}")
+    if missing := [name for name in ("MASTER_ADDR", "MASTER_PORT") if not os.environ.get(name)]:
+        raise UserError(f"{said} without {missing[0]}: {what}")
+    return int(found["RANK"]), int(found["WORLD_SIZE"])
 
 
 def native_precision() -> str:
@@ -106,7 +123,7 @@ class Runtime:
     def __init__(self, config: Config, rank: int = 0, ranks: int = 1) -> None:
         self.config, self.rank, self.ranks = config, rank, ranks
         kind, self.precision = config.decided()
-        local = int(os.environ.get("LOCAL_RANK", rank))
+        local = int(os.environ.get("LOCAL_RANK") or rank) if joined_world() else rank
         self.device = torch.device(kind, local) if kind == "cuda" else torch.device("cpu")
         if kind == "cuda":
             torch.cuda.set_device(self.device)
@@ -174,19 +191,29 @@ class Runtime:
         return images
 
     def mean_grads(self, parameters: Iterable[nn.Parameter]) -> None:
-        """Average gradients over ranks: one flat all-reduce in the order of `parameters`.
+        """Average gradients over ranks: one flat all-reduce in the order of `parameters`. One that is missing on some
+        ranks counts as zero there; one that is missing on all stays missing.
 
         Not DistributedDataParallel: it lays its buckets out anew after the first step, which changes bits from three
         ranks on, and GANs call one network several times a step. runtime.overlap=true uses it all the same.
         """
         if self.ranks == 1 or self.config.overlap:
             return
-        grads = [p.grad for p in parameters if p.grad is not None]
-        flat = torch.cat([g.reshape(-1) for g in grads])
+        parameters = list(parameters)
+        missing = [p.grad is None for p in parameters]  # here; on another rank the network may have used it
+        present = torch.ones(len(parameters), dtype=torch.int32, device=self.device)
+        if any(missing):
+            present[torch.tensor(missing, device=self.device)] = 0
+        dist.all_reduce(present, dist.ReduceOp.MAX)
+        flat = torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).reshape(-1) for p in parameters])
         dist.all_reduce(flat)
         flat /= self.ranks
-        for grad, piece in zip(grads, flat.split([g.numel() for g in grads]), strict=True):
-            grad.copy_(piece.view_as(grad))
+        anywhere = present.tolist() if any(missing) else [1] * len(parameters)  # a rank that lacks none need not wait
+        for p, piece, used in zip(parameters, flat.split([p.numel() for p in parameters]), anywhere, strict=True):
+            if p.grad is not None:
+                p.grad.copy_(piece.view_as(p))
+            elif used:
+                p.grad = piece.view_as(p).clone()
 
     def same_buffers(self, module: nn.Module) -> None:
         """Rank 0's buffers (batch-norm statistics) everywhere, before an evaluation."""

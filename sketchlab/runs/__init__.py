@@ -15,13 +15,13 @@ from torch import nn
 
 from sketchlab import config
 from sketchlab.engine import checkpoint
-from sketchlab.engine.files import read_json, read_lines
 from sketchlab.errors import UserError
 from sketchlab.inputs import Input
 from sketchlab.layers.chain import Trained
 from sketchlab.metrics import declared
 from sketchlab.runs.classify.classifier import Classifier
 from sketchlab.schema import upgraded
+from sketchlab.storage.files import read_json, read_lines
 
 CLASSIFIERS = ("classify", "baseline")  # pipelines whose runs answer with a class
 KINDS = ("images", "frames", "points")  # what networks take that answer about pictures or drawings

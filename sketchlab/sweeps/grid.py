@@ -24,8 +24,8 @@ from hydra.plugins.sweeper import Sweeper
 from omegaconf import open_dict
 
 from sketchlab import config
-from sketchlab.engine.files import read_json, write_json
 from sketchlab.errors import UserError
+from sketchlab.storage.files import read_json, write_json
 from sketchlab.sweeps import workers
 from sketchlab.training.prepare import prepare
 from sketchlab.training.session import carry_out

@@ -17,8 +17,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
 from hydra.plugins.sweeper import Sweeper
 
-from sketchlab.engine.files import read_json, read_lines, write_json
 from sketchlab.errors import UserError
+from sketchlab.storage.files import read_json, read_lines, write_json
 from sketchlab.sweeps.grid import YARDSTICK, announced, concluded, pinned, records
 
 AUTO = "auto"  # the direction is what the pipeline declares of the score

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import datetime
 import multiprocessing.connection
 import os
 import signal
@@ -14,9 +16,12 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from sketchlab.engine.runtime import Config, Runtime
+from sketchlab.engine.runtime import Config, Runtime, joined_world
 from sketchlab.errors import UserError
 
+# Ranks may read data for hours before they meet. One that dies ends the others all the same: by torchrun, or _wait.
+TIMEOUT = datetime.timedelta(hours=12)
+LONGEST = 100_000  # characters of a traceback that a rank passes on
 _DIE_WITH_PARENT = 1  # prctl's PR_SET_PDEATHSIG: no rank outlives a killed parent and writes on
 
 
@@ -29,23 +34,43 @@ def prepare_environment(config: Config) -> None:
 
 
 def under_torchrun() -> bool:
-    return "WORLD_SIZE" in os.environ and "RANK" in os.environ
+    return joined_world() is not None
 
 
 def env_rank() -> int:
-    return int(os.environ.get("RANK", 0)) if under_torchrun() else 0
+    return (joined_world() or (0, 1))[0]
 
 
 def world(config: Config) -> int:
     """How many ranks there will be."""
-    return int(os.environ["WORLD_SIZE"]) if under_torchrun() else config.ranks
+    joined = joined_world()
+    return joined[1] if joined else config.ranks
 
 
-def join_env(config: Config) -> Runtime:
-    """This process as a rank of torchrun's (or Slurm's) world."""
-    world, rank = int(os.environ["WORLD_SIZE"]), int(os.environ["RANK"])
-    dist.init_process_group("nccl" if config.decided()[0] == "cuda" else "gloo")
-    return Runtime(config, rank, world)
+def _join(config: Config, rank: int, ranks: int, init_method: str | None = None) -> Runtime:
+    """This process as one of several ranks. Its device is set first: NCCL takes the one that is current."""
+    runtime = Runtime(config, rank, ranks)
+    if not dist.is_initialized():
+        backend = "cpu:gloo,cuda:nccl" if runtime.device.type == "cuda" else "gloo"
+        dist.init_process_group(backend, init_method=init_method, rank=rank, world_size=ranks, timeout=TIMEOUT)
+    return runtime
+
+
+def decide(config: Config, decision: Callable[[], str]) -> str:
+    """What rank 0 decides, on every rank of torchrun's world. Where it raises, all end, and it alone says why."""
+    joined = joined_world()
+    if joined is None:
+        return decision()
+    runtime = _join(config, *joined)
+    outcome: list[str | None] = [None]
+    try:
+        if runtime.rank == 0:
+            outcome = [decision()]
+    finally:
+        dist.broadcast_object_list(outcome, 0)
+    if outcome[0] is None:
+        raise SystemExit(1)
+    return outcome[0]
 
 
 def launch(config: Config, work: Callable[..., Any], *args: Any) -> Any:
@@ -53,20 +78,11 @@ def launch(config: Config, work: Callable[..., Any], *args: Any) -> Any:
 
     Raises UserError when a rank raised one; RuntimeError with the rank's traceback for anything else.
     """
-    if under_torchrun():
-        return work(join_env(config) if not dist.is_initialized() else _joined(config), *args)
+    if joined := joined_world():
+        return work(_join(config, *joined), *args)
     if config.ranks == 1:
         return work(Runtime(config), *args)
     return _spawn(config, work, args)
-
-
-def decide(config: Config, decision: Callable[[], str]) -> str:
-    """What rank 0 decides, on every rank; its UserError too."""
-    return decision()
-
-
-def _joined(config: Config) -> Runtime:
-    return Runtime(config, dist.get_rank(), dist.get_world_size())
 
 
 def _rank(
@@ -77,13 +93,7 @@ def _rank(
     ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
     code = 1
     try:
-        dist.init_process_group(
-            "nccl" if config.decided()[0] == "cuda" else "gloo",
-            init_method=f"file://{rendezvous}",
-            rank=rank,
-            world_size=config.ranks,
-        )
-        work(Runtime(config, rank, config.ranks), *args)
+        work(_join(config, rank, config.ranks, f"file://{rendezvous}"), *args)
         dist.destroy_process_group()
         code = 0
     except UserError as error:
@@ -91,7 +101,7 @@ def _rank(
     except KeyboardInterrupt as stop:
         pipe.send(("interrupted", *stop.args))
     except BaseException:
-        pipe.send(("bug", traceback.format_exc()))
+        pipe.send(("bug", traceback.format_exc()[-LONGEST:]))
     finally:
         pipe.close()
         if code:
@@ -126,20 +136,29 @@ def _spawn(config: Config, work: Callable[..., Any], args: tuple[Any, ...]) -> N
 
 def _wait(ranks: list[tuple[Any, Any]]) -> None:
     """Until every rank has ended well; the first that has not ends the others."""
-    waiting = {process.sentinel: (process, pipe) for process, pipe in ranks}
+    running = {process.sentinel: (process, pipe) for process, pipe in ranks}
+    messages: dict[Any, tuple[Any, ...]] = {}
+    open_pipes = [pipe for _, pipe in ranks]
     failed: list[tuple[Any, ...]] = []
-    while waiting:
-        for sentinel in multiprocessing.connection.wait(list(waiting)):
-            process, pipe = waiting.pop(sentinel)  # type: ignore[index]
+    while running:
+        ready = multiprocessing.connection.wait([*running, *open_pipes])
+        for pipe in [pipe for pipe in open_pipes if pipe in ready]:  # read first: a full pipe keeps its rank alive
+            with contextlib.suppress(EOFError):
+                messages[pipe] = pipe.recv()
+            open_pipes.remove(pipe)
+        for sentinel in [sentinel for sentinel in running if sentinel in ready]:
+            process, pipe = running.pop(sentinel)  # type: ignore[arg-type]
             process.join()
             if process.exitcode != 0:
-                said = pipe.recv() if pipe.poll() else ("bug", f"a rank ended with exit code {process.exitcode}")
-                failed.append(said)
+                if pipe in open_pipes and pipe.poll():
+                    with contextlib.suppress(EOFError):
+                        messages[pipe] = pipe.recv()
+                failed.append(messages.get(pipe, ("bug", f"a rank ended with exit code {process.exitcode}")))
                 time.sleep(1.0)  # the others may have more to say than "connection closed by peer"
-                for other, _ in waiting.values():
+                for other, _ in running.values():
                     other.kill()
     # ranks killed above say nothing; a UserError explains more than the crash it caused elsewhere
-    failed.sort(key=lambda said: ("user", "interrupted", "bug").index(said[0]))
+    failed.sort(key=lambda message: ("user", "interrupted", "bug").index(message[0]))
     if failed:
         kind, *words = failed[0]
         raise {"user": UserError, "interrupted": KeyboardInterrupt, "bug": RuntimeError}[kind](*words)

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sketchlab.config import RunConfig, flat
-from sketchlab.engine.files import write_json
 from sketchlab.errors import UserError
+from sketchlab.storage.files import write_json
 from sketchlab.training.identity import comparable, group_of, id_of, reduced
 
 INDEX = ".index.json"

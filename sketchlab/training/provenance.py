@@ -17,8 +17,8 @@ from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
-from sketchlab.engine.files import read_json
 from sketchlab.errors import UserError
+from sketchlab.storage.files import read_json
 
 FILE = "code.json"  # in a run folder
 PACKAGE = Path(__file__).resolve().parent.parent

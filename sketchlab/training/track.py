@@ -18,11 +18,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from sketchlab.engine.files import read_json, read_lines, write_json
 from sketchlab.errors import UserError
 from sketchlab.metrics.declared import FEATURES, Table, read
+from sketchlab.storage.files import read_json, read_lines, write_json
 
 POLL_S = 1.0
+WAIT_S = 30.0  # for trackers to send the last rows, when the run is done
 Row = dict[str, Any]
 
 
@@ -156,8 +157,11 @@ def following(names: list[str], folder: Path, values: dict[str, Any]) -> Iterato
         yield
     finally:
         done.set()
-        for thread in threads:
-            thread.join()
+        deadline = time.monotonic() + WAIT_S
+        for name, thread in zip(names, threads, strict=True):
+            thread.join(max(0.0, deadline - time.monotonic()))
+            if thread.is_alive():
+                _warn(name, f"it did not answer for {WAIT_S:.0f} s")
 
 
 def ended(folder: Path) -> bool:
@@ -185,10 +189,13 @@ def _follow(name: str, folder: Path, values: dict[str, Any], done: threading.Eve
                 write_json(note, {"id": tracker.id, "rows": sent})
         tracker.close()
     except Exception as error:  # a server that is down must not end the run
-        said = (str(error).strip().splitlines() or [""])[0]
-        print(
-            f"warning: tracking with {name} ended ({type(error).__name__}: {said}); the run goes on, and the same "
-            "command later sends what is missing",
-            file=sys.stderr,
-            flush=True,
-        )
+        _warn(name, f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}")
+
+
+def _warn(name: str, why: str) -> None:
+    print(
+        f"warning: tracking with {name} ended ({why}); the run goes on, and the same command later sends what is "
+        "missing",
+        file=sys.stderr,
+        flush=True,
+    )

@@ -16,7 +16,6 @@ from torch import nn
 
 from sketchlab import config
 from sketchlab.engine import loop, optim
-from sketchlab.engine.files import read_json
 from sketchlab.engine.loader import Feed, Order
 from sketchlab.engine.rundir import RunDir
 from sketchlab.engine.runtime import Runtime
@@ -24,6 +23,7 @@ from sketchlab.engine.settings import OPTIMIZERS, Config
 from sketchlab.engine.steps import Averages
 from sketchlab.errors import UserError
 from sketchlab.metrics.declared import of_pipeline
+from sketchlab.storage.files import read_json
 from tests import every
 
 

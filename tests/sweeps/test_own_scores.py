@@ -10,13 +10,13 @@ import pytest
 
 import sketchlab.pipelines
 from sketchlab import config, run
-from sketchlab.engine.files import read_json, read_lines
 from sketchlab.errors import UserError
 from sketchlab.metrics.declared import FILE
 from sketchlab.models import small_cnn
 from sketchlab.report import scores
 from sketchlab.report.comparison import groups, pairs
 from sketchlab.report.read import read
+from sketchlab.storage.files import read_json, read_lines
 from sketchlab.sweeps import grid
 from sketchlab.training import session
 from tests.sweeps.test_sweep import SMALL, run_score

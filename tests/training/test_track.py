@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -169,3 +170,35 @@ def test_mistakes(monkeypatch):
         track.check(["wandb"])
     with pytest.raises(UserError, match="run.track=tensorboard: expected list"):
         config.from_overrides(["run.track=tensorboard"])
+
+
+@pytest.mark.parametrize("where", ["__init__", "send", "close"])
+def test_a_tracker_that_hangs_is_left_after_a_while(where, tmp_path, monkeypatch, capsys):
+    class Hangs:
+        id = "x"
+
+        def __init__(self, *_):
+            self.wait("__init__")
+
+        def wait(self, here):
+            if here == where:
+                time.sleep(60)
+
+        def declare(self, table): ...
+
+        def send(self, row):
+            self.wait("send")
+
+        def close(self):
+            self.wait("close")
+
+    monkeypatch.setattr(track, "WAIT_S", 1.0)
+    monkeypatch.setattr(track, "installed", lambda _: True)
+    monkeypatch.setitem(track.TRACKERS, "tensorboard", Hangs)
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1, "epoch": 1, "val/loss": 1.0}\n')
+    started = time.monotonic()
+    with track.following(["tensorboard"], tmp_path, {}):
+        pass
+    assert 1 <= time.monotonic() - started < 10
+    err = capsys.readouterr().err
+    assert "tracking with tensorboard ended (it did not answer for 1 s)" in err and err.count("\n") == 1

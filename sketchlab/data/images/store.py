@@ -7,12 +7,8 @@ sizes, times of change) and carries a fingerprint of what is in them, which is t
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import json
 import os
-import shutil
-import tempfile
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -28,6 +24,7 @@ from tqdm import tqdm
 from sketchlab.data.dataset import fingerprint
 from sketchlab.data.images import decode
 from sketchlab.errors import UserError
+from sketchlab.storage import cache
 
 ON_BAD = ("error", "skip")
 LISTED = 20  # bad files named in a message before "and n more"
@@ -43,11 +40,6 @@ class ImageStore:
     fingerprint: str  # of the names and contents of the files kept
 
 
-def cache_dir() -> Path:
-    """$SKETCHLAB_CACHE or ~/.cache/sketchlab; all that is in it can be deleted at any time."""
-    return Path(os.environ.get("SKETCHLAB_CACHE") or Path.home() / ".cache" / "sketchlab").expanduser()
-
-
 def images(root: Path, names: Sequence[str], size_px: int, channels: int, resize: str, on_bad: str) -> ImageStore:
     """The store of files root/name: loaded when it is there and up to date, otherwise built.
 
@@ -59,15 +51,9 @@ def images(root: Path, names: Sequence[str], size_px: int, channels: int, resize
     looks = [_look(root / name) for name in names]
     shape = (channels, size_px, size_px)
     key = fingerprint(decode.VERSION, str(root.resolve()), list(names), looks, shape, resize)
-    folder = cache_dir() / "images" / key
-    index = _read(folder)
-    if index is None:
-        with alone(folder.parent):
-            index = _read(folder)  # another process may have built it meanwhile
-            if index is None:
-                _build(root, names, shape, resize, folder)
-                index = _read(folder)
-    assert index is not None
+    folder = cache.home() / "images" / key
+    what, needed = f"{len(names)} images of {size_px} px", len(names) * int(np.prod(shape))
+    index = cache.entry(folder, f"{what} of {root}", lambda folder: _write(root, names, shape, resize, folder), needed)
     if index["broken"] and on_bad == "error":
         raise UserError(complaint(index["broken"], len(names), root))
     kept = np.array(index["kept"], dtype=np.int64)
@@ -95,61 +81,17 @@ def _look(path: Path) -> tuple[int, int, bool]:
     return (status.st_size, status.st_mtime_ns, os.access(path, os.R_OK))
 
 
-def _read(folder: Path) -> dict[str, Any] | None:
-    try:
-        return json.loads((folder / "index.json").read_text())
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-
-
-@contextlib.contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """One builder at a time on this machine, others wait; what a killed builder left behind is cleared away."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = open(folder / ".lock", "w")  # noqa: SIM115
-    except OSError as error:
-        raise UserError(f"cannot write to the cache {folder}: {error.strerror}; set SKETCHLAB_CACHE") from None
-    with lock:
-        try:
-            import fcntl
-
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        except (ImportError, OSError):  # no locks here: two builders do the work twice, the rename keeps it right
-            yield
-            return
-        for left in folder.glob(".building-*"):
-            shutil.rmtree(left, ignore_errors=True)
-        yield
-
-
-def _build(root: Path, names: Sequence[str], shape: tuple[int, int, int], resize: str, folder: Path) -> None:
-    needed, free = len(names) * int(np.prod(shape)), shutil.disk_usage(folder.parent).free
-    if needed > free:
-        raise UserError(
-            f"the cache {cache_dir()} needs {needed / 1e9:.1f} GB for {len(names)} images of {shape[1]} px, but "
-            f"{free / 1e9:.1f} GB are free; set SKETCHLAB_CACHE to a larger disk"
-        )
-    building = Path(tempfile.mkdtemp(prefix=".building-", dir=folder.parent))
-    try:
-        building.chmod(0o755)  # a cache may be shared
-        kept, broken, contents = [], [], hashlib.sha256()
-        with open(building / "pixels.u8", "wb") as file:
-            for place, (pixels, found) in enumerate(_decoded(root, names, shape, resize)):
-                if pixels is None:
-                    broken.append(f"{names[place]}: {found}")
-                    continue
-                kept.append(place)
-                contents.update(f"{names[place]}\0{found}\0".encode())
-                file.write(pixels.tobytes())
-        index = {"root": str(root), "broken": broken, "fingerprint": contents.hexdigest()[:16], "kept": kept}
-        (building / "index.json").write_text(json.dumps(index, ensure_ascii=False))
-        os.replace(building, folder)
-    except OSError as error:
-        if _read(folder) is None:
-            raise UserError(f"cannot write the cache {folder.parent}: {error.strerror}; set SKETCHLAB_CACHE") from None
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
+def _write(root: Path, names: Sequence[str], shape: tuple[int, int, int], resize: str, folder: Path) -> dict[str, Any]:
+    kept, broken, contents = [], [], hashlib.sha256()
+    with open(folder / "pixels.u8", "wb") as file:
+        for place, (pixels, found) in enumerate(_decoded(root, names, shape, resize)):
+            if pixels is None:
+                broken.append(f"{names[place]}: {found}")
+                continue
+            kept.append(place)
+            contents.update(f"{names[place]}\0{found}\0".encode())
+            file.write(pixels.tobytes())
+    return {"root": str(root), "broken": broken, "fingerprint": contents.hexdigest()[:16], "kept": kept}
 
 
 def _decoded(

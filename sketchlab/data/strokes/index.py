@@ -6,9 +6,6 @@ $SKETCHLAB_CACHE/strokes: opening them costs nothing, and the ranks of a machine
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,10 +16,9 @@ from torch import Tensor
 
 from sketchlab.data import splits
 from sketchlab.data.dataset import fingerprint
-from sketchlab.data.images.store import alone, cache_dir
 from sketchlab.data.strokes import part as stroke_part
 from sketchlab.data.strokes.store import Part, StrokeStore
-from sketchlab.errors import UserError
+from sketchlab.storage import cache
 
 LARGE = 1_000_000
 FILES = ("rows", "labels")
@@ -43,16 +39,10 @@ def divide(
         whole = {name: [np.concatenate(x) for x in zip(*of, strict=True)] for name, of in found.items() if of}
         return {name: (torch.from_numpy(r), torch.from_numpy(k)) for name, (r, k) in whole.items() if len(r)}
     known = [(part.name, len(part), part.index["fingerprint"]) for part in drawings.parts]
-    home = cache_dir() / "strokes"
-    folder = home / f"splits-{fingerprint(stroke_part.VERSION, known, rule)}"
-    if not (folder / "index.json").is_file():
-        with alone(home):
-            try:
-                if not (folder / "index.json").is_file():  # another process may have written it meanwhile
-                    _write(_parts(drawings, of_part), folder)
-            except OSError as error:
-                raise UserError(f"cannot write the cache {home}: {error.strerror}; set SKETCHLAB_CACHE") from None
-    return {name: _mapped(folder, name, n) for name, n in json.loads((folder / "index.json").read_text()).items()}
+    folder = cache.home() / "strokes" / f"splits-{fingerprint(stroke_part.VERSION, known, rule)}"
+    what = f"splits of {len(drawings):,} drawings"
+    sizes = cache.entry(folder, what, lambda folder: _write(_parts(drawings, of_part), folder), 16 * len(drawings))
+    return {name: _mapped(folder, name, n) for name, n in sizes.items()}
 
 
 def _parts(
@@ -63,20 +53,14 @@ def _parts(
             yield name, drawings.starts[number] + places, np.full(len(places), number)
 
 
-def _write(parts: Iterator[tuple[str, np.ndarray, np.ndarray]], folder: Path) -> None:
-    building = folder.with_name(f".building-{folder.name}-{os.getpid()}")
-    building.mkdir()
+def _write(parts: Iterator[tuple[str, np.ndarray, np.ndarray]], folder: Path) -> dict[str, int]:
     sizes: dict[str, int] = {}
-    try:
-        for name, *values in parts:
-            for kind, value in zip(FILES, values, strict=True):
-                with open(building / f"{name}.{kind}.i64", "ab") as file:
-                    file.write(value.astype(np.int64).tobytes())
-            sizes[name] = sizes.get(name, 0) + len(values[0])
-        (building / "index.json").write_text(json.dumps({name: n for name, n in sizes.items() if n}))
-        os.replace(building, folder)
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
+    for name, *values in parts:
+        for kind, value in zip(FILES, values, strict=True):
+            with open(folder / f"{name}.{kind}.i64", "ab") as file:
+                file.write(value.astype(np.int64).tobytes())
+        sizes[name] = sizes.get(name, 0) + len(values[0])
+    return {name: n for name, n in sizes.items() if n}
 
 
 def _mapped(folder: Path, name: str, n: int) -> tuple[Tensor, Tensor]:

@@ -6,7 +6,7 @@
     words.i64 (N,)         rng.word of the id "class/key_id": any seed's split is computed from it, without the ids
     ids (N, width)         key_id, UTF-8, padded with zeros
     recognized.u8 (N,)     0 = marked as not recognised
-    index.json             counts, what was broken, fingerprint
+    index.json             counts, what was broken, fingerprint (storage/cache.py)
 
 Drawings stand in the order of their split hash for seed 0, so that with this seed a split is a range. Without torch:
 many processes do this at once.
@@ -15,9 +15,6 @@ many processes do this at once.
 from __future__ import annotations
 
 import hashlib
-import json
-import os
-import shutil
 import unicodedata
 from array import array
 from pathlib import Path
@@ -30,6 +27,7 @@ from sketchlab.data.strokes import ndjson as ndjson_files
 from sketchlab.data.strokes import simplify, svg
 from sketchlab.data.strokes.ndjson import Line
 from sketchlab.data.strokes.simplify import BadDrawing
+from sketchlab.storage import cache
 
 VERSION = 1  # raised when the same file would give other arrays
 LISTED = 1000  # broken lines named in the index
@@ -45,22 +43,16 @@ def listen(counter: Any) -> None:
 
 
 def build(path: Path, name: str, folder: Path) -> None:
-    """The part of a file, or of a folder of SVG files: written beside `folder`, moved there when it is whole.
+    """The part of a file, or of a folder of SVG files, as an entry of the cache. Raises UserError."""
+    cache.put_alone(folder, f"drawings of {name} in {path}", lambda building: _read(path, name, building))
 
-    Raises UserError.
-    """
-    building = folder.with_name(f".building-{folder.name}-{os.getpid()}")
-    shutil.rmtree(building, ignore_errors=True)
-    building.mkdir(parents=True)
-    try:
-        found = _Found(name, building)
-        for line in svg.lines(path) if path.is_dir() else ndjson_files.lines(path):
-            found.add(line)
-        found.flush()
-        _write(found, building)
-        os.replace(building, folder)
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
+
+def _read(path: Path, name: str, folder: Path) -> dict[str, Any]:
+    found = _Found(name, folder)
+    for line in svg.lines(path) if path.is_dir() else ndjson_files.lines(path):
+        found.add(line)
+    found.flush()
+    return _write(found, folder)
 
 
 class _Found:
@@ -143,7 +135,7 @@ def plain(drawing: Any) -> tuple[list[int], list[int], list[int]] | None:
     return (xs, ys, lengths) if 0 < whole <= 2 * simplify.MOST_POINTS else None
 
 
-def _write(found: _Found, folder: Path) -> None:
+def _write(found: _Found, folder: Path) -> dict[str, Any]:
     """From the order of the file to that of the hash, a stretch at a time."""
     words = np.array(found.words, np.int64)
     order = np.argsort(rng.fold_words(words, 0, "split"), kind="stable")
@@ -172,7 +164,7 @@ def _write(found: _Found, folder: Path) -> None:
         ("recognized.u8", recognized),
     ):
         (folder / name).write_bytes(values.tobytes())
-    index = {
+    return {
         "drawings": len(order),
         "id_width": width,
         "points": int(first[-1, 0]),
@@ -184,7 +176,6 @@ def _write(found: _Found, folder: Path) -> None:
         "other": found.other,
         "fingerprint": found.contents.hexdigest()[:16],
     }
-    (folder / "index.json").write_text(json.dumps(index, ensure_ascii=False))
 
 
 def _padded(text: bytearray, sizes: np.ndarray, width: int) -> np.ndarray:

@@ -6,7 +6,6 @@ of classes uses the same ones, a build that was cut goes on with the files that 
 
 from __future__ import annotations
 
-import json
 import multiprocessing
 import os
 from collections.abc import Iterator, Sequence
@@ -23,10 +22,10 @@ from torch import Tensor
 from tqdm import tqdm
 
 from sketchlab.data.dataset import fingerprint
-from sketchlab.data.images.store import alone, cache_dir
 from sketchlab.data.strokes import part as stroke_part
 from sketchlab.data.strokes.batch import Strokes
 from sketchlab.errors import UserError
+from sketchlab.storage import cache
 
 _SMALL_BYTES = 4_000_000  # files of less than this together are read here, without starting processes
 
@@ -119,21 +118,20 @@ class Ids(Sequence[str]):
 
 def open_parts(files: dict[str, Path]) -> list[Part]:
     """The part of each class's file, loaded when it is there and up to date, otherwise built. Raises UserError."""
-    home = cache_dir() / "strokes"
     folders = {name: place(name, path) for name, path in files.items()}
-    if any(not (folder / "index.json").is_file() for folder in folders.values()):
-        with alone(home):  # another process may have built some meanwhile
-            missing = {name: f for name, f in folders.items() if not (f / "index.json").is_file()}
-            try:
-                _build({name: files[name] for name in missing}, missing)
-            except OSError as error:
-                raise UserError(f"cannot write the cache {home}: {error.strerror}; set SKETCHLAB_CACHE") from None
-    return [_open(name, folder) for name, folder in folders.items()]
+    known = {name: cache.get(folder) for name, folder in folders.items()}
+    if any(index is None for index in known.values()):
+        with cache.alone(cache.home() / "strokes"):  # another process may have built some meanwhile
+            known = {name: cache.get(folder, tell=False) for name, folder in folders.items()}
+            missing = {name: folder for name, folder in folders.items() if known[name] is None}
+            _build({name: files[name] for name in missing}, missing)
+        known |= {name: cache.get(folder) for name, folder in missing.items()}
+    return [_open(name, folder, known[name]) for name, folder in folders.items()]
 
 
 def place(name: str, path: Path) -> Path:
     """Where the part of a class's file is kept, built or not. Raises UserError for a file that is not there."""
-    return cache_dir() / "strokes" / _key(name, path)
+    return cache.home() / "strokes" / _key(name, path)
 
 
 def _key(name: str, path: Path) -> str:
@@ -153,8 +151,9 @@ def _bytes(path: Path) -> int:
     return sum(map(_bytes, path.iterdir())) if path.is_dir() else path.stat().st_size
 
 
-def _open(name: str, folder: Path) -> Part:
-    index = json.loads((folder / "index.json").read_text())
+def _open(name: str, folder: Path, index: dict[str, Any] | None) -> Part:
+    if index is None:
+        raise UserError(f"{folder}: was removed while it was to be read; start the same command again")
     n, points, strokes, width = (index[key] for key in ("drawings", "points", "strokes", "id_width"))
 
     def mapped(file: str, size: int, dtype: Any) -> np.ndarray:

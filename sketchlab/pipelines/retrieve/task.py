@@ -91,6 +91,7 @@ class Retrieve:
         self.monitor = f"val/{MONITORS[config.match]}" if "val" in self.splits else ""
         for name in self.splits:
             found.check_gallery(data.splits[name], name)
+        self.searched: dict[str, tuple[Tensor, ...]] = {}  # by split, what its last evaluation found
         self.makers = {name: self._maker(name) for name in ("train", *self.splits)}
         self.optimizer = optim.make(trainable(net), loop, runtime)
         self.parts = {"net": Trained(net), "optimizer": self.optimizer}
@@ -255,7 +256,7 @@ class Retrieve:
         loss = mining.of_drawn(self.config.rule, match, other)
         distances, matches = (t.cpu() for t in metrics.nearest(sketches.to(device), photos.to(device), found.SHOWN))
         rank_by = torch.stack([scores[name].per_query for name in RANK_BY[self.config.match]]).sum(0)
-        self.last = split, sketches, photos, matches, rank_by
+        self.searched[split] = sketches, photos, matches, rank_by
         chosen_on = "val" if "val" in self.splits else "none"
         return found.answers(scores) | {
             "loss": loss.item(),
@@ -269,9 +270,8 @@ class Retrieve:
         }
 
     def explain(self, split: str) -> Explained:
-        """Of what `evaluate` has just found: the best and worst queries, the map of the embeddings."""
-        evaluated, sketches, photos, matches, rank_by = self.last
-        assert evaluated == split
+        """Of what `evaluate` found last: the best and worst queries, the map of the embeddings."""
+        sketches, photos, matches, rank_by = self.searched[split]
         pair, rows = self.data.splits[split], self.config.sheet_rows
 
         def shown() -> dict[str, Any]:

@@ -24,12 +24,12 @@ from tqdm import tqdm
 
 from sketchlab.data.dataset import fingerprint
 from sketchlab.data.images.decode import SUFFIXES, BadImage, decode
-from sketchlab.data.images.store import cache_dir
-from sketchlab.engine.files import atomic, write_json
 from sketchlab.errors import UserError
 from sketchlab.pipelines.retrieve.embedding_map import thumbnails
 from sketchlab.runs import BATCH, reading, transfer
 from sketchlab.runs.retrieve.retriever import Retriever, stack
+from sketchlab.storage import cache
+from sketchlab.storage.files import atomic, write_json
 
 THUMB_PX = 96  # side of a picture shown to people
 OWN_SMALL = 5000  # of the run's own photos: up to so many, a small picture of each is kept
@@ -133,7 +133,7 @@ class _Kept:
             if not os.access(self.folder, os.W_OK):
                 raise PermissionError
         except OSError:
-            before, self.folder = self.folder, cache_dir() / "gallery" / fingerprint(str(self.folder.resolve()))
+            before, self.folder = self.folder, cache.home() / "gallery" / fingerprint(str(self.folder.resolve()))
             self.folder.mkdir(parents=True, exist_ok=True)
             self.notes.append(f"cannot write to {before}: embeddings are kept in {self.folder}")
 

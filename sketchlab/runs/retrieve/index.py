@@ -15,9 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sketchlab.engine.files import atomic
 from sketchlab.errors import UserError
 from sketchlab.metrics import retrieval as metrics
+from sketchlab.storage.files import atomic
 
 PROPOSED = 16  # times k: how many an index is asked for before they are measured exactly
 TRAINED_ON = 100_000  # embeddings that an index learns its lists and codes from, at most

@@ -12,7 +12,11 @@ Beside QuickDraw's own drawings, at most 42 a class, leave-one-out, n = 663: .27
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,16 +32,18 @@ from sketchlab.data.sets.shapes.objects import OBJECTS, parts_of
 from sketchlab.data.sets.shapes.photos import paint
 from sketchlab.data.strokes import augment as stroke_augment
 from sketchlab.data.strokes import batch as stroke_batch
-from sketchlab.data.strokes import raster
+from sketchlab.data.strokes import raster, simplify
 from sketchlab.data.strokes.prepare import Prepare
 from sketchlab.errors import UserError
 from sketchlab.inputs import Input
 from sketchlab.schema import Machine
+from sketchlab.storage import cache
 
 GIVES = ("images", "pairs", "frames", "points")
 CLASSES = tuple(OBJECTS)
 PICTURES = ("sketch", "photo")
 VERSION = "1"  # of the drawings: change it with anything that changes a drawing, and record the new figures above
+KEEP_FROM = 500  # objects
 _BATCH = 50  # drawings simplified at once
 
 
@@ -124,31 +130,72 @@ def _objects(config: Config, repeats: int) -> tuple[np.ndarray, list[str], np.nd
 
 def _sketches(config: Config, input: Input) -> Split:
     repeats, size = config.sketches_per_photo, input.size_px
-    pixels = np.empty((len(config.names), config.per_class, repeats, size, size), dtype=np.uint8)
-    for place, name in enumerate(tqdm(config.names, "drawing shapes", unit="class", delay=3)):
-        for k in range(repeats):
-            for i, strokes in enumerate(drawings(name, list(range(config.per_class)), k)):
-                pixels[place, i, k] = shape_hand.render(strokes, size)
-    store = Images(torch.from_numpy(pixels.reshape(-1, 1, size, size)), invert=input.ink == "bright")
+    shape = (len(config.names), config.per_class, repeats, size, size)
+
+    def draw() -> dict[str, np.ndarray]:
+        pixels = np.empty(shape, dtype=np.uint8)
+        for place, name in enumerate(tqdm(config.names, "drawing shapes", unit="class", delay=3, disable=None)):
+            for k in range(repeats):
+                for i, strokes in enumerate(drawings(name, list(range(config.per_class)), k)):
+                    pixels[place, i, k] = shape_hand.render(strokes, size)
+        return {"pixels": pixels}
+
+    pixels = _kept("sketches", config, size, draw)["pixels"]
+    store = Images(pixels.reshape(-1, 1, size, size), invert=input.ink == "bright")
     return _whole(store, *_objects(config, repeats))
 
 
 def _strokes(config: Config) -> Split:
     repeats, numbers = config.sketches_per_photo, list(range(config.per_class))
-    drawn: list[Strokes] = []
-    for name in tqdm(config.names, "drawing shapes", unit="class", delay=3):
-        by_repeat = [drawings(name, numbers, k) for k in range(repeats)]
-        drawn += [by_repeat[k][i] for i in numbers for k in range(repeats)]
-    return _whole(stroke_batch.memory(stroke_batch.of_drawings(drawn)), *_objects(config, repeats))
+
+    def draw() -> dict[str, np.ndarray]:
+        drawn: list[Strokes] = []
+        for name in tqdm(config.names, "drawing shapes", unit="class", delay=3, disable=None):
+            by_repeat = [drawings(name, numbers, k) for k in range(repeats)]
+            drawn += [by_repeat[k][i] for i in numbers for k in range(repeats)]
+        return {key: value.numpy() for key, value in vars(stroke_batch.of_drawings(drawn)).items()}
+
+    drawn = stroke_batch.Strokes(**_kept("strokes", config, 0, draw))
+    return _whole(stroke_batch.memory(drawn), *_objects(config, repeats))
 
 
 def _photos(config: Config, input: Input) -> Split:
     size = input.size_px
-    pixels = np.empty((len(config.names), config.per_class, 3, size, size), dtype=np.uint8)
-    for place, name in enumerate(tqdm(config.names, "painting photos", unit="class", delay=3)):
-        for i in range(config.per_class):
-            pixels[place, i] = photo(name, i, size)
-    return _whole(Images(torch.from_numpy(pixels.reshape(-1, 3, size, size))), *_objects(config, 1))
+
+    def draw() -> dict[str, np.ndarray]:
+        pixels = np.empty((len(config.names), config.per_class, 3, size, size), dtype=np.uint8)
+        for place, name in enumerate(tqdm(config.names, "painting photos", unit="class", delay=3, disable=None)):
+            for i in range(config.per_class):
+                pixels[place, i] = photo(name, i, size)
+        return {"pixels": pixels}
+
+    pixels = _kept("photos", config, size, draw)["pixels"]
+    return _whole(Images(pixels.reshape(-1, 3, size, size)), *_objects(config, 1))
+
+
+def _kept(what: str, config: Config, size: int, draw: Callable[[], dict[str, np.ndarray]]) -> dict[str, torch.Tensor]:
+    """What `draw` gives, as it was kept, so that a sweep draws once; a few are drawn sooner than they are read."""
+    n = len(config.names) * config.per_class
+    if n < KEEP_FROM:
+        return {name: torch.from_numpy(values) for name, values in draw().items()}
+    key = fingerprint(VERSION, _code(), what, config.names, config.per_class, config.sketches_per_photo, size)
+
+    def write(folder: Path) -> dict[str, Any]:
+        drawn = draw()
+        for name, values in drawn.items():
+            np.save(folder / f"{name}.npy", values)
+        return {"names": list(drawn)}
+
+    folder = cache.home() / "shapes" / key
+    names = cache.entry(folder, f"{what} of {n:,} built-in shapes", write)["names"]
+    return {name: torch.from_numpy(np.load(folder / f"{name}.npy", mmap_mode="c")) for name in names}
+
+
+@functools.cache
+def _code() -> str:
+    """Of the files that draw: what is kept is never of other code, whether or not VERSION was raised."""
+    files = [*Path(__file__).parent.glob("*.py"), Path(rng.__file__), Path(simplify.__file__)]
+    return fingerprint(*(path.read_bytes() for path in sorted(files)))
 
 
 def _part(whole: Split, places: np.ndarray) -> Split:

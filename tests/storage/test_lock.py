@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from sketchlab.engine import lock
-from sketchlab.engine.lock import Lock
 from sketchlab.errors import UserError
+from sketchlab.storage import lock
+from sketchlab.storage.lock import Lock
 
 ELSEWHERE = {"host": "elsewhere", "pid": 1, "machine": "elsewhere 1", "token": "x", "count": 1}
 
@@ -41,7 +41,7 @@ def held(folder: Path) -> bool:
 
 
 def owner_process(folder: Path) -> subprocess.Popen:
-    code = "import sys,time; from pathlib import Path; from sketchlab.engine.lock import Lock; "
+    code = "import sys,time; from pathlib import Path; from sketchlab.storage.lock import Lock; "
     code += "Lock(Path(sys.argv[1])).acquire() or print('held', flush=True); time.sleep(60)"
     process = subprocess.Popen([sys.executable, "-c", code, str(folder)], stdout=subprocess.PIPE, text=True)
     assert process.stdout and process.stdout.readline() == "held\n"
