@@ -22,8 +22,15 @@ class ReaderGone(Exception):
     """Nobody reads standard output any more, as after `| head`."""
 
 
+def no_bars_into_pipes() -> None:
+    """tqdm draws on terminals alone. Before it is imported: it asks then."""
+    if not sys.stderr.isatty():
+        os.environ.setdefault("TQDM_DISABLE", "1")
+
+
 def said(work: Callable[[], Answer]) -> Answer:
     """A command's work; a mistake ends the process with one line and exit code 1, Ctrl-C with 130."""
+    no_bars_into_pipes()
     try:
         return work()
     except UserError as error:

@@ -201,7 +201,7 @@ def work(
 def all_logits(logits: Any, samples: Split) -> Tensor:
     """(n, n_classes), in order."""
     parts = torch.arange(len(samples)).split(BATCH)
-    bar = tqdm(parts, desc="evaluating", unit="batch", leave=False, disable=len(parts) < 4)
+    bar = tqdm(parts, desc="evaluating", unit="batch", leave=False, delay=1)
     return torch.cat([logits(samples.gather(part)) for part in bar])
 
 

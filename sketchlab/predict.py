@@ -25,8 +25,6 @@ from sketchlab.errors import ReaderGone, UserError, said
 from sketchlab.runs import BATCH, KINDS, OpenedRun, reading
 from sketchlab.storage.files import atomic
 
-BAR_FROM = 200  # images from which on a progress bar is shown
-
 
 class Row(NamedTuple):
     """What is asked about: an image file (asked is None until it is read), a drawing, or why there is none."""
@@ -77,8 +75,7 @@ def predict(arguments: argparse.Namespace) -> int:
     n = bad = 0
     with writer(arguments.out, run.classes, drawn) as write:
         total = None if drawn else len(names)  # how many lines a file has is known at its end
-        off = None if drawn else len(names) < BAR_FROM  # None: only on a terminal
-        with tqdm(total=total, unit=" rows", disable=off, file=sys.stderr, mininterval=0.5) as bar:
+        with tqdm(total=total, unit=" rows", delay=1, file=sys.stderr, mininterval=0.5) as bar:
             for row, answer in answers(run, names, arguments.ink):
                 n += 1
                 bad += isinstance(answer, str)

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from sketchlab import config
-from sketchlab.errors import UserError
+from sketchlab.errors import UserError, no_bars_into_pipes
 from sketchlab.training.session import execute
 
 
 def main() -> None:
     """Hydra's command line, with every mistake in one line and exit code 1."""
+    no_bars_into_pipes()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises instead of printing: composition_error says it in one line
     import hydra
 

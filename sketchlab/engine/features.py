@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from sketchlab.engine.runtime import Runtime
 from sketchlab.storage import cache
@@ -73,8 +72,7 @@ class Features:
         kept = cache.home() / "features" / self._key(store, rows, keys) if long else None
         if kept and (found := _kept(kept, first, shape)) is not None:
             return found.to(self.runtime.device)
-        hidden: dict[str, Any] = {"disable": True} if self.runtime.rank > 0 or len(chunks) < 4 else {"disable": None}
-        bar = tqdm(chunks[1:], desc="frozen layers", unit="batch", leave=False, **hidden)
+        bar = self.runtime.bar(chunks[1:], "frozen layers")
         made = itertools.chain([first], (self._run(store, rows, keys, chunk) for chunk in bar))
         if kept is None or self.runtime.rank > 0:
             return torch.cat(list(made))

@@ -26,6 +26,7 @@ from sketchlab.errors import UserError
 from sketchlab.layers import norms
 from sketchlab.metrics import declared
 
+WIDTH = 120  # characters of a line on the terminal
 LOOK_EVERY = 16  # steps after which a GPU's run looks whether to stop, save, or give up
 
 
@@ -186,7 +187,7 @@ def fit(
                     save()
                 seconds = clock.row(runtime)
                 folder.add("timing.jsonl", {"step": step, "epoch": epoch, **seconds})
-                folder.say(line(rows[-1], loop.epochs, seconds))
+                folder.say(*lines(rows[-1], loop.epochs, seconds, watch.key if watch else ""))
                 folder.status()
             due = time.perf_counter() - saved_at >= loop.save_every_s
             if runtime.device.type == "cpu" or step % LOOK_EVERY == 0:  # ranks on GPUs would wait for each other here
@@ -399,6 +400,7 @@ def show(task: Any, seed: int, runtime: Runtime, folder: RunDir) -> None:
 def fit_once(task: FitOnce, runtime: Runtime, folder: RunDir) -> None:
     """Fit a baseline, store its arrays, write its scores as one row."""
     clock = Clock()
+    folder.say("fitting, which shows no progress …")
     task.fit()
     folder.save("best", {"arrays": task.arrays()})
     row: dict[str, Any] = {"step": 1, "epoch": 1}
@@ -409,13 +411,21 @@ def fit_once(task: FitOnce, runtime: Runtime, folder: RunDir) -> None:
     folder.restore_rows([row])
     seconds = clock.row(runtime)
     folder.add("timing.jsonl", {"step": 1, "epoch": 1, **seconds})
-    folder.say(line(row, 1, seconds))
+    folder.say(*lines(row, 1, seconds, ""))
     folder.status(metrics={k: v for k, v in row.items() if k not in ("step", "epoch")}, best={})
     profile.write(runtime.profile, folder)
 
 
-def line(row: dict[str, Any], epochs: int, seconds: dict[str, float]) -> str:
-    """A row for people."""
-    scores = "  ".join(f"{k} {v:.4g}" for k, v in row.items() if k not in ("step", "epoch"))
+def lines(row: dict[str, Any], epochs: int, seconds: dict[str, float], watched: str) -> tuple[str, str]:
+    """A row for people: of at most WIDTH characters, the watched score and the losses first; and whole, for the log."""
     total_s = seconds["train_s"] + seconds["eval_s"] + seconds["save_s"]
-    return f"epoch {row['epoch']:>3}/{epochs}  step {row['step']:>6}  {scores}  {total_s:.1f} s"
+    start, end = f"epoch {row['epoch']:>3}/{epochs}  step {row['step']:>6}", f"  {total_s:.1f} s"
+    scores = {key: f"  {key} {value:.4g}" for key, value in row.items() if key not in ("step", "epoch")}
+    first = [key for key in (watched, "train/loss", "val/loss") if key in scores]
+    room, shown = WIDTH - len(start + end) - len("  …"), set[str]()
+    for key in dict.fromkeys([*first, *scores]):
+        if len(scores[key]) <= room:
+            shown.add(key)
+            room -= len(scores[key])
+    short = "".join(text for key, text in scores.items() if key in shown) + "  …" * (len(shown) < len(scores))
+    return start + short + end, start + "".join(scores.values()) + end

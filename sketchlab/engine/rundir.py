@@ -180,8 +180,8 @@ class RunDir:
                 f"cannot write {self.path / name}: {error.strerror}; free some space and start again"
             ) from None
 
-    def say(self, line: str) -> None:
-        """To standard output and train.log."""
+    def say(self, line: str, whole: str = "") -> None:
+        """To standard output, and to train.log, where it may be longer."""
         if not self.writes:
             return
         from tqdm import tqdm
@@ -189,7 +189,7 @@ class RunDir:
         tqdm.write(line, file=sys.stdout)
         sys.stdout.flush()
         with open(self.path / "train.log", "a") as file:
-            file.write(line + "\n")
+            file.write((whole or line) + "\n")
 
     # --- checkpoints
 

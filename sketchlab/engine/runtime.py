@@ -14,6 +14,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
+from tqdm import tqdm
 
 from sketchlab.engine.profile import Profile
 from sketchlab.engine.recompute import recomputed
@@ -106,6 +107,7 @@ def keep_freed_memory() -> None:
         libc.mallopt(m_trim_threshold, 2**30)
 
 
+Item = TypeVar("Item")
 Batch = TypeVar("Batch")  # a Tensor, or drawings as strokes or lines: what has device, pin_memory() and to()
 
 
@@ -140,6 +142,11 @@ class Runtime:
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # none is read
 
         self.profile = Profile(self.device) if config.profile else None
+
+    def bar(self, batches: Iterable[Item], what: str) -> Iterable[Item]:
+        """The same, with a bar on a terminal when they take longer than a second; rank 0's alone."""
+        hidden: dict[str, Any] = {"disable": True} if self.rank else {}  # {}: TQDM_DISABLE decides
+        return tqdm(batches, what, unit="batch", leave=False, delay=1, dynamic_ncols=True, **hidden)
 
     def span(self, part: str) -> Any:
         """A context whose time is counted as `part` (engine/profile.py) when the run is profiled."""

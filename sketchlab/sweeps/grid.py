@@ -30,6 +30,7 @@ from sketchlab.sweeps import workers
 from sketchlab.training.prepare import prepare
 from sketchlab.training.session import carry_out
 
+FAILED = "failed"  # in the folder of a sweep that stops at its first failure
 YARDSTICK = "yardstick.json"  # in the folder of a search: when a run is hopeless
 BEFORE = {"new": "", "finished": "found", "resumable": "resumed", "damaged": "repaired"}
 
@@ -37,11 +38,12 @@ BEFORE = {"new": "", "finished": "found", "resumable": "resumed", "damaged": "re
 class Grid(Sweeper):
     """Every combination of the values given with commas, ended by a table. Raises UserError when a run failed.
 
-    params: key → values, as on the command line, which wins (Hydra's hydra.sweeper.params).
+    params: key → values, as on the command line, which wins (Hydra's hydra.sweeper.params). stop_on_failure: what has
+    not begun when a run fails is not begun.
     """
 
-    def __init__(self, params: dict[str, str] | None) -> None:
-        self.params = params or {}
+    def __init__(self, params: dict[str, str] | None, stop_on_failure: bool = False) -> None:
+        self.params, self.stop_on_failure = params or {}, stop_on_failure
 
     def setup(self, *, hydra_context: Any, task_function: Any, config: Any) -> None:
         self.hydra_context, self.config = hydra_context, config
@@ -146,6 +148,9 @@ def run(cfg: Any, words: list[str], hydra_cfg: Any) -> float:
     beside, signum = "joblib" in hydra_cfg.launcher._target_, 0
     yardstick = read_json(place / YARDSTICK) if (place / YARDSTICK).exists() else None
     try:
+        if (place / FAILED).exists():
+            state, message = "not started", "stop_on_failure: another run failed before"
+            return score
         if beside:
             workers.share(place, hydra_cfg.launcher.n_jobs)
         with workers.numbered(hydra_cfg.job.num) if beside else contextlib.nullcontext():
@@ -173,6 +178,8 @@ def run(cfg: Any, words: list[str], hydra_cfg: Any) -> float:
         workers.end(128 + signum) if beside else sys.exit(128 + signum)
     if state == "failed":
         print(f"error: {shlex.join(words)}: {message}", file=sys.stderr, flush=True)
+        if hydra_cfg.sweeper.get("stop_on_failure"):
+            (place / FAILED).touch()
     return score
 
 

@@ -11,6 +11,7 @@ from PIL import Image
 
 from sketchlab.data.images import store
 from sketchlab.errors import UserError
+from sketchlab.storage import cache as kept
 
 
 @pytest.fixture(autouse=True)
@@ -40,7 +41,7 @@ def folders(cache):
 
 
 def forbid_building(monkeypatch):
-    monkeypatch.setattr(store, "_build", lambda *a: pytest.fail("built again"))
+    monkeypatch.setattr(store, "_write", lambda *a: pytest.fail("built again"))
 
 
 def test_pixels_in_order(root):
@@ -155,8 +156,8 @@ def test_what_a_killed_builder_left_is_cleared(root, cache):
 
 
 def test_no_room(root, monkeypatch):
-    usage = store.shutil.disk_usage("/")._replace(free=100)
-    monkeypatch.setattr(store.shutil, "disk_usage", lambda path: usage)
+    usage = kept.shutil.disk_usage("/")._replace(free=100)
+    monkeypatch.setattr(kept.shutil, "disk_usage", lambda path: usage)
     with pytest.raises(UserError, match="SKETCHLAB_CACHE"):
         build(root)
 
@@ -185,7 +186,9 @@ def test_processes_that_build_at_once(root, cache):
     said = {job.communicate()[0] for job in jobs}
     assert all(job.returncode == 0 for job in jobs) and len(said) == 1
     assert len(folders(cache)) == 1
-    assert json.loads((cache / "images" / folders(cache)[0] / "index.json").read_text())["kept"] == list(range(6))
+    assert json.loads((cache / "images" / folders(cache)[0] / "index.json").read_text())["content"]["kept"] == list(
+        range(6)
+    )
 
 
 def test_no_locks_on_this_file_system(root, cache, monkeypatch):
@@ -193,8 +196,8 @@ def test_no_locks_on_this_file_system(root, cache, monkeypatch):
     import fcntl
 
     monkeypatch.setattr(fcntl, "flock", lambda *a: (_ for _ in ()).throw(OSError(37, "No locks available")))
-    inner = store._build
-    monkeypatch.setattr(store, "_build", lambda *a: (inner(*a), inner(*a)))
+    inner = kept._made
+    monkeypatch.setattr(kept, "_made", lambda *a: (inner(*a), inner(*a))[1])
     assert len(build(root).kept) == 6 and len(folders(cache)) == 1
 
 

@@ -190,14 +190,18 @@ def test_pairs_and_odd_channels_are_refused(folder):
 def test_large_folders_are_built_by_processes_and_are_the_same(folder, monkeypatch, cache):
     one = all_of(made(folder))
     files = sorted(path.name for path in cache.iterdir() if path.is_dir())
-    contents = {f: [(p.name, p.read_bytes()) for p in sorted((cache / f).iterdir())] for f in files}
+    contents = {f: [(p.name, p.read_bytes()) for p in sorted((cache / f).glob("[!.]*"))] for f in files}
     monkeypatch.setattr(stroke_store, "_SMALL_BYTES", 0)
     monkeypatch.setattr(stroke_part, "_AT_ONCE", 7)
     monkeypatch.setenv("SKETCHLAB_CACHE", str(cache.parent.parent / "again"))
     two = all_of(made(folder))
     assert one == two
     again = cache.parent.parent / "again" / "strokes"
-    assert {f: [(p.name, p.read_bytes()) for p in sorted((again / f).iterdir())] for f in files} == contents
+    for f in files:
+        now = [(p.name, p.read_bytes()) for p in sorted((again / f).glob("[!.]*"))]
+        assert [one for one in now if one[0] != "index.json"] == [c for c in contents[f] if c[0] != "index.json"]
+        index, before = (json.loads(dict(those)["index.json"]) for those in (now, contents[f]))
+        assert index == before
 
 
 def test_small_stretches_give_the_same_arrays(folder, monkeypatch, cache):
@@ -215,14 +219,14 @@ from pathlib import Path
 real, done = os.replace, []
 def deadly(*args):
     done.append(1)
-    if len(done) == 2: os.kill(os.getpid(), signal.SIGKILL)
+    if len(done) == 3: os.kill(os.getpid(), signal.SIGKILL)
     return real(*args)
 os.replace = deadly
 stroke_store.open_parts(ndjson_files.words(Path({str(folder)!r})))
 """
     killed = subprocess.run([sys.executable, "-c", code], env={**os.environ, "OMP_NUM_THREADS": "1"})
     assert killed.returncode == -signal.SIGKILL
-    whole = {path: path.stat().st_mtime_ns for path in cache.glob("[!.]*") if path.is_dir()}
+    whole = {path: path.stat().st_mtime_ns for path in cache.glob("[!.]*/index.json")}
     assert len(whole) == 1 and len(list(cache.glob(".building-*"))) == 1
     assert sum(map(len, made(folder).splits.values())) == 150
     assert all(path.stat().st_mtime_ns == t for path, t in whole.items())

@@ -51,7 +51,8 @@ def sources(tmp_path_factory) -> Path:
 
 
 def train_split(*words: str):
-    made = config.from_overrides(list(words))
+    """Of all samples."""
+    made = config.from_overrides([*words, "data.splits.train=1", "data.splits.val=0", "data.splits.test=0"])
     return made.data.build(made.model.config.input).splits["train"]
 
 

@@ -112,7 +112,7 @@ def _decoded(
     with ThreadPoolExecutor(workers, thread_name_prefix="decode") as pool:
         ahead: deque[Any] = deque()
         try:
-            for name in tqdm(names, "decoding", unit="image", mininterval=0.5, disable=len(names) < 200):
+            for name in tqdm(names, "decoding", unit="image", mininterval=0.5, delay=1):
                 ahead.append(pool.submit(one, name))
                 if len(ahead) > 4 * workers:
                     yield ahead.popleft().result()

@@ -182,7 +182,7 @@ class Classify:
         self.runtime.same_buffers(self.net)
         self.net.eval()
         out = [torch.empty(0, len(self.data.classes))]
-        for places in self.runtime.shard(len(samples)).split(self.eval_batch):
+        for places in self.runtime.bar(self.runtime.shard(len(samples)).split(self.eval_batch), f"evaluating {split}"):
             inputs = self._plain(split, places)
             with self.runtime.autocast():
                 out.append(self.forward(inputs).float().cpu())

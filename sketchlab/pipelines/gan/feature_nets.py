@@ -17,6 +17,7 @@ import torchvision
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torchvision.models import inception
+from tqdm import tqdm
 
 from sketchlab.errors import UserError
 from sketchlab.metrics import generation as metrics
@@ -80,7 +81,8 @@ def _file(name: str) -> Path | None:
 
 @torch.no_grad()
 def _in_parts(net: Callable[[Tensor], Tensor], images: Tensor, device: torch.device) -> Tensor:
-    return torch.cat([net(part.to(device)).float().cpu() for part in images.split(_BATCH)])
+    bar = tqdm(images.split(_BATCH), "features of images", unit="batch", leave=False, delay=1)
+    return torch.cat([net(part.to(device)).float().cpu() for part in bar])
 
 
 def _random(images: Tensor) -> Tensor:

@@ -213,7 +213,8 @@ class Retrieve:
         for domain in DOMAINS:
             samples = getattr(self.data.splits[split], domain)
             forward, parts = self.forwards.get("net") or self.forwards[domain], []
-            for places in self.runtime.shard(len(samples)).split(self.config.eval_batch):
+            batches = self.runtime.shard(len(samples)).split(self.config.eval_batch)
+            for places in self.runtime.bar(batches, f"embedding {split} {domain}"):
                 with self.runtime.autocast():
                     parts.append(forward(self._images(self._inputs(split, domain, places), None)).float().cpu())
             embedded = torch.cat(parts)

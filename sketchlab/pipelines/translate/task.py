@@ -186,7 +186,8 @@ class Translate:
         self.runtime.same_buffers(net)
         net.eval()
         reals, out = self.reals[to], []
-        for at in self.runtime.shard(len(images)).split(self.config.eval_batch):
+        batches = self.runtime.shard(len(images)).split(self.config.eval_batch)
+        for at in self.runtime.bar(batches, f"translating to {to}"):
             given = (self.runtime.to_device(images[at]) - reals.mean) / reals.std
             with self.runtime.autocast():
                 made = net(self.runtime.layout(given.expand(-1, len(reals.mean), -1, -1))).float()

@@ -34,7 +34,6 @@ from sketchlab.storage.files import atomic, write_json
 THUMB_PX = 96  # side of a picture shown to people
 OWN_SMALL = 5000  # of the run's own photos: up to so many, a small picture of each is kept
 SMALL_PX = 64  # its side
-BAR_FROM = 512  # photos from which on a progress bar is shown
 
 
 @dataclass(frozen=True)
@@ -234,7 +233,7 @@ class _Kept:
 
     @staticmethod
     def _batches(n: int) -> Iterator[range]:
-        with tqdm(total=n, desc="embedding the gallery", unit="photo", disable=n < BAR_FROM, leave=False) as bar:
+        with tqdm(total=n, desc="embedding the gallery", unit="photo", delay=1, leave=False) as bar:
             for start in range(0, n, BATCH):
                 yield (part := range(start, min(start + BATCH, n)))
                 bar.update(len(part))

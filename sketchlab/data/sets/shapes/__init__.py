@@ -134,7 +134,7 @@ def _sketches(config: Config, input: Input) -> Split:
 
     def draw() -> dict[str, np.ndarray]:
         pixels = np.empty(shape, dtype=np.uint8)
-        for place, name in enumerate(tqdm(config.names, "drawing shapes", unit="class", delay=3, disable=None)):
+        for place, name in enumerate(tqdm(config.names, "drawing shapes", unit="class", delay=3)):
             for k in range(repeats):
                 for i, strokes in enumerate(drawings(name, list(range(config.per_class)), k)):
                     pixels[place, i, k] = shape_hand.render(strokes, size)
@@ -150,7 +150,7 @@ def _strokes(config: Config) -> Split:
 
     def draw() -> dict[str, np.ndarray]:
         drawn: list[Strokes] = []
-        for name in tqdm(config.names, "drawing shapes", unit="class", delay=3, disable=None):
+        for name in tqdm(config.names, "drawing shapes", unit="class", delay=3):
             by_repeat = [drawings(name, numbers, k) for k in range(repeats)]
             drawn += [by_repeat[k][i] for i in numbers for k in range(repeats)]
         return {key: value.numpy() for key, value in vars(stroke_batch.of_drawings(drawn)).items()}
@@ -164,7 +164,7 @@ def _photos(config: Config, input: Input) -> Split:
 
     def draw() -> dict[str, np.ndarray]:
         pixels = np.empty((len(config.names), config.per_class, 3, size, size), dtype=np.uint8)
-        for place, name in enumerate(tqdm(config.names, "painting photos", unit="class", delay=3, disable=None)):
+        for place, name in enumerate(tqdm(config.names, "painting photos", unit="class", delay=3)):
             for i in range(config.per_class):
                 pixels[place, i] = photo(name, i, size)
         return {"pixels": pixels}
