@@ -86,6 +86,7 @@ class RunConfig:
 
     seed: int
     rerun: bool
+    plan: bool
     run: RunOptions
     data: Component
     model: Component
@@ -212,7 +213,7 @@ def parse(cfg: Any, choices: dict[str, str], differs: dict[str, Any], command: s
     from sketchlab.engine import runtime, settings
     from sketchlab.inputs import check_fit
 
-    known = ["seed", "rerun", "run", *GROUPS, "loop", "runtime", "experiment"]
+    known = ["seed", "rerun", "plan", "run", *GROUPS, "loop", "runtime", "experiment"]
     if unknown := [str(key) for key in cfg if key not in known]:
         raise UserError(f"{unknown[0]}: no such key; {hint(unknown[0], sorted(known))}")
     parts = {group: component(group, cfg[group]) for group in GROUPS}
@@ -230,11 +231,13 @@ def parse(cfg: Any, choices: dict[str, str], differs: dict[str, Any], command: s
     options = typed(RunOptions, {**cfg.run, "keep_last": str(cfg.run.keep_last).lower()}, "run")
     if options.keep_last not in ("true", "false", "auto"):
         raise UserError(f"run.keep_last={options.keep_last}: expected true, false or auto")
-    if not isinstance(cfg.rerun, bool):
-        raise UserError(f"rerun={cfg.rerun}: expected true or false")
+    for key in ("rerun", "plan"):
+        if not isinstance(cfg[key], bool):
+            raise UserError(f"{key}={cfg[key]}: expected true or false")
     return RunConfig(
         seed=cfg.seed,
         rerun=cfg.rerun,
+        plan=cfg.plan,
         run=options,
         **parts,
         loop=typed(settings.Config, cfg.loop, "loop"),

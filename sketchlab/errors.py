@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 Answer = TypeVar("Answer")
+STRICT = "SKETCHLAB_STRICT"  # set by the tests: what fails in explaining a result is raised
 
 
 class UserError(Exception):

@@ -25,7 +25,7 @@ from sketchlab.runs import BATCH, KINDS, OpenedRun, transfer
 from sketchlab.runs.classify import drop, stress, stress_strokes
 from sketchlab.runs.reading import ink_of
 from sketchlab.schema import SCHEMA
-from sketchlab.storage.files import read_json, write_json
+from sketchlab.storage.files import read_dict, write_json
 
 SPLITS = ("auto", "all", "train", "val", "test")
 STRESS_IMAGES = 300
@@ -165,7 +165,7 @@ def work(
     classifier = run.classifier("dark", getattr(plan.data.config, "raster", None))
     net = classifier.net
     files = provenance.imported()
-    parameters = read_json(run.path / "env.json").get("parameters", {})
+    parameters = read_dict(run.path / "env.json").get("parameters", {})
     folder.document("env.json", environment(classifier.runtime, parameters, files))
     if (run.path / "model.csv").exists():
         shutil.copyfile(run.path / "model.csv", folder.path / "model.csv")

@@ -43,12 +43,22 @@ def job(cfg: Any) -> float | None:
 
         return sweep.run(cfg, overrides, hydra_cfg)
     try:
-        return execute(config.composed(cfg, hydra_cfg.runtime.choices, overrides))
+        run = config.composed(cfg, hydra_cfg.runtime.choices, overrides)
+        return planned(run) if run.plan else execute(run)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
         sys.exit(1)
     except KeyboardInterrupt as stop:
         sys.exit(128 + int(stop.args[0] if stop.args else signal.SIGINT))
+
+
+def planned(run: config.RunConfig) -> None:
+    """plan=true: print what would be done, and what it would cost."""
+    from sketchlab.training import plan
+    from sketchlab.training.prepare import prepare
+
+    start_s = plan.started_s()
+    print(plan.table([("this run", plan.of(prepare(run)))], start_s=start_s), flush=True)
 
 
 if __name__ == "__main__":

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from sketchlab.engine.rundir import STRICT, RunDir
-from sketchlab.errors import UserError
+from sketchlab.engine.rundir import RunDir
+from sketchlab.errors import STRICT, UserError
 
 MODEL = """
 from dataclasses import dataclass

@@ -27,7 +27,7 @@ from sketchlab.errors import UserError
 from sketchlab.report.run import eye_test
 from sketchlab.runs import OpenedRun
 from sketchlab.runs.gan import generator
-from sketchlab.storage.files import atomic, read_json
+from sketchlab.storage.files import atomic, read_dict
 
 EACH = 20  # pictures of each kind in a test, where the test data hold as many
 ANSWERS = ("real", "generated")
@@ -114,7 +114,7 @@ def _data(run: OpenedRun) -> Dataset:
     data = config.component("data", run.config["data"]).build(run.input)
     if not len(data.splits.get("test", ())):
         raise UserError("these data have no test split, and pictures it was trained on would be no test")
-    then, now = read_json(run.path / "data.json").get("fingerprint"), data.fingerprint
+    then, now = read_dict(run.path / "data.json").get("fingerprint"), data.fingerprint
     if then != now:
         raise UserError(f"the data are not those it was trained on (fingerprint {now}, then {then})")
     return data

@@ -15,7 +15,7 @@ from sketchlab.errors import UserError
 from sketchlab.runs import KINDS, OpenedRun, reading
 from sketchlab.runs.retrieve import gallery
 from sketchlab.runs.retrieve.retriever import Retriever
-from sketchlab.storage.files import read_json
+from sketchlab.storage.files import read_dict
 
 SHOWN = 6  # classes in an answer, the likeliest first
 PHOTOS = 10  # in an answer of a retrieval run, the nearest first
@@ -130,7 +130,7 @@ def _score(run: OpenedRun, name: str) -> list[str]:
     metrics = run.status.get("metrics") or {}
     for split in ("test", "val"):
         if f"{split}/{name}" in metrics:
-            n = read_json(run.path / "data.json")["splits"][split]["n"]
+            n = read_dict(run.path / "data.json")["splits"][split]["n"]
             return [f"{metrics[f'{split}/{name}']:.1%} {name} on {split} (n = {n:,})"]
     return []
 

@@ -26,6 +26,7 @@ from sketchlab.errors import UserError
 from sketchlab.layers import norms
 from sketchlab.metrics import declared
 
+ESTIMATE_AFTER_S, LONG_S = 10.0, 600.0  # after which it is known how long a run takes; which runs are long
 WIDTH = 120  # characters of a line on the terminal
 LOOK_EVERY = 16  # steps after which a GPU's run looks whether to stop, save, or give up
 
@@ -61,6 +62,21 @@ class Clock:
         }
         self.reset()
         return {key: round(value, 4) for key, value in row.items()}
+
+
+class Remaining:
+    """Once, some seconds after the start: how long the rest of a long run will take, in words."""
+
+    def __init__(self, step: int) -> None:
+        self.start, self.first, self.known = time.perf_counter(), step, False
+
+    def __call__(self, step: int, total: int) -> str:
+        spent_s = time.perf_counter() - self.start
+        if self.known or spent_s < ESTIMATE_AFTER_S:
+            return ""
+        self.known = True
+        left_s = (total - step) * spent_s / (step - self.first)
+        return f"about {duration(left_s)} to go, evaluations not counted" if left_s >= LONG_S else ""
 
 
 @contextlib.contextmanager
@@ -144,6 +160,7 @@ def fit(
         mininterval=0.5,
         **hidden,
     )
+    remaining = Remaining(step)
     with signals() as caught, contextlib.closing(stream), bar, profile.traced(runtime.profile, folder):
         while step < total and not exhausted(rows, watch, loop.patience):
             if yardstick and (why := hopeless(rows, watch, yardstick)):
@@ -162,6 +179,8 @@ def fit(
                 runtime.profile.step()
             clock.samples += loop.batch_size
             bar.update()
+            if about := remaining(step, total):
+                folder.say(about)
 
             epoch = order.epochs_done(step)
             if epoch > order.epochs_done(step - 1) and (epoch % loop.eval_every == 0 or step == total):
@@ -199,6 +218,17 @@ def fit(
     with runtime.span("evaluation"):
         finish(task, rows, watch, step, seed, runtime, folder)
     profile.write(runtime.profile, folder)
+
+
+def duration(seconds: float) -> str:
+    """45 s, 12 min, 2 h 10 min, 3 d 4 h."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours < 48 else f"{hours // 24} d {hours % 24} h"
 
 
 def check_best(rows: list[dict[str, Any]], watch: Watch | None, folder: RunDir) -> None:

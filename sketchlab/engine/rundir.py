@@ -20,12 +20,10 @@ from torch import Tensor
 
 from sketchlab.engine import checkpoint
 from sketchlab.engine.task import Explained
-from sketchlab.errors import UserError
+from sketchlab.errors import STRICT, UserError
 from sketchlab.metrics import declared
-from sketchlab.storage.files import atomic, digest, read_json, read_lines, remove_temporaries, write_json
+from sketchlab.storage.files import atomic, digest, read_dict, read_lines, remove_temporaries, write_json
 from sketchlab.storage.lock import Lock
-
-STRICT = "SKETCHLAB_STRICT"  # set by the tests: what fails in explaining a result is raised
 
 
 def identity(deciding: dict[str, Any]) -> str:
@@ -77,10 +75,7 @@ class RunDir:
     def written(self) -> dict[str, Any]:
         """status.json; {} where there is none. UserError where it cannot be read."""
         path = self.path / "status.json"
-        status = read_json(path) if path.exists() else {}
-        if not isinstance(status, dict):
-            raise UserError(f"cannot read {path}: expected a JSON object, found {type(status).__name__}")
-        return status
+        return read_dict(path) if path.exists() else {}
 
     def examine(self) -> Examined:
         """The state that the folder is in. What says finished is looked at: its network, its scores."""

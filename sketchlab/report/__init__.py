@@ -17,7 +17,10 @@ def write(folder: Path) -> Path:
     Raises UserError when the folder is no run.
     """
     run = read(folder)
-    drawn = [*plots.draw(run), *transfer.plots(run)]
+    drawn = [*plots.draw(run), *run.attempt("plots of a transfer", lambda: list(transfer.plots(run)), [])]
+    made = sections(run, drawn)
+    headline = run.attempt("the headline", lambda: scores.headline(run), "")
+    told = [*run.attempt("warnings of a transfer", lambda: transfer.warnings(run), []), *warnings.lines(run)]
     choices, status = run.choices, run.status
     title = f"{choices['model']} on {choices['data']}" if {"model", "data"} <= set(choices) else run.name
     seed = (run.config.get("config") or {}).get("seed")
@@ -27,12 +30,12 @@ def write(folder: Path) -> Path:
         str(status.get("ended") or status.get("started") or ""),
     ]
     text = page.render(
-        title=transfer.title(run) or title,
+        title=run.attempt("its title", lambda: transfer.title(run), "") or title,
         state=run.state,
-        headline=scores.headline(run),
+        headline=headline,
         under=" · ".join(filter(None, under)),
-        warnings=[*transfer.warnings(run), *warnings.lines(run)],
-        sections=sections(run, drawn),
+        warnings=told,
+        sections=made,
     )
     out = run.folder / "report.html"
     part = out.with_name("report.html.part")

@@ -5,20 +5,23 @@ from __future__ import annotations
 import csv
 import datetime
 import json
+import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
 import yaml
 
-from sketchlab.errors import UserError
+from sketchlab.errors import STRICT, UserError
 from sketchlab.metrics.declared import Table
 from sketchlab.metrics.declared import read as read_table
 from sketchlab.schema import upgraded
 
+Made = TypeVar("Made")
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where PyYAML was built with it
 
 
@@ -52,6 +55,11 @@ class Run:
     def state(self) -> str:
         return str(self.status.get("state", "unknown"))
 
+    @cached_property
+    def code(self) -> dict[str, Any]:
+        """File → the digests of what it means and of its bytes, of the code that made the run; {} in older folders."""
+        return self.attempt("the list of its code", lambda: _json(self.folder / "code.json"), {})
+
     @property
     def choices(self) -> dict[str, str]:
         return dict(self.config.get("choices") or {})
@@ -75,6 +83,18 @@ class Run:
     @property
     def classes(self) -> list[str]:
         return [str(name) for name in self.data.get("classes") or []]
+
+    def attempt(self, what: str, make: Callable[[], Made], otherwise: Made) -> Made:
+        """What `make` gives; where a damaged file makes it fail, `otherwise`, and a note that says why."""
+        try:
+            return make()
+        except Exception as error:  # whatever a file that was cut or changed leads to, in whatever is made of it
+            if os.environ.get(STRICT) and not isinstance(error, UserError):
+                raise
+            reason = (str(error).splitlines() or [""])[0]
+            kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
+            self.notes.append(f"Left out: {what}, as a file of it is damaged or missing ({kind}{reason}).")
+            return otherwise
 
     def split(self, name: str) -> dict[str, Any]:
         """{n, per_class, …} of one split, or {} when data.json does not know it."""
@@ -233,7 +253,7 @@ def glance(folder: Path) -> Run:
 def yaml_file(path: Path) -> dict[str, Any]:
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), Loader=LOADER)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, OSError) as error:
         raise UserError(f"{path} is no readable YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
         raise UserError(f"{path}: expected keys such as command and config, got {type(content).__name__}")
@@ -245,7 +265,7 @@ def _json(path: Path) -> dict[str, Any]:
         return {}
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         raise UserError(f"{path} is no readable JSON: {error}; it was changed after the run wrote it") from error
     if not isinstance(content, dict):
         raise UserError(f"{path}: expected an object with keys, got {type(content).__name__}")

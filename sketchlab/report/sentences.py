@@ -56,6 +56,9 @@ WORDS = {
     "running": "This run had not ended when the report was written: the figures are not final.{message}",
     "unknown": "status.json is missing: whether this run ended is not known.{message}",
     "message": " It said: {subject}",
+    "resumed": "From {subject} on this run went on with another {changes}: the last digits of its scores may differ "
+    "from those of a run that was not cut.",
+    "code of a group": "{subject}: its runs were made by different code ({files}), which may be why they differ.",
     "infinite": f"{{subject}} was infinite in {{n}} of {{evaluations:#evaluation}}: {DIVERGED}",
     "not a number": f"The final {{subject}} is not a number: {DIVERGED}",
     "written": "{where}: {line}",

@@ -21,7 +21,7 @@ from sketchlab.layers.chain import Trained
 from sketchlab.metrics import declared
 from sketchlab.runs.classify.classifier import Classifier
 from sketchlab.schema import upgraded
-from sketchlab.storage.files import read_json, read_lines
+from sketchlab.storage.files import read_dict, read_lines
 
 CLASSIFIERS = ("classify", "baseline")  # pipelines whose runs answer with a class
 KINDS = ("images", "frames", "points")  # what networks take that answer about pictures or drawings
@@ -43,12 +43,16 @@ class OpenedRun:
         """config.yaml: command, choices, config, differs, identity."""
         try:
             found = yaml.safe_load((self.path / "config.yaml").read_text())
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
+        except (yaml.YAMLError, ValueError, OSError) as error:
             raise UserError(
                 f"{self.path / 'config.yaml'} is no readable YAML: {' '.join(str(error).split())}"
             ) from None
         if not isinstance(found, dict) or not isinstance(found.get("config"), dict):
             raise UserError(f"{self.path}: not a run folder (its config.yaml holds no run)")
+        if missing := [key for key in ("model", "data", "pipeline", "runtime") if key not in found["config"]]:
+            raise UserError(
+                f"{self.path / 'config.yaml'}: holds no {missing[0]}; it was changed after the run wrote it"
+            )
         return upgraded(found, self.path / "config.yaml")
 
     @property
@@ -57,7 +61,7 @@ class OpenedRun:
 
     @cached_property
     def status(self) -> dict[str, Any]:
-        return read_json(self.path / "status.json")
+        return read_dict(self.path / "status.json", "state")
 
     @cached_property
     def scores(self) -> declared.Table:
@@ -66,7 +70,7 @@ class OpenedRun:
 
     @cached_property
     def classes(self) -> list[str]:
-        return read_json(self.path / "data.json")["classes"]
+        return read_dict(self.path / "data.json", "classes")["classes"]
 
     @property
     def metrics(self) -> pd.DataFrame:

@@ -86,6 +86,16 @@ def read_json(path: Path) -> Any:
         raise UserError(f"cannot read {path}: {error}") from None
 
 
+def read_dict(path: Path, *needed: str) -> dict[str, Any]:
+    """A JSON object that has these keys; UserError."""
+    found = read_json(path)
+    if not isinstance(found, dict):
+        raise UserError(f"cannot read {path}: expected a JSON object, found {type(found).__name__}")
+    if missing := [key for key in needed if key not in found]:
+        raise UserError(f"cannot read {path}: it holds no {missing[0]}; it was changed after the run wrote it")
+    return found
+
+
 def read_lines(path: Path) -> list[dict[str, Any]]:
     """The whole lines of a .jsonl file; a last line cut by a kill is left out. Raises UserError naming a bad line."""
     if not path.exists():

@@ -25,8 +25,9 @@ from omegaconf import open_dict
 
 from sketchlab import config
 from sketchlab.errors import UserError
-from sketchlab.storage.files import read_json, write_json
+from sketchlab.storage.files import read_dict, write_json
 from sketchlab.sweeps import workers
+from sketchlab.training import plan
 from sketchlab.training.prepare import prepare
 from sketchlab.training.session import carry_out
 
@@ -60,8 +61,14 @@ class Grid(Sweeper):
         (jobs,) = BasicSweeper.split_arguments(parser.parse_overrides(words), None)
         self.validate_batch_is_legal(jobs)
         folder = pinned(self.config)
-        with concluded(folder, jobs), announced(folder, self.launcher):
+        with concluded(folder, jobs, at_once(self.config)), announced(folder, self.launcher):
             self.launcher.launch(jobs, initial_job_idx=0)
+
+
+def at_once(cfg: Any) -> int:
+    """How many runs the launcher has side by side."""
+    n = cfg.hydra.launcher.get("n_jobs") or 1
+    return n if n > 0 else os.cpu_count() or 1
 
 
 def pinned(cfg: Any) -> Path:
@@ -77,10 +84,10 @@ def pinned(cfg: Any) -> Path:
 
 
 @contextlib.contextmanager
-def concluded(folder: Path, jobs: Sequence[Sequence[str]]) -> Iterator[None]:
+def concluded(folder: Path, jobs: Sequence[Sequence[str]], at_once: int = 1) -> Iterator[None]:
     """Whatever happens within, end with the table. Raises UserError when a run did not finish.
 
-    jobs: the words of every job, by number; it may grow meanwhile.
+    jobs: the words of every job, by number; it may grow meanwhile. at_once: how many run side by side.
     """
     broken = ""
     try:
@@ -93,8 +100,8 @@ def concluded(folder: Path, jobs: Sequence[Sequence[str]]) -> Iterator[None]:
     finally:
         found = records(folder, jobs)
         if found:
-            print(table(found), flush=True)
-    bad = [record for record in found if record["state"] not in ("finished", "stopped")]
+            print(table(found, at_once), flush=True)
+    bad = [record for record in found if record["state"] not in ("finished", "stopped", "planned")]
     if bad or broken:
         again = "the same command again finds what is finished, resumes what was cut and retries what failed"
         raise UserError(f"{broken}{len(bad)} of {len(found)} runs did not finish; {again}")
@@ -106,7 +113,7 @@ def records(folder: Path, jobs: Sequence[Sequence[str]]) -> list[dict[str, Any]]
     for number, words in enumerate(jobs):
         path = folder / "runs" / f"{number}.json"
         silent = {"state": "unknown", "before": "", "folder": None, "message": "it has not said how it ended"}
-        out.append({"words": plain(words), **(read_json(path) if path.exists() else silent)})
+        out.append({"words": plain(words), **(read_dict(path) if path.exists() else silent)})
     return out
 
 
@@ -127,7 +134,7 @@ def announced(folder: Path, launcher: Any) -> Iterator[None]:
         while not last:
             last = done.wait(1.0)
             for path in sorted(set((folder / "runs").glob("*.json")) - told):
-                record = read_json(path)
+                record = read_dict(path)
                 told.add(path)
                 if record["state"] == "failed":
                     print(f"error: {shlex.join(record['words'])}: {record['message']}", file=sys.stderr, flush=True)
@@ -145,8 +152,9 @@ def run(cfg: Any, words: list[str], hydra_cfg: Any) -> float:
     """One job of a sweep. Returns its best monitored score for a search; nan when it failed, which is said at once."""
     place = Path(hydra_cfg.sweep.dir)
     folder, before, message, score, state = None, "", "", math.nan, "failed"
+    planned: dict[str, Any] = {}
     beside, signum = "joblib" in hydra_cfg.launcher._target_, 0
-    yardstick = read_json(place / YARDSTICK) if (place / YARDSTICK).exists() else None
+    yardstick = read_dict(place / YARDSTICK) if (place / YARDSTICK).exists() else None
     try:
         if (place / FAILED).exists():
             state, message = "not started", "stop_on_failure: another run failed before"
@@ -156,6 +164,9 @@ def run(cfg: Any, words: list[str], hydra_cfg: Any) -> float:
         with workers.numbered(hydra_cfg.job.num) if beside else contextlib.nullcontext():
             prepared = prepare(config.composed(cfg, hydra_cfg.runtime.choices, words))
             folder, before = str(prepared.folder.path), _before(prepared.folder)
+            if prepared.run.plan:
+                planned, state = plan.of(prepared).plain(), "planned"
+                return score
             found = carry_out(prepared, yardstick=yardstick)
         score, state = math.nan if found is None else found, "finished"
     except KeyboardInterrupt as stop:
@@ -172,6 +183,7 @@ def run(cfg: Any, words: list[str], hydra_cfg: Any) -> float:
         message = f"{type(error).__name__}: {error}"
     finally:
         said = {"words": words, "state": state, "before": before, "folder": folder, "message": message}
+        said |= {"plan": planned} if planned else {}
         write_json(place / "runs" / f"{hydra_cfg.job.num}.json", said)
     if state == "interrupted":
         handed_on(signum)
@@ -195,10 +207,18 @@ def handed_on(signum: int) -> None:
         signal.raise_signal(signum)
 
 
-def table(found: Sequence[dict[str, Any]]) -> str:
-    """run, state, scores, folder: a line each; below it, why those that failed did."""
+def _names(found: Sequence[dict[str, Any]]) -> list[str]:
+    """The words of each run that not all of them have."""
     shared = set.intersection(*(set(record["words"]) for record in found)) if len(found) > 1 else set()
-    names = [shlex.join([w for w in record["words"] if w not in shared]) or "(the defaults)" for record in found]
+    return [shlex.join([w for w in record["words"] if w not in shared]) or "(the defaults)" for record in found]
+
+
+def table(found: Sequence[dict[str, Any]], at_once: int = 1) -> str:
+    """run, state, scores, folder: a line each; below it, why those that failed did. With plan=true, the plan."""
+    names = _names(found)
+    if planned := [(n, plan.Row(**record["plan"])) for n, record in zip(names, found, strict=True) if "plan" in record]:
+        failed = [f"failed: {n}: {r['message']}" for n, r in zip(names, found, strict=True) if r["state"] == "failed"]
+        return "\n".join(["", plan.table(planned, at_once, plan.started_s()), *failed])
     rows = [("run", "state", "scores", "folder")]
     for name, record in zip(names, found, strict=True):
         state = record["state"] + (f" ({record['before']})" if record["before"] else "")

@@ -18,7 +18,7 @@ from hydra.core.plugins import Plugins
 from hydra.plugins.sweeper import Sweeper
 
 from sketchlab.errors import UserError
-from sketchlab.storage.files import read_json, read_lines, write_json
+from sketchlab.storage.files import read_dict, read_lines, write_json
 from sketchlab.sweeps.grid import YARDSTICK, announced, concluded, pinned, records
 
 AUTO = "auto"  # the direction is what the pipeline declares of the score
@@ -110,7 +110,7 @@ class Search(Sweeper):
         """The key whose curve is looked at: `metric`, or what the best weights are chosen by."""
         if self.metric:
             return self.metric
-        return next((k for k in read_json(Path(record["folder"], "status.json")).get("best", {}) if k != "epoch"), "")
+        return next((k for k in read_dict(Path(record["folder"], "status.json")).get("best", {}) if k != "epoch"), "")
 
     def _sign(self, record: dict[str, Any]) -> int:
         """1 where a larger score is better, -1 where a smaller one is: as the run's scores.json declares."""
@@ -128,7 +128,7 @@ class Search(Sweeper):
         return 1 if wanted == "larger" else -1
 
     def _score(self, record: dict[str, Any]) -> float:
-        status = read_json(Path(record["folder"], "status.json"))
+        status = read_dict(Path(record["folder"], "status.json"))
         scores = status["metrics"] if self.metric else {k: v for k, v in status["best"].items() if k != "epoch"}
         key = self.metric or next(iter(scores), "")
         if key not in scores:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from sketchlab.errors import UserError
-from sketchlab.storage.files import read_json
+from sketchlab.storage.files import read_dict
 
 FILE = "code.json"  # in a run folder
 PACKAGE = Path(__file__).resolve().parent.parent
@@ -31,8 +31,8 @@ Table = Mapping[str, Sequence[str]]  # name of a file → digest of what it mean
 def read(folder: Path) -> dict[str, list[str]]:
     """The files of a run folder's code.json; {} where there is none, of runs made before it was kept. UserError."""
     path = folder / FILE
-    found = read_json(path) if path.exists() else {}
-    if not isinstance(found, dict) or not all(isinstance(v, list) and len(v) == 2 for v in found.values()):
+    found = read_dict(path) if path.exists() else {}
+    if not all(isinstance(v, list) and len(v) == 2 for v in found.values()):
         raise UserError(f"{path}: expected file → two digests; delete it, and what code made the run is not known")
     return found
 

@@ -20,7 +20,7 @@ from typing import Any
 
 from sketchlab.errors import UserError
 from sketchlab.metrics.declared import FEATURES, Table, read
-from sketchlab.storage.files import read_json, read_lines, write_json
+from sketchlab.storage.files import read_dict, read_lines, write_json
 
 POLL_S = 1.0
 WAIT_S = 30.0  # for trackers to send the last rows, when the run is done
@@ -166,13 +166,13 @@ def following(names: list[str], folder: Path, values: dict[str, Any]) -> Iterato
 
 def ended(folder: Path) -> bool:
     path = folder / "status.json"
-    return path.exists() and read_json(path)["state"] == "finished"
+    return path.exists() and read_dict(path).get("state") == "finished"
 
 
 def _follow(name: str, folder: Path, values: dict[str, Any], done: threading.Event) -> None:
     note = folder / f"track_{name}.json"
     try:
-        known = read_json(note) if note.exists() else {"id": None, "rows": 0}
+        known = read_dict(note) if note.exists() else {"id": None, "rows": 0}
         if ended(folder) and len(read_lines(folder / "metrics.jsonl")) == known["rows"]:
             return
         tracker = TRACKERS[name](folder, values, known["id"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from sketchlab.errors import UserError
 from sketchlab.metrics import declared
 from sketchlab.report.read import Run, glance
 from sketchlab.report.run import facts
+from sketchlab.report.sentences import Sentence, render
 
 CHANCE = ("seed", "data.splits.seed", "data.splits.fold")  # what runs of one group may differ in
 # what decides no result: where files lie, how often is saved, who loads
@@ -157,7 +158,19 @@ def gather(runs: Sequence[Run], by: Sequence[str] = ()) -> tuple[list[Group], li
             group.unfinished.append(run)
     notes += _measured(groups.values())
     notes += _mixed(groups.values(), [key for key in open_keys if key not in CHANCE], by)
+    notes += map(render, _code(groups.values()))
     return [distinct(group, notes) for group in groups.values()], keys, notes
+
+
+def _code(groups: Iterable[Group]) -> Iterator[Sentence]:
+    """Groups whose runs were made by different code: files that two of them have, with other meanings."""
+    for group in groups:
+        meanings: dict[str, set[str]] = {}
+        for run in group.runs.values():
+            for name, (meaning, _) in run.code.items():
+                meanings.setdefault(name, set()).add(meaning)
+        if files := [name for name, found in meanings.items() if len(found) > 1]:
+            yield Sentence("code of a group", group.name, {"files": facts.listed(files, 4)})
 
 
 def _add(group: Group, unit: tuple[str, ...], run: Run, notes: list[str]) -> None:

@@ -24,16 +24,16 @@ def draw(run: Run) -> list[Plot]:
     """Draw every figure the folder has files for, into plots/."""
     with matplotlib.rc_context():
         matplotlib.rcdefaults()  # a person's own matplotlibrc must not change the bytes
-        parts = (
-            curves.curves(run),
-            _matrices(run),
-            sure.plots(run),
-            _mistakes(run),
-            retrieval.plots(run),
-            _balance(run),
-            curves.timeline(run),
-        )
-        return [plot for part in parts for plot in part]
+        parts = {
+            "curves": curves.curves,
+            "confusion matrices": _matrices,
+            "plots of calibration": sure.plots,
+            "pictures of mistakes": _mistakes,
+            "plots of the search": retrieval.plots,
+            "the balance of the classes": _balance,
+            "the time line": curves.timeline,
+        }
+        return [plot for what, part in parts.items() for plot in run.attempt(what, lambda: list(part(run)), [])]  # noqa: B023
 
 
 def _matrices(run: Run) -> Iterator[Plot]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -28,27 +29,28 @@ EPOCHS = 6  # sheets of a series of samples
 
 def sections(run: Run, drawn: list[Plot]) -> list[tuple[str, str]]:
     """(title, HTML) of each section; empty HTML where the folder has nothing for it."""
-    return [
-        ("Result", result(run)),
-        ("Transfer", transfer.transfer(run)),
-        ("Under stress", transfer.stress(run, drawn)),
-        ("Search", retrieval.section(run, drawn)),
-        ("How it is doing", generator.section(run)),
-        ("Curves", page.charts(drawn, "curve")),
-        ("Confusion", confusion(run, drawn)),
-        ("How sure, how early", sure.sure(run, drawn)),
-        ("How turned, how large", pose.pose(run)),
-        ("Worst mistakes", mistakes(run)),
-        ("Where it looked", looking.looking(run) + mixing.mixing(run)),
-        ("Pictures", samples(run)),
-        ("Not shown", not_shown(run)),
-        ("Data", facts.data(run, drawn)),
-        ("Network", facts.network(run)),
-        ("Settings", facts.settings(run)),
-        ("Time", facts.time(run, drawn)),
-        ("Environment", facts.environment(run)),
-        ("Repeat it", facts.repeat(run)),
-    ]
+    parts: dict[str, Callable[[], str]] = {
+        "Result": lambda: result(run),
+        "Transfer": lambda: transfer.transfer(run),
+        "Under stress": lambda: transfer.stress(run, drawn),
+        "Search": lambda: retrieval.section(run, drawn),
+        "How it is doing": lambda: generator.section(run),
+        "Curves": lambda: page.charts(drawn, "curve"),
+        "Confusion": lambda: confusion(run, drawn),
+        "How sure, how early": lambda: sure.sure(run, drawn),
+        "How turned, how large": lambda: pose.pose(run),
+        "Worst mistakes": lambda: mistakes(run),
+        "Where it looked": lambda: looking.looking(run) + mixing.mixing(run),
+        "Pictures": lambda: samples(run),
+        "Not shown": lambda: not_shown(run),
+        "Data": lambda: facts.data(run, drawn),
+        "Network": lambda: facts.network(run),
+        "Settings": lambda: facts.settings(run),
+        "Time": lambda: facts.time(run, drawn),
+        "Environment": lambda: facts.environment(run),
+        "Repeat it": lambda: facts.repeat(run),
+    }
+    return [(title, run.attempt(f"“{title}”", make, "")) for title, make in parts.items()]
 
 
 def result(run: Run) -> str:

@@ -24,9 +24,9 @@ UNEQUAL = 3  # commonest class over rarest class
 def find(run: Run) -> list[Sentence]:
     """All warnings of a run, the gravest first."""
     checks = (_state, _not_finite, _leak, _nothing_trains, _chance, _one_class, _best_of_many, _tiny, _overfit)
-    more = (_written, generator.warnings, _imbalance, _disagree)
-    notes = [Sentence("note", note) for note in run.notes]
-    return unique([*notes, *(found for check in (*checks, *more) for found in check(run))])
+    more = (_resumed, _written, generator.warnings, _imbalance, _disagree)
+    found = [one for check in (*checks, *more) for one in run.attempt("a warning", lambda: list(check(run)), [])]  # noqa: B023
+    return unique([*(Sentence("note", note) for note in run.notes), *found])
 
 
 def lines(run: Run) -> list[str]:
@@ -42,6 +42,13 @@ def _state(run: Run) -> Iterator[Sentence]:
     if run.state in ("failed", "interrupted", "running", "unknown"):
         error = str(run.status.get("message") or "").strip()
         yield Sentence(run.state, run.name, {"message": Sentence("message", error.splitlines()[0]) if error else None})
+
+
+def _resumed(run: Run) -> Iterator[Sentence]:
+    for entry in run.status.get("resumed") or []:
+        before, after = entry["before"], entry["after"]
+        changes = ", ".join(f"{key} ({before[key]} → {after[key]})" for key in after)
+        yield Sentence("resumed", f"step {entry['step']}", {"changes": changes})
 
 
 def _not_finite(run: Run) -> Iterator[Sentence]:
