@@ -144,12 +144,16 @@ def kills(name: str, n: int, draw: random.Random, root: Path) -> Iterator[tuple[
     in_process(CASES[name], twin, events=kinds)
     kinds = list(kinds)
     expected = result(folder_of(name, twin))
-    middle = [at for at, kind in enumerate(kinds) if kind == "step"] or [0, len(kinds) - 1]
     replaced = [at for at, kind in enumerate(kinds) if kind == "replace"]
-    others = [at for at in range(len(kinds)) if at not in replaced]
-    draw.shuffle(others)
-    draw.shuffle(replaced)
-    for number, at in enumerate((replaced[: max(1, 2 * n // 3)] + others)[:n]):
+    first = kinds.index("step") if "step" in kinds else replaced[0]
+    middle, outside = [], []  # mid-run: from the first step to the last replacement, which writes that it is finished
+    for at in range(len(kinds)):
+        (middle if first < at < replaced[-1] else outside).append(at)
+    for places in (middle, outside):
+        draw.shuffle(places)
+        places.sort(key=lambda at: kinds[at] != "replace")
+    n_outside = n // 8
+    for number, at in enumerate(middle[: n - n_outside] + outside[:n_outside]):
         place = root / f"{number}"
         begun(name, place)
         code = in_process(CASES[name], place, kill_at=at)
@@ -157,7 +161,7 @@ def kills(name: str, n: int, draw: random.Random, root: Path) -> Iterator[tuple[
         last = (Path(LOG).read_text().strip().splitlines() or [""])[-1]
         found = f"exit {code}, then {again}: {last}" if code != -signal.SIGKILL or again else ""
         found = found or difference(result(folder_of(name, place)), expected)
-        yield f"{kinds[at]} {at} of {len(kinds)}", middle[0] < at <= kinds.index("step", middle[-1]) + 40, found
+        yield f"{kinds[at]} {at} of {len(kinds)}", first < at < replaced[-1], found
         shutil.rmtree(place, ignore_errors=True)
 
 
