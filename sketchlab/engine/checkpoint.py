@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -70,3 +71,22 @@ def restore(parts: dict[str, Any], states: dict[str, Any], path: Path) -> None:
             raise UserError(
                 f"{path}: {name} does not fit this model: {lines[1] if len(lines) > 1 else lines[0]}"
             ) from None
+
+
+def digest(state: dict[str, Any]) -> str:
+    """16 hexadecimal digits of the weights alone: equal for two runs whose networks are equal, to the bit."""
+    found = hashlib.sha256()
+
+    def add(name: str, value: Any) -> None:
+        if isinstance(value, dict):
+            for key in sorted(value):
+                add(f"{name}.{key}", value[key])
+        elif isinstance(value, torch.Tensor):
+            found.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+            found.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+        else:
+            found.update(f"{name} {value!r}".encode())
+
+    for key in ("parts", "arrays"):
+        add(key, state.get(key, {}))
+    return found.hexdigest()[:16]

@@ -105,7 +105,8 @@ class RunDir:
     def seal(self) -> dict[str, Any]:
         """For status.json: by what a finished run is recognised as whole."""
         best = _look(self.path / "checkpoints" / "best.pt")
-        return {"best.pt": best, "metrics.jsonl": digest(self.path / "metrics.jsonl")}
+        weights = checkpoint.digest(self.load("best"))
+        return {"best.pt": best, "weights": weights, "metrics.jsonl": digest(self.path / "metrics.jsonl")}
 
     def open(self) -> None:
         """Make the folder if need be, become its owner, remove what killed writers left. UserError when that cannot

@@ -157,6 +157,52 @@ WORDS = {
     "{chance}.",
     "pair at chance": "both are at chance ({chance})",
     "unfinished": "{subject}: {states}; drawn as curves, but in no mean and in no test.",
+    "half a run": "Left out, half a run: {subject} has no {missing}.",
+    "left out": "Left out: {subject}",
+    "no score to compare": "No score to compare by in: {subject}.",
+    "same settings": "{subject}: {older} and {later} have the same settings and seed; the later one counts.",
+    "copy": "{subject}: {run} has the same weights and scores as {first}: counted once.",
+    "seed changes nothing": "{subject}: {n:#run} give the same predictions: the seed changes nothing here, n = 1.",
+    "two kinds of results": "{subject}: results of two kinds, which differ by more than their settings. {each}.",
+    "blind": "{subject} is {blind}, in {groups}: see the pages of the runs.",
+    "without the score": "{subject}: {runs} not in the mean, finished without a (finite) {key}.",
+    # a comparison: why a pair is tested as it is, or not
+    "runs elsewhere": "{n:#run} on samples that the other was not tested on left out",
+    "other pictures": "the samples have the same names in both, but not the same pictures or sizes",
+    "scores alone": "{subject}, so by the scores of runs alone",
+    "other test sets": "their test sets differ",
+    "unknown sizes": "how many samples each split has is not known",
+    "no variance": "their scores do not vary, so nothing says how much they could",
+    "one run each": "one run each",
+    "one run against": "one run against {n}: what other runs of {subject} would score is not known; 95% of further "
+    "runs of {other} would lie between {low} and {high}",
+    "on splits": "{metric}on {n} splits{same}",
+    "of the same": " of the same {subject}",
+    "on scores": "{metric}on the same samples, {runs}",
+    "on samples": "{metric}on {these} {samples}{runs}",
+    "in metric": "in {subject} ",
+    "and runs": ", {subject}",
+    "runs of each": "{n:#run} of each",
+    "runs of both": "{n:#run} of {a} and {m:#run} of {b}",
+    # an evaluation on other data
+    "one class asked": "1 of the run's {known} classes was asked about ({classes}): a network that always says so "
+    "would score 1, so this tells nothing of telling classes apart.",
+    "few classes": "{asked} of the run's {known} classes were asked about ({classes}): the run's own score beside it "
+    "is on these classes alone.",
+    "no list of samples": "The run kept no list of its samples: it may have been trained on some of these.",
+    "trained on": "What was evaluated ({n:#sample}) includes {seen:#training sample} of the run: the score says "
+    "nothing about new ones.",
+    "objects seen": "What was evaluated ({n:#sample}) includes {seen:#picture} named as objects that the run was "
+    "trained on (the same object in another picture, if the two data sets name their objects alike).",
+    "transfer": "{subject} ({split}): accuracy {value} (n = {n}, 95% [{low}, {high}])",
+    "own score": "the run's own {subject}: {value} (n = {n})",
+    "drop": "Drop: {drop:.1f} points, 95% Newcombe [{low:.1f}, {high:.1f}]: {verdict}.",
+    "drop clear": "more than noise explains",
+    "drop unclear": "no evidence of a change",
+    "drop at chance": "neither score can be told from guessing ({chance:share}), so there was nothing to lose",
+    "where the drop is of": "The interval is of two shares of different samples; the run's own is its {split} score "
+    "on the same {classes:#class}, by {weights}. It speaks of these two data sets as they are: colours, framing and "
+    "difficulty differ with the kind of picture.",
 }
 
 
@@ -184,6 +230,13 @@ def render(sentence: Sentence) -> str:
     return _Words().vformat(WORDS[sentence.kind], (), {**sentence.numbers, "subject": sentence.subject})
 
 
+def stored(value: Any) -> Sentence:
+    """A sentence as JSON keeps it (kind, subject, numbers); a plain text, of before, as a note."""
+    if isinstance(value, Mapping) and value.get("kind") in WORDS:
+        return Sentence(str(value["kind"]), str(value.get("subject", "")), dict(value.get("numbers") or {}))
+    return Sentence("note", str(value))
+
+
 def unique(sentences: Iterable[Sentence]) -> list[Sentence]:
     """Each (kind, subject) once, the first of them."""
     found: dict[tuple[str, str], Sentence] = {}
@@ -195,7 +248,7 @@ def unique(sentences: Iterable[Sentence]) -> list[Sentence]:
 def counted(n: int, noun: str) -> str:
     """1 sample, 2 samples, 2 queries."""
     if n != 1:
-        noun = f"{noun[:-1]}ies" if noun.endswith("ry") else f"{noun}s"
+        noun = f"{noun[:-1]}ies" if noun.endswith("ry") else f"{noun}es" if noun.endswith("ss") else f"{noun}s"
     return f"{n} {noun}"
 
 

@@ -20,7 +20,7 @@ from sketchlab.report.comparison.published import Published
 from sketchlab.report.comparison.standing import standing
 from sketchlab.report.read import Run
 from sketchlab.report.run.facts import listed
-from sketchlab.report.sentences import render
+from sketchlab.report.sentences import Sentence, render
 
 PAGE = "comparison.html"
 
@@ -54,7 +54,7 @@ def compare(
         matplotlib.rcdefaults()  # a person's own matplotlibrc must not change the bytes
         families = [_family(groups, key, chosen, known, out, notes) for key in dict.fromkeys(chosen.values())]
     if without := [title for of, title in kinds.titles(groups).items() if of not in chosen]:
-        notes.append(f"No score to compare by in: {', '.join(without)}.")
+        notes.append(render(Sentence("no score to compare", ", ".join(without))))
     chance = [found for family in families for found in answer.at_chance(family)]
     notes = [*map(render, chance), *notes, *map(render, answer.unfinished(groups))] + [
         f"{run.name}: {note}" for run in runs for note in run.notes
@@ -130,7 +130,8 @@ def _blind(own: list[Group], key: str) -> list[str]:
     split, metric = key.split("/", 1)
     known = {group.name: [scores.calibration(run, split, metric) for run in group.runs.values()] for group in own}
     blind = [name for name, found in known.items() if any(one and not one["informative"] for one in found)]
-    return [f"{key} is {scores.BLIND}, in {listed(blind, 4)}: see the pages of the runs."] if blind else []
+    record = Sentence("blind", key, {"blind": scores.BLIND, "groups": listed(blind, 4)})
+    return [render(record)] if blind else []
 
 
 def _counted(own: list[Group], ranked: list[Group], key: str) -> list[str]:
@@ -139,7 +140,7 @@ def _counted(own: list[Group], ranked: list[Group], key: str) -> list[str]:
     for group in own:
         lacking = [run.name for run in group.runs.values() if not math.isfinite(pairs.value(run, key))]
         if lacking:
-            out.append(f"{group.name}: {listed(lacking, 3)} finished without a (finite) {key} and is not in the mean.")
+            out.append(render(Sentence("without the score", group.name, {"runs": listed(lacking, 3), "key": key})))
     return out
 
 

@@ -79,7 +79,8 @@ def _below(folder: Path, found: dict[Path, None], notes: list[str]) -> bool:
             "status.json" in has or {"data.json", "metrics.jsonl", "env.json", "checkpoints"} & {*files, *folders}
         ):
             missing = ({"config.yaml", "status.json"} - has).pop()
-            notes.append(f"Left out, half a run: {path.parent.name}/{path.name} has no {missing}.")
+            name = f"{path.parent.name}/{path.name}"
+            notes.append(render(Sentence("half a run", name, {"missing": missing})))
             folders.clear()
         folders[:] = sorted(name for name in folders if not name.startswith("."))
     return any_run
@@ -92,7 +93,7 @@ def read_all(paths: Sequence[Path]) -> tuple[list[Run], list[str]]:
         try:
             runs.append(glance(path))
         except UserError as error:
-            notes.append(f"Left out: {error}")
+            notes.append(render(Sentence("left out", str(error))))
     return runs, notes
 
 
@@ -178,9 +179,7 @@ def _add(group: Group, unit: tuple[str, ...], run: Run, notes: list[str]) -> Non
     other = group.runs.get(unit)
     if other is not None:
         older, run = sorted((other, run), key=lambda r: str(r.status.get("ended") or ""))
-        notes.append(
-            f"{group.name}: {older.name} and {run.name} have the same settings and seed; the later one counts."
-        )
+        notes.append(render(Sentence("same settings", group.name, {"older": older.name, "later": run.name})))
     group.runs[unit] = run
 
 
@@ -203,7 +202,7 @@ def _measured(groups: Iterable[Group]) -> list[str]:
                 f"{part} {number} ({semantics.said(part, number)}): {facts.listed(found[number], 4)}"
                 for number in sorted(found)
             )
-            out.append(f"{KINDS.get(of, of)}: results of two kinds, which differ by more than their settings. {each}.")
+            out.append(render(Sentence("two kinds of results", KINDS.get(of, of), {"each": each})))
     return out
 
 
@@ -218,13 +217,11 @@ def distinct(group: Group, notes: list[str]) -> Group:
         if first is None:
             kept[unit] = run
         else:
-            notes.append(f"{group.name}: {run.name} has the same weights and scores as {first.name}: counted once.")
+            notes.append(render(Sentence("copy", group.name, {"run": run.name, "first": first.name})))
     kept = kept or group.runs  # baselines are fitted, not trained: equal ones say that the seed changes nothing
     runs = list(kept.values())
     if len(runs) > 1 and all(_same_answers(runs[0], run) for run in runs[1:]):
-        notes.append(
-            f"{group.name}: {len(group.runs)} runs give the same predictions: the seed changes nothing here, n = 1."
-        )
+        notes.append(render(Sentence("seed changes nothing", group.name, {"n": len(group.runs)})))
         return replace(group, runs=dict([next(iter(kept.items()))]), fixed=True)
     return replace(group, runs=kept)
 
@@ -236,7 +233,11 @@ def _copies(run: Run, other: Run) -> bool:
         return False
     if any(_digest(run, f"predictions_{s}.csv") != _digest(other, f"predictions_{s}.csv") for s in run.predicted()):
         return False
-    weights = [_digest(each, "checkpoints/best.pt") or _digest(each, "checkpoints/last.pt") for each in (run, other)]
+    weights = [(each.status.get("sealed") or {}).get("weights") for each in (run, other)]
+    if None in weights:  # folders of before: by the files, which hold the id too
+        weights = [
+            _digest(each, "checkpoints/best.pt") or _digest(each, "checkpoints/last.pt") for each in (run, other)
+        ]
     return None in weights or weights[0] == weights[1]
 
 

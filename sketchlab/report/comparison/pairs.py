@@ -118,14 +118,14 @@ def _test(a: Group, b: Group, samples: Samples) -> tuple[Test | None, list[str]]
             sets.setdefault(place, ([], []))[side].append(run)
     common = [both for place, both in sets.items() if place is not None and all(both)]
     if not common:
-        return None, ["their test sets differ"]
+        return None, [render(Sentence("other test sets", ""))]
     notes = []
     if left := sum(map(len, sides)) - sum(len(runs) for both in common for runs in both):
-        notes.append(f"{counted(left, 'run')} on samples that the other was not tested on left out")
+        notes.append(render(Sentence("runs elsewhere", "", {"n": left})))
     if len({run.data.get("fingerprint") for both in common for runs in both for run in runs}) > 1:
-        notes.append("the samples have the same names in both, but not the same pictures or sizes")
+        notes.append(render(Sentence("other pictures", "")))
     if why:
-        notes.append(f"{why}, so by the scores of runs alone")
+        notes.append(render(Sentence("scores alone", why)))
         test = _alone(common, key)
     elif len(common) == 1:
         ours, theirs = (np.stack([_kept(kept, run).values for run in runs]) for runs in common[0])
@@ -184,19 +184,17 @@ def test_per_train(runs: Sequence[Run], key: str) -> float:
 def _why_not(a: Group, b: Group, common: Sequence[tuple[list[Run], list[Run]]], key: str) -> list[str]:
     runs = [[run for both in common for run in both[side]] for side in (0, 1)]
     if len(common) > 1 and not test_per_train([run for side in runs for run in side], key):
-        return ["how many samples each split has is not known"]
+        return [render(Sentence("unknown sizes", ""))]
     if min(map(len, runs)) > 1:
-        return ["their scores do not vary, so nothing says how much they could"]
+        return [render(Sentence("no variance", ""))]
     if max(map(len, runs)) == 1:
-        return ["one run each"]
+        return [render(Sentence("one run each", ""))]
     one, other = (a, b) if len(runs[0]) == 1 else (b, a)
     single = [value(run, key) for run in max(runs, key=len)]
     score = a.declared(key)
-    low, high = (scores.text(score, score.clip(v)) for v in stats.prediction(single))
-    return [
-        f"one run against {len(single)}: what other runs of {one.name} would score is not known; 95% of further runs "
-        f"of {other.name} would lie between {low} and {high}"
-    ]
+    low, high = (Value(score, score.clip(v)) for v in stats.prediction(single))
+    facts = {"n": len(single), "other": other.name, "low": low, "high": high}
+    return [render(Sentence("one run against", one.name, facts))]
 
 
 def _digest(run: Run, key: str) -> str | None:
@@ -256,7 +254,7 @@ def _untested(a: Group, b: Group, key: str, notes: list[str]) -> tuple[str, Sent
     facts: dict[str, Any] = {"a": a.name, "b": b.name}
     facts |= {name: Value(g.declared(key), mean(g, key)) for name, g in (("of_a", a), ("of_b", b))}
     both = f"{a.name} and {b.name}"
-    if "their test sets differ" not in notes:
+    if render(Sentence("other test sets", "")) not in notes:
         return "too few to tell", Sentence("pair untested", both, {**facts, "why": "; ".join(notes)})
     split = key.split("/", 1)[0]
     first = [next(iter(g.runs.values())) for g in (a, b)]
@@ -278,18 +276,20 @@ SIDES = {"val": "validation", "train": "training"}
 CALLED = {"retrieve": "query", "strokes": "drawing"}  # what the samples of a kind of run are
 
 
-def _where(a: Group, b: Group, key: str, test: Test) -> str:
+def _where(a: Group, b: Group, key: str, test: Test) -> Sentence:
     split, metric = key.split("/", 1)
-    what = f"in {metric} " if metric != "accuracy" else ""
+    facts: dict[str, Any] = {"metric": Sentence("in metric", metric) if metric != "accuracy" else None}
     kind = f"{SIDES[split]} " if split in SIDES else ""
     called = f"{kind}{CALLED.get(a.kind, 'image')}"
     samples = counted(test.n or 0, called) + (f" of {counted(test.groups, 'object')}" if test.groups else "")
-    runs = f"{counted(test.runs[0], 'run')} of each"
-    if test.runs[0] != test.runs[1]:
-        runs = f"{counted(test.runs[0], 'run')} of {a.name} and {counted(test.runs[1], 'run')} of {b.name}"
     if test.splits > 1:
-        return f"{what}on {test.splits} splits" + (f" of the same {samples}" if test.n else "")
+        same = Sentence("of the same", samples) if test.n else None
+        return Sentence("on splits", key, {**facts, "n": test.splits, "same": same})
+    n, m = test.runs
+    kind_of_runs = "runs of each" if n == m else "runs of both"
+    runs = Sentence(kind_of_runs, key, {"n": n, "m": m, "a": a.name, "b": b.name})
     if test.n is None:
-        return f"{what}on the same samples, {runs}"
+        return Sentence("on scores", key, {**facts, "runs": runs})
+    those = Sentence("and runs", render(runs)) if test.about != "networks" else None
     these = "this" if test.n == 1 else "these"
-    return f"{what}on {these} {samples}" + (f", {runs}" if test.about != "networks" else "")
+    return Sentence("on samples", key, {**facts, "these": these, "samples": samples, "runs": those})

@@ -15,6 +15,7 @@ from sketchlab.report import canvas, page, scores
 from sketchlab.report.canvas import PALETTE, Plot
 from sketchlab.report.read import Run
 from sketchlab.report.scores import share
+from sketchlab.report.sentences import Sentence, render, stored
 
 # kind → title, axis
 KINDS = {
@@ -42,7 +43,20 @@ def title(run: Run) -> str:
 
 
 def warnings(run: Run) -> list[str]:
-    return [str(line) for line in told(run).get("warnings", [])]
+    return [render(stored(line)) for line in told(run).get("warnings", [])]
+
+
+def drop_of(said: dict[str, Any]) -> Sentence | None:
+    """How much less (or more) is right there than on the run's own samples, in points; None where it is not known."""
+    own, drop = said.get("reference"), said.get("drop")
+    if not own or not drop:
+        return None
+    chance = 1 / len(said["classes"])
+    guessing = all(low <= chance <= high for low, high in (_limits(said["accuracy"]), _limits(own)))
+    clear = drop["low"] > 0 or drop["high"] < 0
+    verdict = "drop at chance" if guessing else "drop clear" if clear else "drop unclear"
+    points = {name: 100 * drop[key] for name, key in (("drop", "value"), ("low", "low"), ("high", "high"))}
+    return Sentence("drop", said["data"], {**points, "verdict": Sentence(verdict, said["data"], {"chance": chance})})
 
 
 def transfer(run: Run) -> str:
@@ -50,25 +64,18 @@ def transfer(run: Run) -> str:
     said = told(run)
     if not said:
         return ""
-    here, own, drop = said["accuracy"], said.get("reference"), said.get("drop")
+    here, own = said["accuracy"], said.get("reference")
     what = "all samples" if said["split"] == "all" else f"split {said['split']}"
     out = page.paragraph(f"The run {said['run']}, trained on {said['trained_on']}, on {what} of {said['data']}.")
     rows = [(said["data"], said["split"], *_share(here))]
     if own:
         rows.append((said["trained_on"], own["split"], *_share(own)))
     out += page.table(("data", "split", "right", "n", "accuracy", "95% interval"), rows, ("right", "n", "accuracy"))
-    if own and drop:
-        points = [f"{100 * drop[key]:.1f}" for key in ("value", "low", "high")]
-        sentence = f"Drop: {points[0]} points, 95% Newcombe [{points[1]}, {points[2]}]"
-        verdict = "more than noise explains" if drop["low"] > 0 or drop["high"] < 0 else "no evidence of a change"
-        out += page.paragraph(f"{sentence}: {verdict}.")
+    if own and (drop := drop_of(said)):
+        out += page.paragraph(render(drop))
         by = "the weights evaluated here" if own["split"] == "test" else "the run's last weights"
-        out += page.paragraph(
-            f"The interval is of two shares of different samples; the run's own is its {own['split']} score on the "
-            f"same {len(said['classes'])} classes, by {by}. It speaks of these two data sets as they are: colours, "
-            "framing and difficulty differ with the kind of picture.",
-            "soft",
-        )
+        facts = {"split": own["split"], "classes": len(said["classes"]), "weights": by}
+        out += page.paragraph(render(Sentence("where the drop is of", said["data"], facts)), "soft")
         out += page.details("Class by class", _by_class(run, own["per_class"]))
     return out
 
@@ -76,8 +83,13 @@ def transfer(run: Run) -> str:
 def _share(found: dict[str, Any]) -> tuple[str, ...]:
     """k of n with the interval that was written with it, else (evaluations of before) Wilson's."""
     k, n = int(found["k"]), int(found["n"])
-    low, high = (found["low"], found["high"]) if "low" in found else stats.wilson(k, n)
+    low, high = _limits(found)
     return str(k), str(n), share(k / n), f"[{share(low, 2)}, {share(high, 2)}]"
+
+
+def _limits(found: dict[str, Any]) -> tuple[float, float]:
+    low, high = (found["low"], found["high"]) if "low" in found else stats.wilson(found["k"], found["n"])
+    return low, high
 
 
 def _by_class(run: Run, own: dict[str, list[int]]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from dataclasses import asdict
 from typing import Any
 
 import pandas as pd
@@ -13,6 +14,8 @@ from sketchlab import stats
 from sketchlab.data.dataset import Split
 from sketchlab.report.examples import groups_of
 from sketchlab.report.read import glance
+from sketchlab.report.run.transfer import drop_of
+from sketchlab.report.sentences import Sentence, render, stored
 from sketchlab.runs import OpenedRun
 from sketchlab.runs.transfer import Plan, listed
 
@@ -32,7 +35,7 @@ def told(run: OpenedRun, plan: Plan, samples: Split, logits: Tensor, used: str) 
         "renamed": plan.renamed,
         "accuracy": {"k": hits, "n": n, "value": hits / n, "low": low, "high": high},
         "notes": plan.notes,
-        "warnings": [*_few_classes(run, plan), *_seen(run, plan, samples)],
+        "warnings": [asdict(one) for one in (*_few_classes(run, plan), *_seen(run, plan, samples))],
     }
     if not plan.own and (reference := _reference(run, plan.classes)):
         own = stats.Interval(reference["low"], reference["high"])
@@ -41,14 +44,11 @@ def told(run: OpenedRun, plan: Plan, samples: Split, logits: Tensor, used: str) 
     return out
 
 
-def _few_classes(run: OpenedRun, plan: Plan) -> list[str]:
-    asked, known = len(plan.classes), len(run.classes)
-    if asked == known:
+def _few_classes(run: OpenedRun, plan: Plan) -> list[Sentence]:
+    facts = {"asked": len(plan.classes), "known": len(run.classes), "classes": listed(plan.classes)}
+    if facts["asked"] == facts["known"]:
         return []
-    said = f"{asked} of the run's {known} classes were asked about ({listed(plan.classes)}): "
-    if asked == 1:
-        return [said + "a network that always says so would score 1, so this tells nothing of telling classes apart."]
-    return [said + "its own score beside it is on these classes alone."]
+    return [Sentence("one class asked" if facts["asked"] == 1 else "few classes", plan.choice, facts)]
 
 
 def _reference(run: OpenedRun, classes: list[str]) -> dict[str, Any] | None:
@@ -70,25 +70,20 @@ def _reference(run: OpenedRun, classes: list[str]) -> dict[str, Any] | None:
     return None
 
 
-def _seen(run: OpenedRun, plan: Plan, samples: Split) -> list[str]:
+def _seen(run: OpenedRun, plan: Plan, samples: Split) -> list[Sentence]:
     """Whether the network was trained on these samples, or on others of the same objects, by their names."""
     path = run.path / "splits.csv"
     if not path.is_file():
-        return ["The run kept no list of its samples: it may have been trained on some of these."] * plan.own
+        return [Sentence("no list of samples", plan.choice)] * plan.own
     table = pd.read_csv(path, dtype=str, keep_default_na=False)
     trained = set(table.loc[table["split"] == "train", "id"])
-    n = len(samples)
     if plan.own:
-        seen = sum(name in trained for name in samples.ids)
-        said = f"{seen} of these {n} samples are training samples of the run: the score says nothing about new ones."
-        return [said] * (seen > 0)
-    theirs, ours = plan.plain(), run.config["data"]
-    objects = {_object(name, ours) for name in trained}
-    same = sum(_object(name, theirs, plan.renamed) in objects for name in samples.ids)
-    return [
-        f"{same} of these {n} samples carry the name of an object that the run was trained on (the same object in "
-        "another picture, if the two data sets name their objects alike)."
-    ] * (same > 0)
+        kind, seen = "trained on", sum(name in trained for name in samples.ids)
+    else:
+        theirs, ours = plan.plain(), run.config["data"]
+        objects = {_object(name, ours) for name in trained}
+        kind, seen = "objects seen", sum(_object(name, theirs, plan.renamed) in objects for name in samples.ids)
+    return [Sentence(kind, plan.choice, {"n": len(samples), "seen": seen})] * (seen > 0)
 
 
 def _object(name: str, data: dict[str, Any], renamed: dict[str, str] | None = None) -> str:
@@ -102,14 +97,10 @@ def _object(name: str, data: dict[str, Any], renamed: dict[str, str] | None = No
 
 def lines(told: dict[str, Any]) -> list[str]:
     """The result in words."""
-    here, own, drop = told["accuracy"], told.get("reference"), told.get("drop")
-    out = [
-        f"{told['data']} ({told['split']}): accuracy {here['value']:.3f} "
-        f"(n = {here['n']}, 95% [{here['low']:.3f}, {here['high']:.3f}])"
-    ]
-    if own and drop:
-        out.append(
-            f"the run's own {own['split']}: {own['k'] / own['n']:.3f} (n = {own['n']}); drop {drop['value']:.3f}, "
-            f"95% Newcombe [{drop['low']:.3f}, {drop['high']:.3f}]"
-        )
-    return [*out, *told["notes"], *(f"warning: {line}" for line in told["warnings"])]
+    here, own = told["accuracy"], told.get("reference")
+    values = {key: f"{here[key]:.3f}" for key in ("value", "low", "high")}
+    out = [render(Sentence("transfer", told["data"], {**values, "split": told["split"], "n": here["n"]}))]
+    if own and (drop := drop_of(told)):
+        facts = {"value": f"{own['k'] / own['n']:.3f}", "n": own["n"]}
+        out += [render(Sentence("own score", own["split"], facts)), render(drop)]
+    return [*out, *told["notes"], *(f"warning: {render(stored(line))}" for line in told["warnings"])]
