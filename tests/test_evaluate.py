@@ -15,6 +15,7 @@ from scipy import stats as scipy_stats
 
 from sketchlab import evaluate, open_run, stats
 from sketchlab.pipelines.classify import gradcam
+from sketchlab.report.sentences import render, stored
 from sketchlab.runs import transfer
 from sketchlab.runs.classify import stress
 from tests import finished
@@ -74,7 +75,9 @@ def test_training_samples_are_said_to_be_such(trained, tmp_path, quick):
     told = json.loads((evaluated(trained, "--split", "all", "--out", tmp_path) / "evaluation.json").read_text())
     train = (pd.read_csv(trained / "splits.csv")["split"] == "train").sum()
     assert told["accuracy"]["n"] == 48
-    assert told["warnings"][0].startswith(f"{train} of these 48 samples are training samples")
+    assert render(stored(told["warnings"][0])).startswith(
+        f"What was evaluated (48 samples) includes {train} training samples"
+    )
     told = json.loads(
         (
             evaluated(trained, "data=shapes", "data.picture=photo", "data.per_class=16", "--out", tmp_path)
@@ -82,7 +85,7 @@ def test_training_samples_are_said_to_be_such(trained, tmp_path, quick):
         ).read_text()
     )
     assert told["split"] == "all" and told["accuracy"]["n"] == 48
-    assert told["warnings"][0].startswith(f"{train} of these 48 samples carry the name of an object")
+    assert f"(48 samples) includes {train} pictures named as objects" in render(stored(told["warnings"][0]))
 
 
 def test_classes_are_matched_by_name_whatever_their_order(trained, drawings, tmp_path, quick, capsys):
@@ -111,7 +114,8 @@ def test_fewer_classes_are_compared_on_these_alone(trained, drawings, tmp_path, 
     told = json.loads((folder / "evaluation.json").read_text())
     reference = pd.read_csv(trained / "predictions_test.csv").query("label == 'line'")
     assert told["accuracy"]["n"] == 16 and told["reference"]["n"] == len(reference)
-    assert "1 of the run's 3 classes" in told["warnings"][0] and "would score 1" in told["warnings"][0]
+    warning = render(stored(told["warnings"][0]))
+    assert "1 of the run's 3 classes" in warning and "would score 1" in warning
 
 
 def test_drawings_of_one_object_are_one_sample_of_the_score_and_of_the_drop(trained, drawings, tmp_path, quick):
@@ -204,7 +208,7 @@ def test_page_with_drop_and_stress_and_found_again(trained, drawings, tmp_path, 
     capsys.readouterr()
     assert evaluated(*words, "--out", tmp_path) == folder
     assert "found" in capsys.readouterr().out and (folder / "predictions_test.csv").stat().st_mtime_ns == before
-    assert not list(tmp_path.rglob("lock"))
+    assert not [path for path in tmp_path.rglob("lock") if path.read_text()], "nobody owns it"
 
 
 # --- the parts

@@ -4,17 +4,19 @@ import json
 import re
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from sketchlab import stats
 from sketchlab.report import sentences
 from sketchlab.report.comparison import answer, groups, pairs, standing
 from sketchlab.report.comparison.family import Family
 from sketchlab.report.read import read
 from sketchlab.report.run import gan as generator
-from sketchlab.report.run import warnings
-from sketchlab.report.sentences import Gap, Sentence, Value, render
+from sketchlab.report.run import transfer, warnings
+from sketchlab.report.sentences import Gap, Sentence, Value, render, stored
 from sketchlab.runs.transfer import _same_name
 from tests.report.conftest import answers, base, classifier, gan, put, retrieval, sweep
 
@@ -295,3 +297,80 @@ def test_renames_are_proposed_for_the_same_name_only(theirs, ours, same):
 def test_singular_and_plural():
     assert [sentences.counted(n, "query") for n in (0, 1, 2)] == ["0 queries", "1 query", "2 queries"]
     assert [sentences.counted(n, "run") for n in (1, 21)] == ["1 run", "21 runs"]
+
+
+@pytest.mark.parametrize("seed", range(200))
+def test_drops_of_random_evaluations(seed):
+    """The drop in points lies between −100 and 100, its interval is never of no width, and the verdict is the one
+    whose condition holds."""
+    draw = np.random.default_rng(seed)
+    n_classes = int(draw.integers(2, 6))
+    sides = {}
+    for name in ("accuracy", "reference"):
+        n = int(draw.choice([1, 2, 5, 30, 200, 2000]))
+        k = int(draw.choice([0, n, draw.integers(0, n + 1), round(n / n_classes)]))
+        low, high = stats.share([1.0] * k + [0.0] * (n - k), None)
+        sides[name] = {"k": k, "n": n, "value": k / n, "low": low, "high": high, "split": "test"}
+    own, here = sides["reference"], sides["accuracy"]
+    limits = [stats.Interval(side["low"], side["high"]) for side in (own, here)]
+    gap = stats.square_and_add(own["value"], limits[0], here["value"], limits[1])
+    drop = {"value": gap.difference, "low": gap.low, "high": gap.high}
+    told = {**sides, "drop": drop, "data": "a", "classes": [f"c{i}" for i in range(n_classes)]}
+    record = transfer.drop_of(told)
+    assert record is not None and record.kind == "drop"
+    numbers = record.numbers
+    assert -100 <= numbers["low"] <= numbers["drop"] <= numbers["high"] <= 100 and numbers["low"] < numbers["high"]
+    guessing = all(side["low"] <= 1 / n_classes <= side["high"] for side in (own, here))
+    clear = gap.low > 0 or gap.high < 0
+    expected = "drop at chance" if guessing else "drop clear" if clear else "drop unclear"
+    assert numbers["verdict"].kind == expected
+    assert render(record).startswith(f"Drop: {100 * gap.difference:.1f} points, 95% Newcombe [")
+    assert ("noise explains" in render(record)) == (expected == "drop clear")
+
+
+def test_no_drop_without_a_score_of_ones_own():
+    assert transfer.drop_of({"accuracy": {"k": 1, "n": 2}, "classes": ["a", "b"], "data": "x"}) is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "numbers", "text"),
+    [
+        ("one class asked", {"known": 3, "classes": "a"}, "1 of the run's 3 classes was asked about (a)"),
+        (
+            "few classes",
+            {"asked": 2, "known": 3, "classes": "a, b"},
+            "2 of the run's 3 classes were asked about (a, b)",
+        ),
+        ("trained on", {"n": 1, "seen": 1}, "(1 sample) includes 1 training sample of the run"),
+        ("trained on", {"n": 20, "seen": 2}, "(20 samples) includes 2 training samples of the run"),
+        ("objects seen", {"n": 20, "seen": 1}, "(20 samples) includes 1 picture named"),
+        ("runs elsewhere", {"n": 1}, "1 run on samples"),
+        ("seed changes nothing", {"n": 2}, "x: 2 runs give the same"),
+        ("where the drop is of", {"split": "test", "classes": 1, "weights": "w"}, "on the same 1 class, by w."),
+        ("where the drop is of", {"split": "test", "classes": 2, "weights": "w"}, "on the same 2 classes, by w."),
+    ],
+)
+def test_words_of_evaluations(kind, numbers, text):
+    assert text in render(Sentence(kind, "x", numbers))
+
+
+def test_what_an_evaluation_kept_is_rendered_and_older_texts_stay():
+    kept = json.loads(json.dumps({"kind": "trained on", "subject": "x", "numbers": {"n": 3, "seen": 1}}))
+    assert "includes 1 training sample" in render(stored(kept))
+    assert render(stored("as it was written before.")) == "as it was written before."
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_where_pairs_were_tested(seed):
+    """n and the kind of split are those of the test, in singular and plural."""
+    draw = np.random.default_rng(seed)
+    n, runs = (int(draw.choice([1, 2, 50])), (int(draw.integers(1, 4)), int(draw.integers(1, 4))))
+    split, metric = str(draw.choice(["val", "test"])), str(draw.choice(["accuracy", "top5"]))
+    test = SimpleNamespace(n=n, groups=None, splits=1, runs=runs, about="settings")
+    a, b = (SimpleNamespace(name=name, kind="images") for name in ("one", "other"))
+    text = render(pairs._where(a, b, f"{split}/{metric}", test))
+    assert text.startswith("in top5 on " if metric == "top5" else "on ")
+    assert ("validation image" in text) == (split == "val")
+    assert ("this " in text) == (n == 1) and (f"these {n} " in text) == (n > 1)
+    assert ("of each" in text) == (runs[0] == runs[1])
+    assert "1 runs" not in text and "1 images" not in text and "1 validation images" not in text

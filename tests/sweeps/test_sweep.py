@@ -153,3 +153,25 @@ def test_lines_of_parallel_runs_carry_their_number(capsys):
         print("one", end=" ")
         print("line\nand another", flush=True, end="")
     assert capsys.readouterr().out == "#3 one line\n#3 and another\n"
+
+
+def test_a_sweep_stops_at_its_first_failure_when_asked_to(start, tmp_path, capfd):
+    words = ["model=small_cnn", "data.classes=[circle,square],[circle,sqare],[circle,line]"]
+    assert start(*words, "hydra.sweeper.stop_on_failure=true") == 1
+    assert states(tmp_path) == [("finished", ""), ("failed", ""), ("not started", "")]
+    assert "not started: 'data.classes=[circle,line]': stop_on_failure: another run failed" in capfd.readouterr().out
+    assert start(*words) == 1
+    assert states(tmp_path) == [("finished", "found"), ("failed", ""), ("finished", "")]
+
+
+def test_a_plan_of_a_sweep_trains_nothing(start, tmp_path, capfd):
+    assert start("model=small_cnn", "seed=0") == 0
+    capfd.readouterr()
+    before = sorted(path.name for path in (tmp_path / "outputs").glob("small_cnn-*/*"))
+    assert start("model=small_cnn,pixels_naive_bayes", "seed=0,1", "plan=true") == 0
+    out = capfd.readouterr().out
+    rows = [line.split() for line in out[out.index("\nrun ") :].splitlines()[2:]]
+    assert [row[2] for row in rows[:4]] == ["found", "new", "new", "new"]
+    assert rows[4][:5] == ["in", "all:", "1", "found,", "3"] and "nothing was trained" in out
+    assert sorted(path.name for path in (tmp_path / "outputs").glob("small_cnn-*/*")) == before
+    assert not list(tmp_path.glob("outputs/pixels*/*/config.yaml"))
