@@ -67,7 +67,7 @@ def test_a_long_run_tells_once_how_long_it_takes(monkeypatch):
     remaining = loop.Remaining(0)
     assert [remaining(step, 10_000) for step in (5, 11, 20)] == [
         "",
-        "about 3 h 3 min to go, evaluations not counted",
+        "about 2 h 46 min to go, evaluations not counted",
         "",
     ]
     clock = iter([0.0, 11.0])
