@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from sketchlab.config import RunConfig, flat
 from sketchlab.errors import UserError
-from sketchlab.storage.files import write_json
+from sketchlab.storage.files import remove_temporaries, write_json
 from sketchlab.training.identity import comparable, group_of, id_of, reduced
 
 INDEX = ".index.json"
@@ -85,7 +85,9 @@ def _index(group: Path) -> dict[str, dict[str, Any]]:
                     old = known.get(folder.name, {})
                     entries[folder.name] = old if old.get("looks") == looks else _entry(Path(folder.path), looks)
     if entries != known:
-        with contextlib.suppress(UserError):  # only time is lost; opening the run's own folder says what is wrong there
+        # where it cannot be written only time is lost; opening the run's own folder says what is wrong there
+        with contextlib.suppress(UserError, OSError):
+            remove_temporaries(group, f".{INDEX}.*.tmp")
             write_json(group / INDEX, entries)
     return entries
 

@@ -33,11 +33,14 @@ def work(runtime: Any, run: RunConfig, path: Path, data: Any, yardstick: dict[st
         "trainable": sum(p.numel() for p in parameters if p.requires_grad),
     }
     before, files = provenance.read(path), provenance.imported()
+    changed = provenance.differing(before, files)
+    if (path / "checkpoints" / "last.pt").exists():  # made its first steps, perhaps with data that is kept since
+        files = before | files
     made = environment.environment(runtime, counts, files)
     folder.document("env.json", made)
     folder.document(provenance.FILE, files)
     folder.status(code=made["code"])
-    folder.made_with = environment.made_with(run, made, provenance.differing(before, files))
+    folder.made_with = environment.made_with(run, made, changed)
     if once:
         fit_once(task, runtime, folder)
     else:

@@ -301,6 +301,7 @@ def test_a_run_that_goes_on_elsewhere_says_so(tmp_path, monkeypatch, capsys):
     monkeypatch.undo()
     short = "sketchlab.training.provenance.short"
     monkeypatch.setattr(short, lambda _: "f" * 12)
+    monkeypatch.setattr("sketchlab.training.provenance.differing", lambda *_: ["sketchlab/rng.py"])
     folder = execute(tmp_path, "runtime.workers=1")
     assert "from step 5 on with another code" in (out := capsys.readouterr().out) and "runtime.workers (0 → 1)" in out
     (entry,) = status(folder)["resumed"]
