@@ -180,14 +180,14 @@ def difference(one: Any, other: Any, where: str = "") -> str:
     """The first place where two results differ; "" where they are equal."""
     if type(one) is not type(other):
         return f"{where}: {type(one).__name__}, {type(other).__name__}"
+    if hasattr(one, "dtype"):
+        return "" if one.shape == other.shape and bool((one == other).all()) else where
     if isinstance(one, dict):
         if one.keys() != other.keys():
             return f"{where}: only in one of both: {', '.join(map(str, set(one) ^ set(other)))}"
         return next((d for key in one if (d := difference(one[key], other[key], f"{where}/{key}"))), "")
     if isinstance(one, list | tuple) and len(one) == len(other):
         return next((d for n, pair in enumerate(zip(one, other)) if (d := difference(*pair, f"{where}/{n}"))), "")  # noqa: B905
-    if hasattr(one, "dtype"):
-        return "" if one.shape == other.shape and bool((one == other).all()) else where
     return "" if one == other or (one != one and other != other) else where
 
 
@@ -292,25 +292,18 @@ def main(words: list[str]) -> int:
     began = time.perf_counter()
     with ProcessPoolExecutor(int(given.get("at_once", 2)), multiprocessing.get_context("fork")) as pool:
         for place, name in enumerate(names):
-            n = (
-                total
-                if CASES[name].whole and total >= 100
-                else round((total - done) * CASES[name].share / sum(CASES[other].share for other in names[place:]))
-            )
+            share = CASES[name].share / sum(CASES[other].share for other in names[place:])
+            n = total if CASES[name].whole and total >= 100 else round((total - done) * share)
+            differ: list[str] = []
             with tempfile.TemporaryDirectory(prefix="sketchlab-kills-") as root:
-                found = [
-                    (*what, future.result()) for *what, future in list(tries(name, n, draw, Path(root).resolve(), pool))
-                ]
-            differ = [f"{what}: {why}" for what, _, why in found if why]
-            equal, done = equal + len(found) - len(differ), done + len(found)
-            mid += sum(in_the_middle for _, in_the_middle, _ in found)
-            spent = f"{time.perf_counter() - began:.0f} s"
-            print(
-                f"{name}: {len(found)} kills, {len(found) - len(differ)} equal, {spent}",
-                *differ,
-                sep="\n    ",
-                flush=True,
-            )
+                started = list(tries(name, n, draw, Path(root).resolve(), pool))
+                for what, in_the_middle, future in started:
+                    mid += in_the_middle
+                    if why := future.result():
+                        differ.append(f"{what}: {why}")
+            done, equal = done + len(started), equal + len(started) - len(differ)
+            line = f"{name}: {len(started)} kills, {len(started) - len(differ)} equal"
+            print(f"{line}, {time.perf_counter() - began:.0f} s", *differ, sep="\n    ", flush=True)
     os.unlink(WEIGHTS)
     print(f"{done} kills, {mid} of them in mid-run: {equal} equal, {time.perf_counter() - began:.0f} s")
     return int(equal != done)
