@@ -171,6 +171,8 @@ def result(root: Path) -> dict[str, Any]:
             found[place] = {
                 key: status.get(key) for key in ("state", "metrics", "best", "keeps_last", "message", "resumed")
             }
+        elif path.suffix == ".json":
+            found[place] = json.loads(path.read_text())
         elif inside != "lock":
             found[place] = path.read_bytes()
     return found

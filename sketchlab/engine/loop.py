@@ -245,7 +245,7 @@ def note_other_code(last: dict[str, Any], step: int, folder: RunDir) -> None:
     """A run that goes on under other code, other versions or other settings of the machine has them in status.json."""
     before, now = last.get("made_with") or {}, folder.made_with
     changed = [key for key in now if key != "files" and key in before and before[key] != now[key]]
-    if "code" in changed and not now.get("files"):  # more of its files were needed, or fewer: data was kept, or is not
+    if "code" in changed and now["files"] == []:  # more of its files were needed, or fewer: data was kept, or is not
         changed.remove("code")
     if not changed:
         return

@@ -196,7 +196,7 @@ def adopt_shorter(prepared: Prepared) -> None:
     last.pt comes last: a kill before it starts over with the shorter run, not from the first epoch.
     """
     from sketchlab.engine.optim import depends_on_total
-    from sketchlab.training import neighbours
+    from sketchlab.training import neighbours, provenance
 
     run, folder, identity = prepared.run, prepared.folder, prepared.identity
     if "loop" not in identity:
@@ -232,7 +232,9 @@ def adopt_shorter(prepared: Prepared) -> None:
             f"the finished run of {epochs} epochs has no last.pt (run.keep_last=true keeps it); training from the start"
         )
         return
-    shutil.copy(source.folder / "timing.jsonl", folder.path / "timing.jsonl")
+    for name in ("timing.jsonl", provenance.FILE):
+        if (source.folder / name).exists():
+            shutil.copy(source.folder / name, folder.path / name)
     shutil.copytree(source.folder / "samples", folder.path / "samples", dirs_exist_ok=True)
     folder.save("best", best)
     folder.say(f"continues the finished run of {epochs} epochs, {source.folder.name}, from step {state['step']}")

@@ -19,7 +19,8 @@ def work(runtime: Any, run: RunConfig, path: Path, data: Any, yardstick: dict[st
     folder = RunDir(path, writes=runtime.rank == 0)
     data = run.data.build(run.model.config.input) if data is None else data
     describe_data(data, run, folder)
-    if folder.writes and not (path / "samples" / "data.png").exists():
+    goes_on = (path / "checkpoints" / "last.pt").exists()
+    if folder.writes and not (goes_on and (path / "samples" / "data.png").exists()):
         folder.picture("data", of_training(data, run.model.config.input, run.seed))
     task, loop = _built(runtime, run, folder, data)
     once = hasattr(task, "fit")
@@ -33,8 +34,8 @@ def work(runtime: Any, run: RunConfig, path: Path, data: Any, yardstick: dict[st
         "trainable": sum(p.numel() for p in parameters if p.requires_grad),
     }
     before, files = provenance.read(path), provenance.imported()
-    changed = provenance.differing(before, files)
-    if (path / "checkpoints" / "last.pt").exists():  # made its first steps, perhaps with data that is kept since
+    changed = provenance.differing(before, files) if before else None
+    if goes_on:  # with what made its first steps, and data that is kept since
         files = before | files
     made = environment.environment(runtime, counts, files)
     folder.document("env.json", made)

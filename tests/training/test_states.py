@@ -16,6 +16,7 @@ from sketchlab import config, run
 from sketchlab.engine import checkpoint, rundir
 from sketchlab.errors import UserError
 from sketchlab.pipelines.classify.task import Classify
+from sketchlab.training import neighbours, provenance
 from tests import every
 from tests.engine.test_bad_runs import Cut, cut_after
 
@@ -213,6 +214,15 @@ def test_the_owner_removes_what_killed_writers_left(finished, tmp_path):
     assert not any(path.exists() for path in dead) and alive.exists()
 
 
+def test_the_next_writer_of_the_index_removes_what_a_killed_one_left(finished, tmp_path):
+    left = [finished.parent / f".{neighbours.INDEX}.{pid}.tmp" for pid in (999999999, os.getppid())]
+    for path in left:
+        path.write_text("{")
+    asked = config.from_overrides(every.small("small_cnn", f"run.root={tmp_path}"))
+    assert [neighbour.folder for neighbour in neighbours.of(asked)] == [finished]
+    assert [path.exists() for path in left] == [False, True]
+
+
 def test_a_kill_while_a_shorter_run_is_taken_up(tmp_path, monkeypatch, capsys):
     longer = ("loop.epochs=3", "loop.schedule=constant")
     execute(tmp_path / "a", "loop.schedule=constant")
@@ -314,3 +324,32 @@ def test_the_same_run_goes_on_without_a_word(tmp_path, monkeypatch):
         execute(tmp_path)
     monkeypatch.undo()
     assert "resumed" not in status(execute(tmp_path))
+
+
+@pytest.mark.parametrize("cut", [0, 5])
+def test_code_that_only_an_earlier_session_needed_is_code_of_the_run(cut, tmp_path, monkeypatch):
+    """Such as what made data that is kept since; where nothing was trained with it, it is not."""
+    cut_after(monkeypatch, cut)
+    with pytest.raises(Cut):
+        execute(tmp_path)
+    monkeypatch.undo()
+    folder = every.folder_in(tmp_path)
+    files = provenance.read(folder)
+    earlier = {"sketchlab/rng.py": files["sketchlab/rng.py"], "sketchlab/gone.py": ["0" * 16, "1" * 16]}
+    (folder / provenance.FILE).write_text(json.dumps(files | earlier))
+    execute(tmp_path)
+    assert provenance.changed(provenance.read(folder)) == (["sketchlab/gone.py"] if cut else [])
+    assert "resumed" not in status(folder)
+
+
+def test_a_shorter_run_of_other_code_is_named(tmp_path, capsys):
+    shorter = execute(tmp_path, "loop.schedule=constant")
+    files = provenance.read(shorter)
+    (shorter / provenance.FILE).write_text(json.dumps(files | {"sketchlab/rng.py": ["0" * 16, "1" * 16]}))
+    last = shorter / "checkpoints" / "last.pt"
+    state = torch.load(last, weights_only=True)
+    torch.save(state | {"made_with": state["made_with"] | {"code": "0" * 12}}, last)
+    words = every.small("small_cnn", f"run.root={tmp_path}", *SMALL, "loop.schedule=constant", "loop.epochs=3")
+    run.execute(config.from_overrides(words), reported=False)
+    out = capsys.readouterr().out
+    assert "continues the finished run of 2 epochs" in out and "changed files: sketchlab/rng.py" in out
