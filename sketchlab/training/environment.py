@@ -62,7 +62,8 @@ def environment(runtime: Runtime, parameters: dict[str, int], files: provenance.
 
 def made_with(run: RunConfig, made: dict[str, Any], files: list[str] | None) -> dict[str, Any]:
     """What may change the last digits of a result although the run is the same: kept in its checkpoints, so that one
-    that goes on with another value has it in its status.json. files: those of its code that changed, None where it is not known."""
+    that goes on with another value has it in its status.json. files: those of its code that
+    changed since, None where that is not known."""
     kept = {key: made[key] for key in ("code", "device_name", "cuda", "cudnn", "driver", "threads")}
     kept |= {"torch": made["packages"]["torch"], "numpy": made["packages"]["numpy"], "files": files}
     for group in ("pipeline", "loop", "runtime"):
