@@ -243,13 +243,16 @@ def check_best(rows: list[dict[str, Any]], watch: Watch | None, folder: RunDir) 
 
 def note_other_code(last: dict[str, Any], step: int, folder: RunDir) -> None:
     """A run that goes on under other code, other versions or other settings of the machine has them in status.json."""
-    before, now = last.get("made_with") or {}, folder.made_with
-    changed = [key for key in now if key != "files" and key in before and before[key] != now[key]]
+    before, now = {**(last.get("made_with") or {})}, {**folder.made_with}
+    changed, files = [key for key in now if key in before and before[key] != now[key]], []
+    if folder.code is not None:
+        before["code"], now["code"], files = folder.code
+        changed.insert(0, "code")
     if not changed:
         return
     differences = ", ".join(f"{key} ({before[key]} → {now[key]})" for key in changed)
-    files = f"; changed files: {', '.join(now['files'])}" if now.get("files") else ""
-    folder.say(f"from step {step} on with another {differences}{files}")
+    where = f"; changed files: {', '.join(files)}" if files else ""
+    folder.say(f"from step {step} on with another {differences}{where}")
     entry = {"step": step, "before": {key: before[key] for key in changed}, "after": {key: now[key] for key in changed}}
     if folder.writes:
         folder.status(resumed=[*folder.written.get("resumed", []), entry])

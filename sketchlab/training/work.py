@@ -35,14 +35,17 @@ def work(runtime: Any, run: RunConfig, path: Path, data: Any, yardstick: dict[st
     before, files = provenance.read(path), provenance.imported()
     made = environment.environment(runtime, counts, files)
     folder.document("env.json", made)
-    folder.document(provenance.FILE, files)
+    folder.document(provenance.FILE, before | files)
     folder.status(code=made["code"])
-    folder.made_with = environment.made_with(run, made, provenance.differing(before, files))
+    folder.made_with = environment.made_with(run, made)
+    if names := provenance.differing(before, files):
+        folder.code = provenance.short(before), made["code"], names
     if once:
         fit_once(task, runtime, folder)
     else:
         fit(task, loop, run.seed, runtime, folder, yardstick)
-    folder.document(provenance.FILE, files | provenance.imported())  # with what was imported on the way
+    # with what was imported on the way, here or before the run was cut
+    folder.document(provenance.FILE, before | files | provenance.imported())
 
 
 def show(runtime: Any, run: RunConfig, path: Path, data: Any) -> None:
