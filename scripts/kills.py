@@ -178,6 +178,8 @@ def result(root: Path) -> dict[str, Any]:
 
 def difference(one: Any, other: Any, where: str = "") -> str:
     """The first place where two results differ; "" where they are equal."""
+    import torch
+
     if type(one) is not type(other):
         return f"{where}: {type(one).__name__}, {type(other).__name__}"
     if isinstance(one, dict):
@@ -186,8 +188,8 @@ def difference(one: Any, other: Any, where: str = "") -> str:
         return next((d for key in one if (d := difference(one[key], other[key], f"{where}/{key}"))), "")
     if isinstance(one, list | tuple) and len(one) == len(other):
         return next((d for n, pair in enumerate(zip(one, other)) if (d := difference(*pair, f"{where}/{n}"))), "")  # noqa: B905
-    if hasattr(one, "dtype"):
-        return "" if one.shape == other.shape and bool((one == other).all()) else where
+    if isinstance(one, torch.Tensor):
+        return "" if torch.equal(one, other) else where
     return "" if one == other or (one != one and other != other) else where
 
 
@@ -303,7 +305,7 @@ def main(words: list[str]) -> int:
                 ]
             differ = [f"{what}: {why}" for what, _, why in found if why]
             equal, done = equal + len(found) - len(differ), done + len(found)
-            mid += sum(in_the_middle for _, in_the_middle, _ in found)
+            mid += sum(bool(in_the_middle) for _, in_the_middle, _ in found)
             spent = f"{time.perf_counter() - began:.0f} s"
             print(
                 f"{name}: {len(found)} kills, {len(found) - len(differ)} equal, {spent}",

@@ -12,6 +12,7 @@ import os
 import site
 import sys
 import sysconfig
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache, lru_cache
 from pathlib import Path
@@ -119,31 +120,29 @@ def contents(path: Path) -> str:
 def meaning(path: Path) -> str:
     """16 hexadecimal digits of what a file means; of its bytes where it is no Python that can be read here."""
     try:
-        meant = repr(_plain(ast.parse(path.read_bytes())))
-    except (SyntaxError, ValueError):
+        with warnings.catch_warnings(action="ignore"):  # of escapes and the like: the import has warned
+            meant = ascii(_plain(ast.parse(path.read_bytes())))
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
         return contents(path)
-    return hashlib.sha256(meant.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    return hashlib.sha256(meant.encode()).hexdigest()[:16]
 
 
 def _plain(node: Any) -> Any:
     """A syntax tree as tuples, without what Python versions write differently (empty fields) and what means nothing
-    (places, docstrings, the contexts of names)."""
+    (places, texts that stand alone, the contexts of names)."""
     if isinstance(node, ast.Constant):
-        return type(node.value).__name__, repr(node.value)
+        return type(node.value).__name__, node.value
     if isinstance(node, ast.JoinedStr):  # adjoining literal pieces as one
-        return "f", *_joined(node)
+        pieces = _joined(node)
+        return ("f", *pieces) if any(isinstance(piece, tuple) for piece in pieces) else ("str", "".join(pieces))
     if not isinstance(node, ast.AST):
-        return repr(node)
+        return node
     out: list[Any] = [type(node).__name__]
     for key, value in node.__dict__.items():
-        if key in _SILENT or value is None or value == []:
-            continue
         if isinstance(value, list):
-            if key == "body" and isinstance(node, _DOCUMENTED) and _is_text(value[0]):
-                value = value[1:] or [ast.Pass()]
-            out.append((key, *map(_plain, value)))
-        else:
-            out.append((key, _plain(value)))
+            value = tuple(_plain(item) for item in value if not _does_nothing(item))
+        if key not in _SILENT and value is not None and value != ():
+            out.append((key, value if isinstance(value, tuple) else _plain(value)))
     return tuple(out)
 
 
@@ -160,9 +159,10 @@ def _joined(node: ast.JoinedStr) -> list[Any]:
     return pieces
 
 
-def _is_text(node: ast.AST) -> bool:
-    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+def _does_nothing(node: Any) -> bool:
+    """A docstring, another text that stands alone, pass."""
+    text = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+    return text or isinstance(node, ast.Pass)
 
 
 _SILENT = {"lineno", "col_offset", "end_lineno", "end_col_offset", "ctx", "kind", "type_comment", "type_ignores"}
-_DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)

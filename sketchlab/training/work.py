@@ -33,19 +33,21 @@ def work(runtime: Any, run: RunConfig, path: Path, data: Any, yardstick: dict[st
         "trainable": sum(p.numel() for p in parameters if p.requires_grad),
     }
     before, files = provenance.read(path), provenance.imported()
+    names = provenance.differing(before, files)
+    if (path / "checkpoints" / "last.pt").exists():  # its first steps may have needed files that these do not
+        files = before | files
     made = environment.environment(runtime, counts, files)
     folder.document("env.json", made)
-    folder.document(provenance.FILE, before | files)
+    folder.document(provenance.FILE, files)
     folder.status(code=made["code"])
     folder.made_with = environment.made_with(run, made)
-    if names := provenance.differing(before, files):
+    if names:
         folder.code = provenance.short(before), made["code"], names
     if once:
         fit_once(task, runtime, folder)
     else:
         fit(task, loop, run.seed, runtime, folder, yardstick)
-    # with what was imported on the way, here or before the run was cut
-    folder.document(provenance.FILE, before | files | provenance.imported())
+    folder.document(provenance.FILE, files | provenance.imported())  # with what was imported on the way
 
 
 def show(runtime: Any, run: RunConfig, path: Path, data: Any) -> None:
