@@ -26,7 +26,8 @@ from sketchlab.errors import UserError
 from sketchlab.layers import norms
 from sketchlab.metrics import declared
 
-ESTIMATE_AFTER_S, LONG_S = 10.0, 600.0  # after which it is known how long a run takes; which runs are long
+FIRST_STEPS, ESTIMATE_STEPS, ESTIMATE_AFTER_S = 3, 20, 10.0  # by what it is known how long a run will take
+LONG_S = 600.0  # from when on that is said
 WIDTH = 120  # characters of a line on the terminal
 LOOK_EVERY = 16  # steps after which a GPU's run looks whether to stop, save, or give up
 
@@ -65,17 +66,20 @@ class Clock:
 
 
 class Remaining:
-    """Once, some seconds after the start: how long the rest of a long run will take, in words."""
+    """Once, some seconds after the first steps, which do more than others: how long the rest of a long run takes."""
 
     def __init__(self, step: int) -> None:
-        self.start, self.first, self.known = time.perf_counter(), step, False
+        self.from_step, self.start, self.known = step + FIRST_STEPS, 0.0, False
 
     def __call__(self, step: int, total: int) -> str:
-        spent_s = time.perf_counter() - self.start
-        if self.known or spent_s < ESTIMATE_AFTER_S:
+        now = time.perf_counter()
+        if step <= self.from_step:
+            self.start = now
+        spent_s, steps = now - self.start, step - self.from_step
+        if self.known or steps < 1 or spent_s < (ESTIMATE_AFTER_S if steps >= ESTIMATE_STEPS else 6 * ESTIMATE_AFTER_S):
             return ""
         self.known = True
-        left_s = (total - step) * spent_s / (step - self.first)
+        left_s = (total - step) * spent_s / steps
         return f"about {duration(left_s)} to go, evaluations not counted" if left_s >= LONG_S else ""
 
 

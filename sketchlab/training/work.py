@@ -34,8 +34,8 @@ def work(runtime: Any, run: RunConfig, path: Path, data: Any, yardstick: dict[st
     }
     before, files = provenance.read(path), provenance.imported()
     names = provenance.differing(before, files)
-    if (path / "checkpoints" / "last.pt").exists():  # its first steps may have needed files that these do not
-        files = before | files
+    if (path / "checkpoints" / "last.pt").exists() or not provenance.changed(before):
+        files = before | files  # what it began with, when data was not kept yet
     made = environment.environment(runtime, counts, files)
     folder.document("env.json", made)
     folder.document(provenance.FILE, files)
