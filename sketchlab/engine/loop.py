@@ -26,7 +26,8 @@ from sketchlab.errors import UserError
 from sketchlab.layers import norms
 from sketchlab.metrics import declared
 
-ESTIMATE_AFTER_S, LONG_S = 10.0, 600.0  # after which it is known how long a run takes; which runs are long
+FIRST_STEPS, ESTIMATE_STEPS, ESTIMATE_AFTER_S = 3, 20, 10.0  # by what it is known how long a run will take
+LONG_S = 600.0  # from when on that is said
 WIDTH = 120  # characters of a line on the terminal
 LOOK_EVERY = 16  # steps after which a GPU's run looks whether to stop, save, or give up
 
@@ -65,17 +66,20 @@ class Clock:
 
 
 class Remaining:
-    """Once, some seconds after the start: how long the rest of a long run will take, in words."""
+    """Once, some seconds after the first steps, which do more than others: how long the rest of a long run takes."""
 
     def __init__(self, step: int) -> None:
-        self.start, self.first, self.known = time.perf_counter(), step, False
+        self.from_step, self.start, self.known = step + FIRST_STEPS, 0.0, False
 
     def __call__(self, step: int, total: int) -> str:
-        spent_s = time.perf_counter() - self.start
-        if self.known or spent_s < ESTIMATE_AFTER_S:
+        now = time.perf_counter()
+        if step <= self.from_step:
+            self.start = now
+        spent_s, steps = now - self.start, step - self.from_step
+        if self.known or steps < 1 or spent_s < (ESTIMATE_AFTER_S if steps >= ESTIMATE_STEPS else 6 * ESTIMATE_AFTER_S):
             return ""
         self.known = True
-        left_s = (total - step) * spent_s / (step - self.first)
+        left_s = (total - step) * spent_s / steps
         return f"about {duration(left_s)} to go, evaluations not counted" if left_s >= LONG_S else ""
 
 
@@ -243,15 +247,16 @@ def check_best(rows: list[dict[str, Any]], watch: Watch | None, folder: RunDir) 
 
 def note_other_code(last: dict[str, Any], step: int, folder: RunDir) -> None:
     """A run that goes on under other code, other versions or other settings of the machine has them in status.json."""
-    before, now = last.get("made_with") or {}, folder.made_with
-    changed = [key for key in now if key != "files" and key in before and before[key] != now[key]]
-    if "code" in changed and now["files"] == []:  # more of its files were needed, or fewer: data was kept, or is not
-        changed.remove("code")
+    before, now = {**(last.get("made_with") or {})}, {**folder.made_with}
+    changed, files = [key for key in now if key in before and before[key] != now[key]], []
+    if folder.code is not None:
+        before["code"], now["code"], files = folder.code
+        changed.insert(0, "code")
     if not changed:
         return
     differences = ", ".join(f"{key} ({before[key]} → {now[key]})" for key in changed)
-    files = f"; changed files: {', '.join(now['files'])}" if now.get("files") else ""
-    folder.say(f"from step {step} on with another {differences}{files}")
+    where = f"; changed files: {', '.join(files)}" if files else ""
+    folder.say(f"from step {step} on with another {differences}{where}")
     entry = {"step": step, "before": {key: before[key] for key in changed}, "after": {key: now[key] for key in changed}}
     if folder.writes:
         folder.status(resumed=[*folder.written.get("resumed", []), entry])

@@ -67,7 +67,8 @@ class RunDir:
         self.path, self.writes = path, writes
         self.lock = Lock(path)
         self.scores = declared.Table("", ())  # until it is declared
-        self.made_with: dict[str, Any] = {}  # code and versions, kept in every checkpoint
+        self.made_with: dict[str, Any] = {}  # versions and settings of the machine, kept in every checkpoint
+        self.code: tuple[str, str, list[str]] | None = None  # digests before and now, and files, where code changed
 
     # --- taking it up
 

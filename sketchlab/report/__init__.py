@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from sketchlab.report import page, scores
+from sketchlab.report import page
 from sketchlab.report.read import read
 from sketchlab.report.run import plots, transfer, warnings
+from sketchlab.report.run.headline import headline as headline_of
 from sketchlab.report.run.sections import sections
+from sketchlab.report.sentences import render
 
 
 def write(folder: Path) -> Path:
@@ -19,7 +21,7 @@ def write(folder: Path) -> Path:
     run = read(folder)
     drawn = [*plots.draw(run), *run.attempt("plots of a transfer", lambda: list(transfer.plots(run)), [])]
     made = sections(run, drawn)
-    headline = run.attempt("the headline", lambda: scores.headline(run), "")
+    headline = run.attempt("the headline", lambda: render(headline_of(run)), "")
     told = [*run.attempt("warnings of a transfer", lambda: transfer.warnings(run), []), *warnings.lines(run)]
     choices, status = run.choices, run.status
     title = f"{choices['model']} on {choices['data']}" if {"model", "data"} <= set(choices) else run.name

@@ -229,29 +229,6 @@ def primary(run: Run) -> Score | None:
     return score(run, key, run.final()[key]) if key else None
 
 
-def headline(run: Run) -> str:
-    """The answer in one line."""
-    result = primary(run)
-    if result is None:
-        return "No score yet"
-    where = SPLITS.get(result.split, result.split)
-    value = text(result.declared, result.value)
-    brackets = ", ".join(filter(None, [f"n = {result.n}" if result.n else "", interval_text(result)]))
-    line = f"{where.capitalize()} {result.metric} {value}" + (f" ({brackets})" if brackets else "")
-    if result.chance is not None:
-        line += f"; chance {text(result.declared, result.chance)}"
-    elif words := direction(result.declared):
-        line += f"; {words}"
-    if known := calibration_text(run, result.split, result.metric):
-        line += f"; {known}"
-    chosen = best(run)
-    if result.split == "test" and chosen is not None and monitor(run):
-        line += f"; weights of epoch {chosen[1]:g}"
-    elif result.split != "test" and (epoch := last_epoch(run)) is not None and len(run.metrics) > 1:
-        line += f"; after epoch {epoch:g}"
-    return line
-
-
 def last_epoch(run: Run) -> float | None:
     return float(numbers(run.metrics, "epoch").max()) if "epoch" in run.metrics and len(run.metrics) else None
 

@@ -49,6 +49,16 @@ LUCK = (
 )
 ALONE = "One run of each says nothing about the settings."
 WORDS = {
+    # the result of a run
+    "no result": "No score yet",
+    "result": "{where} {metric} {value}{of}{chance}{known}{epoch}",
+    "in brackets": " ({n}{comma}{interval})",
+    "of n": "n = {n}",
+    "with interval": "{subject}",
+    "and chance": "; chance {chance}",
+    "and that": "; {subject}",
+    "weights of": "; weights of epoch {epoch:g}",
+    "after": "; after epoch {epoch:g}",
     # warnings of a run
     "note": "{subject}",
     "failed": f"This run failed: {SO_FAR}{{message}}",

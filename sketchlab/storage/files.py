@@ -50,9 +50,9 @@ def sync_folder(folder: Path) -> None:
             os.close(descriptor)
 
 
-def remove_temporaries(folder: Path, pattern: str = "**/.*.tmp") -> None:
-    """What killed writers left below the folder; the files of processes that live here stay."""
-    for path in folder.glob(pattern):
+def remove_temporaries(folder: Path, below: str = "**/") -> None:
+    """What killed writers left in the folder and below it ("": in it alone); files of processes that live here stay."""
+    for path in folder.glob(f"{below}.*.tmp"):
         pid = path.name.split(".")[-2]
         if not (pid.isdigit() and int(pid) != os.getpid() and alive(int(pid))):
             path.unlink(missing_ok=True)

@@ -197,8 +197,10 @@ def run(cfg: Any, words: list[str], hydra_cfg: Any) -> float:
 
 def _before(folder: Any) -> str:
     """What there was of a run before its job: for the table."""
-    state = folder.examine().state
-    return "retried" if state == "resumable" and folder.written.get("state") == "failed" else BEFORE[state]
+    state, why = folder.examine()
+    if state == "resumable" and not why and folder.written.get("state") == "failed":
+        return "retried"
+    return BEFORE[state]
 
 
 def handed_on(signum: int) -> None:

@@ -60,12 +60,11 @@ def environment(runtime: Runtime, parameters: dict[str, int], files: provenance.
     }
 
 
-def made_with(run: RunConfig, made: dict[str, Any], files: list[str] | None) -> dict[str, Any]:
+def made_with(run: RunConfig, made: dict[str, Any]) -> dict[str, Any]:
     """What may change the last digits of a result although the run is the same: kept in its checkpoints, so that one
-    that goes on with another value has it in its status.json. files: those of its code that
-    changed since, None where that is not known."""
-    kept = {key: made[key] for key in ("code", "device_name", "cuda", "cudnn", "driver", "threads")}
-    kept |= {"torch": made["packages"]["torch"], "numpy": made["packages"]["numpy"], "files": files}
+    that goes on with another value has it in its status.json."""
+    kept = {key: made[key] for key in ("device_name", "cuda", "cudnn", "driver", "threads")}
+    kept |= {key: made["packages"][key] for key in ("torch", "numpy")}
     for group in ("pipeline", "loop", "runtime"):
         part = getattr(run, group)
         values = schema.of_role(type(getattr(part, "config", part)), schema.MACHINE, run.plain()[group])

@@ -68,6 +68,8 @@ def decide(config: Config, decision: Callable[[], str]) -> str:
             outcome = [decision()]
     finally:
         dist.broadcast_object_list(outcome, 0)
+        if outcome[0] is None:  # a rank that ends without a word takes the others down with it
+            dist.destroy_process_group()
     if outcome[0] is None:
         raise SystemExit(1)
     return outcome[0]

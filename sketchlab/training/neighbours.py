@@ -10,32 +10,44 @@ import json
 import os
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from sketchlab.config import RunConfig, flat
+import orjson
+
+from sketchlab.config import RunConfig
 from sketchlab.errors import UserError
-from sketchlab.storage.files import remove_temporaries, write_json
+from sketchlab.storage.files import atomic, remove_temporaries
 from sketchlab.training.identity import comparable, group_of, id_of, reduced
 
 INDEX = ".index.json"
+NEAREST = 20  # runs that are compared in full: the nearest ones by what they wrote
 LISTED = 4  # differences named before "and n more"
 
 
-class Neighbour(NamedTuple):
+@dataclass(frozen=True)
+class Neighbour:
     folder: Path
-    identity: dict[str, Any]  # reduced, as that of the run which asks
+    written: dict[str, Any]  # its identity as its config.yaml has it
     state: str  # as its status.json has it
     started: str
+    run: RunConfig  # which asks
+
+    @cached_property
+    def identity(self) -> dict[str, Any]:
+        """As that of the run which asks: by the roles of today."""
+        return reduced(self.run, self.written)
 
 
-def of(run: RunConfig, but: Path | None = None) -> list[Neighbour]:
+def of(run: RunConfig) -> list[Neighbour]:
     """Runs of this model and data whose identity is known, by when they started."""
     group = group_of(run)
     found = [
-        Neighbour(group / name, reduced(run, entry["identity"]), entry["state"], entry["started"])
+        Neighbour(group / name, entry["identity"], entry["state"], entry["started"], run)
         for name, entry in _index(group).items()
-        if group / name != but and "identity" in entry and comparable(run, entry["identity"])
+        if "identity" in entry and comparable(run, entry["identity"])
     ]
     return sorted(found, key=lambda neighbour: (neighbour.started, neighbour.folder))
 
@@ -43,34 +55,43 @@ def of(run: RunConfig, but: Path | None = None) -> list[Neighbour]:
 def folder_of(run: RunConfig, identity: dict[str, Any]) -> Path:
     """Where this run is: under its id, or under the one that an older sketchlab finished or began it with."""
     path = group_of(run) / id_of(identity)
-    return path if path.exists() else alias(run, identity) or path
+    return path if path.exists() else alias(of(run), identity) or path
 
 
-def alias(run: RunConfig, identity: dict[str, Any]) -> Path | None:
+def alias(others: list[Neighbour], identity: dict[str, Any]) -> Path | None:
     """The folder of this very run under another id, from when ids held keys that decide nothing: the oldest finished
     one, else the oldest begun."""
-    same = [neighbour for neighbour in of(run) if neighbour.identity == identity]
+    plain = [n for n in others if all(n.written.get(key) == identity[key] for key in ("seed", "samples"))]
+    same = [neighbour for neighbour in plain if neighbour.identity == identity]
     finished = [neighbour for neighbour in same if neighbour.state == "finished"]
     return (finished or same)[0].folder if same else None
 
 
-def why_new(run: RunConfig, identity: dict[str, Any], folder: Path) -> str:
+def why_new(others: list[Neighbour], identity: dict[str, Any], folder: Path) -> str:
     """How the nearest finished run differs from this one, in a line."""
-    finished = [neighbour for neighbour in of(run, but=folder) if neighbour.state == "finished"]
+    finished = [neighbour for neighbour in reversed(others) if neighbour.state == "finished"]
     if not finished:
         return f"new: no finished run of {folder.parent.name}"
-    ours = flat(identity)
-    differences = [(_differences(flat(neighbour.identity), ours), neighbour) for neighbour in finished]
-    nearest, neighbour = min(reversed(differences), key=lambda pair: len(pair[0]))
+    finished.sort(key=lambda neighbour: len(_differences(neighbour.written, identity)))
+    differences = [(_differences(neighbour.identity, identity), neighbour) for neighbour in finished[:NEAREST]]
+    nearest, neighbour = min(differences, key=lambda pair: len(pair[0]))
     listed = [f"{key} ({old} → {new})" for key, (old, new) in nearest.items()]
     more = f" and {len(listed) - LISTED} more" if len(listed) > LISTED else ""
     return f"new: nearest finished run {neighbour.folder.name} differs in {', '.join(listed[:LISTED])}{more}"
 
 
-def _differences(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    keys = dict.fromkeys([*ours, *theirs])
-    both = {key: (theirs.get(key, "–"), ours.get(key, "–")) for key in keys}
-    return {key: pair for key, pair in both.items() if pair[0] != pair[1]}
+def _differences(theirs: Mapping[str, Any], ours: Mapping[str, Any], prefix: str = "") -> dict[str, tuple[Any, Any]]:
+    """Dotted key → both values, where they are not equal."""
+    found: dict[str, tuple[Any, Any]] = {}
+    for key in dict.fromkeys([*ours, *theirs]):
+        old, new = theirs.get(key, "–"), ours.get(key, "–")
+        if old == new:
+            continue
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            found |= _differences(old, new, f"{prefix}{key}.")
+        else:
+            found[f"{prefix}{key}"] = old, new
+    return found
 
 
 def _index(group: Path) -> dict[str, dict[str, Any]]:
@@ -86,9 +107,9 @@ def _index(group: Path) -> dict[str, dict[str, Any]]:
                     entries[folder.name] = old if old.get("looks") == looks else _entry(Path(folder.path), looks)
     if entries != known:
         # where it cannot be written only time is lost; opening the run's own folder says what is wrong there
-        with contextlib.suppress(UserError, OSError):
-            remove_temporaries(group, f".{INDEX}.*.tmp")
-            write_json(group / INDEX, entries)
+        remove_temporaries(group, below="")
+        with contextlib.suppress(UserError), atomic(group / INDEX) as temporary:
+            temporary.write_bytes(orjson.dumps(entries))
     return entries
 
 
@@ -102,7 +123,7 @@ def _look(path: str) -> list[int] | None:
 
 def _kept(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text())
+        found = orjson.loads(path.read_bytes())
     except (OSError, ValueError):  # none yet, or damaged: built again
         return {}
     return {k: v for k, v in found.items() if isinstance(v, dict)} if isinstance(found, dict) else {}

@@ -10,8 +10,9 @@ from typing import Any
 
 from sketchlab.config import RunConfig
 from sketchlab.errors import UserError
-from sketchlab.training.identity import deciding
-from sketchlab.training.neighbours import folder_of
+from sketchlab.training import neighbours
+from sketchlab.training.identity import deciding, group_of, id_of
+from sketchlab.training.neighbours import Neighbour
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class Prepared:
     data: Any
     identity: dict[str, Any]  # what its folder is named by
     folder: Any  # engine.rundir.RunDir
+    others: list[Neighbour]  # of the same model and data; where the folder is there already, none were looked for
 
 
 def prepare(run: RunConfig) -> Prepared:
@@ -36,7 +38,11 @@ def prepare(run: RunConfig) -> Prepared:
         print(f"{names}  seed={run.seed}", flush=True)
     data = run.data.build(run.model.config.input)
     identity = deciding(run, data)
-    return Prepared(run, data, identity, RunDir(folder_of(run, identity), writes=launch.env_rank() == 0))
+    path, others = group_of(run) / id_of(identity), []
+    if not path.exists():
+        others = neighbours.of(run)
+        path = neighbours.alias(others, identity) or path
+    return Prepared(run, data, identity, RunDir(path, writes=launch.env_rank() == 0), others)
 
 
 def check(run: RunConfig) -> None:

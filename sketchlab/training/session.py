@@ -74,7 +74,7 @@ def _decide(prepared: Prepared) -> str:
     run, folder = prepared.run, prepared.folder
     state, why = folder.examine()
     if state == "new":
-        print(neighbours.why_new(run, prepared.identity, folder.path), flush=True)
+        print(neighbours.why_new(prepared.others or neighbours.of(run), prepared.identity, folder.path), flush=True)
     elif state == "resumable" and why:  # its status.json cannot be read
         print(f"{why}; the run goes on from last.pt", flush=True)
         folder.begin()
@@ -207,7 +207,7 @@ def adopt_shorter(prepared: Prepared) -> None:
 
     shorter = [
         neighbour
-        for neighbour in neighbours.of(run, but=folder.path)
+        for neighbour in prepared.others or neighbours.of(run)  # none were looked for where the folder was there
         if neighbour.state == "finished" and but_epochs(neighbour.identity) == but_epochs(identity)
     ]
     shorter = [neighbour for neighbour in shorter if neighbour.identity["loop"]["epochs"] < run.loop.epochs]

@@ -34,14 +34,16 @@ def work(runtime: Any, run: RunConfig, path: Path, data: Any, yardstick: dict[st
         "trainable": sum(p.numel() for p in parameters if p.requires_grad),
     }
     before, files = provenance.read(path), provenance.imported()
-    changed = provenance.differing(before, files) if before else None
-    if goes_on:  # with what made its first steps, and data that is kept since
-        files = before | files
+    names = provenance.differing(before, files)
+    if goes_on or not provenance.changed(before):
+        files = before | files  # what it began with, when data was not kept yet
     made = environment.environment(runtime, counts, files)
     folder.document("env.json", made)
     folder.document(provenance.FILE, files)
     folder.status(code=made["code"])
-    folder.made_with = environment.made_with(run, made, changed)
+    folder.made_with = environment.made_with(run, made)
+    if names:
+        folder.code = provenance.short(before), made["code"], names
     if once:
         fit_once(task, runtime, folder)
     else:

@@ -201,11 +201,13 @@ def test_no_locks_on_this_file_system(root, cache, monkeypatch):
     assert len(build(root).kept) == 6 and len(folders(cache)) == 1
 
 
-def test_many_images_show_progress_on_stderr(root, capsys):
+def test_many_images_show_progress_on_stderr(root, capsys, monkeypatch):
     picture = io.BytesIO()
     Image.new("L", (8, 8)).save(picture, "PNG")
     for i in range(200):
         (root / f"n{i:03d}.png").write_bytes(picture.getvalue())
+    bar = store.tqdm
+    monkeypatch.setattr(store, "tqdm", lambda *words, **keys: bar(*words, **keys | {"delay": 0, "mininterval": 0}))
     build(root, [f"n{i:03d}.png" for i in range(200)])
     said = capsys.readouterr()
     assert "200/200" in said.err and said.out == ""

@@ -16,6 +16,8 @@ from sketchlab.errors import UserError
 from sketchlab.report import scores
 from sketchlab.report.read import read
 from sketchlab.report.run import curves, warnings
+from sketchlab.report.run.headline import headline
+from sketchlab.report.sentences import render
 
 KINDS = ["classifier", "collapsed", "retrieval", "gan", "baseline", "interrupted"]
 
@@ -59,14 +61,14 @@ def test_report_never_imports_torch():
 def test_classifier_headline_says_n_interval_and_chance(drawn):
     low, high = (f".{100 * end:.0f}" for end in stats.wilson(240, 300))
     line = f"Test accuracy .800 (n = 300, 95% Wilson [{low}, {high}]); chance .333; weights of epoch 12"
-    assert scores.headline(read(drawn)) == line
+    assert render(headline(read(drawn))) == line
     assert line in words(page_of(drawn))
 
 
 def test_without_test_split_the_last_epoch_is_the_result_and_the_best_is_called_optimistic(run_folder):
     folder = run_folder("collapsed")
-    assert scores.headline(read(folder)).startswith("Validation accuracy .500 (n = 62")
-    assert "after epoch 25" in scores.headline(read(folder))
+    assert render(headline(read(folder))).startswith("Validation accuracy .500 (n = 62")
+    assert "after epoch 25" in render(headline(read(folder)))
     assert "accuracy .581 at epoch 8. That figure is optimistic" in words(page_of(folder))
 
 

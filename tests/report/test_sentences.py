@@ -16,6 +16,7 @@ from sketchlab.report.comparison.family import Family
 from sketchlab.report.read import read
 from sketchlab.report.run import gan as generator
 from sketchlab.report.run import transfer, warnings
+from sketchlab.report.run.headline import headline
 from sketchlab.report.sentences import Gap, Sentence, Value, render, stored
 from sketchlab.runs.transfer import _same_name
 from tests.report.conftest import answers, base, classifier, gan, put, retrieval, sweep
@@ -374,3 +375,16 @@ def test_where_pairs_were_tested(seed):
     assert ("this " in text) == (n == 1) and (f"these {n} " in text) == (n > 1)
     assert ("of each" in text) == (runs[0] == runs[1])
     assert "1 runs" not in text and "1 images" not in text and "1 validation images" not in text
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_headlines_of_random_runs(tmp_path, seed):
+    """n is that of the split, the value that of the run; nothing is said of an epoch that was not."""
+    folder, n, _, test = random_classifier(tmp_path / "x" / "y", seed)
+    run = read(folder)
+    record, text = headline(run), render(headline(run))
+    assert record.kind == "result" and record.subject.startswith("test/" if test else "val/")
+    assert f"n = {n}" in text and text.startswith("Test " if test else "Validation ")
+    assert record.numbers["value"].value == run.final()[record.subject]
+    assert ("after epoch" in text) <= (not test) and ("weights of epoch" in text) <= test
+    assert not re.search(r"\(, |, \)|\(\)|; ;", text)

@@ -13,6 +13,8 @@ from sketchlab.report.comparison.compare import compare
 from sketchlab.report.comparison.standing import interval, standing
 from sketchlab.report.read import read
 from sketchlab.report.run import warnings
+from sketchlab.report.run.headline import headline
+from sketchlab.report.sentences import render
 from tests.report.conftest import classifier, put, retrieval, sweep
 
 KEY = "test/accuracy"
@@ -52,7 +54,7 @@ def test_queries_of_one_photo_are_resampled_together(run_folder):
         assert (found.method, found.groups, found.n) == ("cluster-robust", 29, 200)
         assert (found.low, found.high) == pytest.approx(stats.share(each, photo))
         assert found.high - found.low > 2 * (alone[metric].high - alone[metric].low)
-    assert "95% cluster-robust, 29 objects, [" in scores.headline(read(folder))
+    assert "95% cluster-robust, 29 objects, [" in render(headline(read(folder)))
     (folder / "arrays" / "val_groups.npy").unlink()
     table = pd.read_csv(folder / "predictions_val.csv")
     table["query"] = [f"cup/{p}-{i}" for i, p in enumerate(photo)]

@@ -17,6 +17,8 @@ from sketchlab.report.comparison.compare import compare
 from sketchlab.report.comparison.pairs import Samples
 from sketchlab.report.read import read
 from sketchlab.report.run import curves
+from sketchlab.report.run.headline import headline
+from sketchlab.report.sentences import render
 from sketchlab.sweeps import grid
 from tests.report.conftest import base, gan, put
 
@@ -85,7 +87,7 @@ def test_n_is_what_the_score_was_measured_on(tmp_path):
     curves._panel(run, axes, "epoch", "kid", ["val/kid"])
     labels = [text.get_text() for text in axes.get_legend().get_texts()]
     assert found.n == scores.sample_size(run, "val/kid") == 32 and row.n == "32" and "val (n = 32)" in labels
-    assert "n = 32" in words(report.write(folder)) and "n = 500" not in scores.headline(run)
+    assert "n = 32" in words(report.write(folder)) and "n = 500" not in render(headline(run))
 
 
 def test_the_smaller_error_ranks_above_and_a_name_alone_says_nothing(tmp_path):

@@ -61,17 +61,22 @@ def test_durations(seconds, text):
     assert loop.duration(seconds) == text
 
 
-def test_a_long_run_tells_once_how_long_it_takes(monkeypatch):
-    clock = iter([0.0, 5.0, 11.0, 20.0, 30.0])
-    monkeypatch.setattr(loop.time, "perf_counter", lambda: next(clock))
-    remaining = loop.Remaining(0)
-    assert [remaining(step, 10_000) for step in (5, 11, 20)] == [
-        "",
-        "about 2 h 46 min to go, evaluations not counted",
-        "",
-    ]
-    clock = iter([0.0, 11.0])
-    assert loop.Remaining(0)(11, 20) == "", "a short one does not"
+def test_a_long_run_tells_once_how_long_it_takes_by_steps_after_the_first(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(loop.time, "perf_counter", lambda: now[0])
+
+    def told(total: int, seconds: dict[int, float]) -> dict[int, str]:
+        remaining, found = loop.Remaining(0), {}
+        for step in range(1, 200):
+            now[0] += seconds.get(step, seconds[0])
+            if text := remaining(step, total):
+                found[step] = text
+        return found
+
+    about = "about 1 h 56 min to go, evaluations not counted"
+    assert told(10_000, {0: 0.7, 1: 300.0}) == {23: about}, "the first step takes five minutes, and counts for nothing"
+    assert told(540, {0: 0.1, 1: 20.0}) == {}, "a short one says nothing"
+    assert told(1000, {0: 20.0}) == {6: "about 5 h 31 min to go, evaluations not counted"}, "steps of 20 s"
 
 
 def test_the_epoch_line_fits_a_terminal_and_the_log_has_all():
