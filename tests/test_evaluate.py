@@ -17,7 +17,7 @@ from sketchlab import evaluate, open_run, stats
 from sketchlab.pipelines.classify import gradcam
 from sketchlab.report.sentences import render, stored
 from sketchlab.runs import transfer
-from sketchlab.runs.classify import stress
+from sketchlab.runs.classify import drop, stress
 from tests import finished
 from tests.finished import change_status
 
@@ -305,3 +305,17 @@ def test_explained_images_are_half_wrong_ones_and_the_rest_right(trained):
     logits, truth = torch.tensor([[3.0, 0], [0, 2], [5, 0], [0, 1.0]]), torch.tensor([1, 1, 1, 0])
     chosen = gradcam._chosen(logits, logits.argmax(1) != truth, 3, 0)
     assert chosen.tolist() == [2, 0, 1]  # the surest wrong ones first, then what was right
+
+
+def test_the_runs_own_scores_by_class_have_intervals_by_object(trained, monkeypatch):
+    run = open_run(trained)
+    found = drop._reference(run, run.classes)
+    assert found is not None
+    alone = found["per_class"]
+    assert set(alone) == set(run.classes)
+    assert all(0 <= low <= k / n <= high <= 1 and low < high for k, n, low, high in alone.values())
+    assert sum(k for k, *_ in alone.values()) == found["k"] and sum(n for _, n, *_ in alone.values()) == found["n"]
+    monkeypatch.setattr(drop, "groups_of", lambda run, split, ids: np.arange(len(ids)) // 4)
+    grouped = drop._reference(run, run.classes)
+    wider = [grouped["per_class"][c][3] - grouped["per_class"][c][2] > v[3] - v[2] for c, v in alone.items()]
+    assert any(wider)

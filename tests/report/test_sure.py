@@ -54,3 +54,15 @@ def test_the_page_shows_both(folder):
 def test_a_run_without_probabilities_has_no_section(run_folder):
     run = read(run_folder("gan"))
     assert sure.sure(run, []) == "" and not list(sure.plots(run))
+
+
+def test_bands_of_drawings_that_show_the_same_objects_are_wider(folder, monkeypatch):
+    """As if there were as many drawings as independent ones; with each its own object they stay as written."""
+    alone = sure.early(read(folder), "test")
+    written = pd.read_csv(folder / "early_test.csv")
+    assert alone.equals(written)
+    monkeypatch.setattr(sure.scores, "effective_n", lambda *_: 50.0)
+    grouped = sure.early(read(folder), "test")
+    low, high = stats.wilson_band(written["accuracy"].to_numpy(), 50.0)
+    assert np.allclose(grouped["low"], low) and np.allclose(grouped["high"], high)
+    assert (grouped["high"] - grouped["low"] > written["high"] - written["low"]).all()

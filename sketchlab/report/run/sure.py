@@ -55,9 +55,13 @@ def gap(table: pd.DataFrame) -> float:
 
 
 def early(run: Run, split: str) -> pd.DataFrame:
-    """early_<split>.csv as pipelines/classify/early.py writes it; empty where there is none."""
+    """early_<split>.csv as pipelines/classify/early.py writes it; empty where there is none. Where several drawings
+    show one object, its bands are of as many independent drawings as they are worth."""
     path = run.folder / f"early_{split}.csv"
-    return pd.read_csv(path) if path.is_file() else pd.DataFrame()
+    table = pd.read_csv(path) if path.is_file() else pd.DataFrame()
+    if len(table) and (worth := scores.effective_n(run, split)) < table["n"].iloc[0]:
+        table["low"], table["high"] = stats.wilson_band(table["accuracy"].to_numpy(), worth)
+    return table
 
 
 def _calibration(run: Run, split: str, table: pd.DataFrame) -> Plot:

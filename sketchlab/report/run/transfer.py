@@ -92,7 +92,7 @@ def _limits(found: dict[str, Any]) -> tuple[float, float]:
     return low, high
 
 
-def _by_class(run: Run, own: dict[str, list[int]]) -> str:
+def _by_class(run: Run, own: dict[str, list[Any]]) -> str:
     matrix = run.array("test_confusion")
     if matrix is None:
         return ""
@@ -103,7 +103,7 @@ def _by_class(run: Run, own: dict[str, list[int]]) -> str:
     for i, name in enumerate(run.classes):
         n, k = int(matrix[i].sum()), int(matrix[i, i])
         if n and name in own:
-            before = stats.wilson(*own[name])
+            before = stats.Interval(*own[name][2:]) if own[name][2:] else stats.wilson(*own[name])
             gap = stats.square_and_add(own[name][0] / own[name][1], before, k / n, limits[name])
             spread = f"[{100 * gap.low:+.0f}, {100 * gap.high:+.0f}]"
             rows.append(

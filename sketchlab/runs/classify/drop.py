@@ -7,6 +7,7 @@ import re
 from dataclasses import asdict
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from torch import Tensor
 
@@ -62,9 +63,14 @@ def _reference(run: OpenedRun, classes: list[str]) -> dict[str, Any] | None:
             labels, said = (table.loc[asked, name].tolist() for name in ("label", "prediction"))
             right = [a for a, b in zip(labels, said, strict=True) if a == b]
             if labels:
-                each = {name: [right.count(name), labels.count(name)] for name in dict.fromkeys(labels)}
-                hits = [float(a == b) for a, b in zip(labels, said, strict=True)]
-                low, high = stats.share(hits, None if groups is None else groups[asked])
+                hits = np.array([a == b for a, b in zip(labels, said, strict=True)], dtype=float)
+                objects = None if groups is None else groups[asked]
+                low, high = stats.share(hits, objects)
+                each = {}
+                for name in dict.fromkeys(labels):
+                    at = np.array(labels) == name
+                    limits = stats.share(hits[at], None if objects is None else objects[at])
+                    each[name] = [right.count(name), labels.count(name), *limits]
                 out = {"split": split, "k": len(right), "n": len(labels), "low": low, "high": high}
                 return {**out, "per_class": each}
     return None
