@@ -35,27 +35,27 @@ PACKAGES = ("torch", "torchvision", "numpy", "sketchlab")
 
 @dataclass(frozen=True)
 class Row:
-    """One figure: what each side took, in turns. The first side is the yardstick, the second one is sketchlab's."""
+    """One figure: what each side took, in turns. The first side is the peer, the second one is sketchlab's."""
 
     name: str
     sides: dict[str, list[float]]  # side → seconds, one per repetition
     per: str  # what the seconds are of: step, run, query
     goal: str = ""  # what is aimed at, in words
-    reached: Callable[[float, float], bool] | None = None  # (yardstick, ours) medians in seconds → whether it is
+    reached: Callable[[float, float], bool] | None = None  # (peer, ours) medians in seconds → whether it is
     estimated: str = ""  # how, when a figure was not measured in full; empty = measured
     notes: dict[str, Any] = field(default_factory=dict)  # accuracies, image sizes: what a reader needs to judge
 
     def record(self) -> dict[str, Any]:
         """Medians, quartiles and what follows from them, for the JSON file."""
         first, second = list(self.sides.values())[:2]
-        yardstick, ours = statistics.median(first), statistics.median(second)
+        peer, ours = statistics.median(first), statistics.median(second)
         sides = {
             side: {"median_s": significant(statistics.median(v)), "n": len(v), "quartiles_s": quartiles(v)}
             for side, v in self.sides.items()
         }
-        out: dict[str, Any] = {"per": self.per, "sides": sides, "times_faster": significant(yardstick / ours)}
+        out: dict[str, Any] = {"per": self.per, "sides": sides, "times_faster": significant(peer / ours)}
         out["difference_s"] = significant(statistics.median(b - a for a, b in zip(first, second, strict=False)))
-        out["goal"], out["reached"] = self.goal, bool(self.reached(yardstick, ours)) if self.reached else None
+        out["goal"], out["reached"] = self.goal, bool(self.reached(peer, ours)) if self.reached else None
         out["estimated"] = self.estimated or False
         return out | {"notes": self.notes}
 

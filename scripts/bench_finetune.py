@@ -85,7 +85,7 @@ def compare(
                 {row.peer: blocks.wall_s["bare"], "sketchlab": blocks.wall_s["sketchlab"]},
                 "step",
                 goal=f"{goal:g} times as fast" if goal else "none: stated",
-                reached=(lambda yardstick, mine, goal=goal: yardstick >= goal * mine) if goal else None,
+                reached=(lambda peer, mine, goal=goal: peer >= goal * mine) if goal else None,
                 notes={
                     "network": f"vgg16, width {width:g}, {size_px} px, batch {batch}, SGD",
                     row.peer: f"{'bf16' if 'bf16' in row.peer else 'fp32'}"
@@ -99,7 +99,7 @@ def compare(
 
 
 def beside_its_convolutions(words: list[str], batch: int, size_px: int, width: float) -> Iterator[Row]:
-    """Rows of the whole step, plain and compiled, whose yardstick is the convolutions alone, in bf16, channels last."""
+    """Rows of the whole step, plain and compiled, beside the convolutions alone, in bf16, channels last."""
     run = config.from_overrides([*words, "runtime.precision=bf16"])
     alone_s = convolutions_s(run, batch, size_px)
     for compiled in (False, True):
@@ -114,7 +114,7 @@ def beside_its_convolutions(words: list[str], batch: int, size_px: int, width: f
             {"convolutions": [alone_s], "sketchlab": ours},
             "step",
             goal="0.8 times as fast",
-            reached=lambda yardstick, mine: yardstick >= 0.8 * mine,
+            reached=lambda peer, mine: peer >= 0.8 * mine,
             notes={
                 "network": f"vgg16, width {width:g}, {size_px} px, batch {batch}, SGD",
                 "convolutions": "each alone, bf16, channels last, cuDNN's fastest algorithm; neither bias nor ReLU, "

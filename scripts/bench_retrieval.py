@@ -50,17 +50,17 @@ def compare(
         "sketchlab": timed("ours", lambda: ours(sketch, photo, photos // classes)),
     }
     seconds = interleaved(sides, repeats)
-    apart = max(abs(said["ours"][name] - value) for name, value in said["theirs"].items())
+    difference = max(abs(said["ours"][name] - value) for name, value in said["theirs"].items())
     yield Row(
         "scores",
         seconds,
         "evaluation",
         goal=f"{GOAL:g} times as fast, values within {SAME:g}",
-        reached=lambda yardstick, mine: yardstick / mine >= GOAL and apart <= SAME,
+        reached=lambda peer, mine: peer / mine >= GOAL and difference <= SAME,
         notes={
             "search": f"{queries} × {photos} embeddings of {numbers} numbers, {classes} classes",
             "values": {name: round(value, 8) for name, value in said["ours"].items()},
-            "largest_difference": f"{apart:.1e}",
+            "largest_difference": f"{difference:.1e}",
             "peer": {name: importlib.metadata.version(name) for name in ("pytorch-metric-learning", "faiss-cpu")},
         },
     )

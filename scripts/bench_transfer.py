@@ -47,7 +47,7 @@ def compare(epochs: int = 1, repeats: int = 1, per_class: int = 0, precisions: s
                     {"tutorial": [whole_s(said) for said in tutorial], "sketchlab": [run["total_s"] for run in runs]},
                     f"run of {EPOCHS} epochs",
                     goal=f"{GOALS[precision]:g} times as fast",
-                    reached=lambda yardstick, mine, goal=GOALS[precision]: yardstick >= goal * mine,
+                    reached=lambda peer, mine, goal=GOALS[precision]: peer >= goal * mine,
                     estimated=how,
                     notes={"tutorial": tutorial[-1][-1], "sketchlab": runs[-1]},
                 )

@@ -152,8 +152,8 @@ def typed(cls: type, node: Any, where: str) -> Any:
         checked = OmegaConf.to_container(OmegaConf.merge(OmegaConf.structured(leaves), values))
     except OmegaConfBaseException as error:
         key = str(error.full_key).partition("[")[0]
-        shown = str(hints[key]).removeprefix("<class '").removesuffix("'>") if key in hints else "another type"
-        raise UserError(f"{where}.{key}={values.get(key)}: expected {shown}") from None
+        type_name = str(hints[key]).removeprefix("<class '").removesuffix("'>") if key in hints else "another type"
+        raise UserError(f"{where}.{key}={values.get(key)}: expected {type_name}") from None
     assert isinstance(checked, dict)
     return cls(**{str(key): value for key, value in checked.items()}, **nested)
 
@@ -364,9 +364,9 @@ def _known_keys(overrides: list[str], key: str) -> list[str]:
     from hydra import compose
 
     groups = {p.name for p in conf_dir().iterdir() if p.is_dir()}
-    picks = [o for o in overrides if o.partition("=")[0] in groups and "," not in o]
+    picks = [o for o in overrides if o.partition("=")[0].partition("/")[0] in groups and "," not in o]
     with hydra_ready():
-        cfg = compose("config", overrides=[*picks, *search_path()])
+        cfg = compose("config", overrides=[*picks, *search_path()], return_hydra_config=key.startswith("hydra."))
     keys = list(flat(json.loads(json.dumps(OmegaConf.to_container(cfg), default=str))))
     parent = key.rpartition(".")[0]
     while parent and not any(k.startswith(parent + ".") for k in keys):

@@ -29,7 +29,7 @@ def no_bars_into_pipes() -> None:
         os.environ.setdefault("TQDM_DISABLE", "1")
 
 
-def said(work: Callable[[], Answer]) -> Answer:
+def exit_on_error(work: Callable[[], Answer]) -> Answer:
     """A command's work; a mistake ends the process with one line and exit code 1, Ctrl-C with 130."""
     no_bars_into_pipes()
     try:

@@ -18,7 +18,7 @@ from sketchlab.data.dataset import Dataset, Split, fingerprint
 from sketchlab.data.strokes.batch import Strokes
 from sketchlab.engine.rundir import RunDir, identity, now
 from sketchlab.engine.task import Explained
-from sketchlab.errors import UserError, said
+from sketchlab.errors import UserError, exit_on_error
 from sketchlab.pipelines.classify import gradcam, mixing
 from sketchlab.pipelines.classify.answers import answers
 from sketchlab.runs import BATCH, KINDS, OpenedRun, transfer
@@ -34,7 +34,7 @@ STRESS_IMAGES = 300
 def main(words: list[str] | None = None) -> None:
     """Exit code 0, or 1 with one line on standard error."""
     arguments = parser().parse_intermixed_args(words)
-    said(lambda: evaluate(arguments))
+    exit_on_error(lambda: evaluate(arguments))
 
 
 def parser() -> argparse.ArgumentParser:
@@ -173,8 +173,8 @@ def work(
     scores = folder.keep("test", answers(logits, samples, run.classes, pipeline.get("mistakes", 0)))
     if len(samples.groups.unique()) < len(samples):
         folder.keep("test", {"groups": samples.groups})
-    told = drop.told(run, plan, samples, logits, used)
-    write_json(folder.path / "evaluation.json", told)
+    evaluation = drop.result(run, plan, samples, logits, used)
+    write_json(folder.path / "evaluation.json", evaluation)
     if net is not None:
         most, device = pipeline.get("explain", 0), classifier.runtime.device
         seed = run.config["seed"]
@@ -193,7 +193,7 @@ def work(
         table = stress.curves(classifier.logits, kinds, samples, stress_images, BATCH)
         folder.table("stress.csv", table.to_dict("records"))
     folder.restore_rows([{"step": 1, "epoch": 1, **scores}])
-    for line in drop.lines(told):
+    for line in drop.lines(evaluation):
         folder.say(line)
     folder.status(state="finished", ended=now(), code=provenance.short(files), metrics=scores, best={})
 

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from sketchlab import rng
 from sketchlab.data.strokes import prepare as stroke_prepare
 from sketchlab.data.strokes.batch import Strokes
-from sketchlab.errors import UserError, said
+from sketchlab.errors import UserError, exit_on_error
 from sketchlab.inputs import Input
 from sketchlab.runs import KINDS, OpenedRun
 from sketchlab.storage.files import write_json
@@ -42,7 +42,7 @@ def main(words: list[str] | None = None) -> None:
     out.add_argument("--to", choices=FORMATS, required=True)
     out.add_argument("--out", type=Path, metavar="DIR", help="where the files go (default RUN/export)")
     arguments = out.parse_args(words)
-    said(lambda: export(arguments.run, arguments.to, arguments.out))
+    exit_on_error(lambda: export(arguments.run, arguments.to, arguments.out))
 
 
 def export(path: Path, to: str, out: Path | None = None) -> Path:

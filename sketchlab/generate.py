@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
-from sketchlab.errors import UserError, said
+from sketchlab.errors import UserError, exit_on_error
 from sketchlab.pipelines.gan.sheets import sheet
 from sketchlab.runs import OpenedRun
 from sketchlab.runs.gan import generator
@@ -22,7 +22,7 @@ SHOWN = 100  # images on the sheet, at most
 
 def main(words: list[str] | None = None) -> None:
     arguments = parser().parse_args(words)
-    print(said(lambda: generate(arguments)))
+    print(exit_on_error(lambda: generate(arguments)))
 
 
 def parser() -> argparse.ArgumentParser:
@@ -49,12 +49,12 @@ def generate(arguments: argparse.Namespace) -> Path:
         raise UserError(f"--out {folder}: expected a folder, this is a file")
     folder.mkdir(parents=True, exist_ok=True)
     pixels = generator.images(run, net, arguments.n, arguments.seed, classes)
-    told = [""] * len(pixels) if classes is None else [f"_{run.classes[int(c)]}" for c in classes]
-    endings = [re.sub(r"[^\w.-]", "_", name) for name in told]
+    names = [""] * len(pixels) if classes is None else [f"_{run.classes[int(c)]}" for c in classes]
+    endings = [re.sub(r"[^\w.-]", "_", name) for name in names]
     for i, image in enumerate(tqdm(pixels, "writing", unit="image", delay=3)):
         save(folder / f"{i:05d}{endings[i]}.png", image)
-    shown = torch.from_numpy(pixels[:SHOWN] / np.float32(255))
-    save(folder / "sheet.png", sheet(shown[:, None] if shown.ndim == 3 else shown.permute(0, 3, 1, 2)).numpy())
+    images = torch.from_numpy(pixels[:SHOWN] / np.float32(255))
+    save(folder / "sheet.png", sheet(images[:, None] if images.ndim == 3 else images.permute(0, 3, 1, 2)).numpy())
     return folder
 
 

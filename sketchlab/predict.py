@@ -21,7 +21,7 @@ import numpy as np
 from tqdm import tqdm
 
 from sketchlab.data.images.decode import SUFFIXES
-from sketchlab.errors import ReaderGone, UserError, said
+from sketchlab.errors import ReaderGone, UserError, exit_on_error
 from sketchlab.runs import BATCH, KINDS, OpenedRun, reading
 from sketchlab.storage.files import atomic
 
@@ -31,14 +31,14 @@ class Row(NamedTuple):
 
     name: str  # the file's, or file:line
     key_id: str  # of a drawing; "" = it has none
-    asked: Any
+    sample: Any
 
 
 def main(words: list[str] | None = None) -> None:
     """Exit code 0 when everything was answered, 1 when a part could not be read or nothing could be done."""
     arguments = parser().parse_args(words)
     sys.stdout.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]  file names are bytes, not always text
-    sys.exit(1 if said(lambda: predict(arguments)) else 0)
+    sys.exit(1 if exit_on_error(lambda: predict(arguments)) else 0)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -70,7 +70,7 @@ def predict(arguments: argparse.Namespace) -> int:
     run.check_classifier("predict", KINDS)
     names = listed(arguments.images)
     drawn = any(map(holds_drawings, names))
-    shown = min(arguments.k, len(run.classes))
+    k = min(arguments.k, len(run.classes))
     width = min(60, max(len(name) + 6 * holds_drawings(name) for name in names))
     n = bad = 0
     with writer(arguments.out, run.classes, drawn) as write:
@@ -79,7 +79,7 @@ def predict(arguments: argparse.Namespace) -> int:
             for row, answer in answers(run, names, arguments.ink):
                 n += 1
                 bad += isinstance(answer, str)
-                say(line(row.name, answer, run.classes, shown, width))
+                say(line(row.name, answer, run.classes, k, width))
                 write(row, answer)
                 bar.update()
     if bad:
@@ -116,10 +116,10 @@ def inside(folder: str) -> list[str]:
     found, others = [], 0
     for here, inner, files in os.walk(folder):
         inner[:] = [name for name in inner if not name.startswith(".")]
-        shown = [name for name in files if not name.startswith(".")]
-        images = [name for name in shown if name.lower().endswith((*SUFFIXES, *reading.SUFFIXES))]
+        visible = [name for name in files if not name.startswith(".")]
+        images = [name for name in visible if name.lower().endswith((*SUFFIXES, *reading.SUFFIXES))]
         found += [os.path.join(here, name) for name in images]
-        others += len(shown) - len(images)
+        others += len(visible) - len(images)
     kinds = f"{' '.join(SUFFIXES)}; drawings: {' '.join(reading.SUFFIXES)}"
     if not found:
         raise UserError(f"{folder}: no images in this folder ({kinds})" + f", only {others} other files" * (others > 0))
@@ -137,10 +137,10 @@ def answers(run: OpenedRun, names: list[str], ink: str | None) -> Iterator[tuple
     classifier, reader, waiting = run.classifier(ink), run.reader(ink), rows(names)
     with ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="decode") as pool:
         while batch := list(islice(waiting, BATCH)):
-            images = [row.name for row in batch if row.asked is None]
+            images = [row.name for row in batch if row.sample is None]
             read = iter(reading.squares(images, reader, pool))
-            asked = [next(read) if row.asked is None else row.asked for row in batch]
-            yield from zip(batch, classifier.answers(asked), strict=True)
+            samples = [next(read) if row.sample is None else row.sample for row in batch]
+            yield from zip(batch, classifier.answers(samples), strict=True)
 
 
 def rows(names: Iterable[str]) -> Iterator[Row]:
@@ -152,11 +152,11 @@ def rows(names: Iterable[str]) -> Iterator[Row]:
             yield Row(name, "", None)
 
 
-def line(name: str, answer: np.ndarray | str, classes: list[str], shown: int, width: int) -> str:
+def line(name: str, answer: np.ndarray | str, classes: list[str], k: int, width: int) -> str:
     """image  class .93  class .05: a row for people."""
     if isinstance(answer, str):
         return f"{name:<{width}}  cannot be read: {answer}"
-    best = np.argsort(-answer, kind="stable")[:shown]
+    best = np.argsort(-answer, kind="stable")[:k]
     return f"{name:<{width}}  " + "  ".join(f"{classes[i]} {answer[i]:.3f}" for i in best)
 
 

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from sketchlab.data.strokes.batch import of_drawings
 from sketchlab.data.strokes.raster import pictures
-from sketchlab.errors import UserError, said
+from sketchlab.errors import UserError, exit_on_error
 from sketchlab.predict import Row, listed, rows, say
 from sketchlab.runs import BATCH, OpenedRun, reading
 from sketchlab.runs.retrieve import index
@@ -41,7 +41,7 @@ def main(words: list[str] | None = None) -> None:
     """Exit code 0 when everything was answered, 1 when a part could not be read or nothing could be done."""
     arguments = parser().parse_args(words)
     sys.stdout.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]  file names are bytes, not always text
-    sys.exit(1 if said(lambda: retrieve(arguments)) else 0)
+    sys.exit(1 if exit_on_error(lambda: retrieve(arguments)) else 0)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -92,18 +92,18 @@ def retrieve(arguments: argparse.Namespace) -> int:
     except OSError as error:
         raise UserError(f"--out {arguments.out}: cannot make this folder: {error.strerror}") from None
     n = bad = 0
-    shown: list[list[Cell]] = []
+    on_sheet: list[list[Cell]] = []
     with _writer(arguments.out / "matches.csv", k) as write:
-        for row, asked, found in _answers(retriever, names, search):
+        for row, query, found in _answers(retriever, names, search):
             n += 1
             bad += isinstance(found, str)
             say(_line(row.name, found, photos))
             write(row, found, photos)
-            if not isinstance(found, str) and len(shown) < ON_SHEET:
-                shown.append(_cells(retriever, row, asked, found, photos))
-    if shown:
+            if not isinstance(found, str) and len(on_sheet) < ON_SHEET:
+                on_sheet.append(_cells(retriever, row, query, found, photos))
+    if on_sheet:
         with atomic(arguments.out / "matches.png") as temporary:
-            matches_sheet(shown).save(temporary, format="PNG")
+            matches_sheet(on_sheet).save(temporary, format="PNG")
         some = f" (the first {ON_SHEET} sketches)" if n - bad > ON_SHEET else ""
         print(f"written: {arguments.out / 'matches.csv'}, {arguments.out / 'matches.png'}{some}")
     if bad:
@@ -132,18 +132,18 @@ def _search(retriever: Retriever, photos: Gallery, k: int, spec: str | None) -> 
     if spec is None:
         return lambda queries: retriever.nearest(queries, photos.embedded, k)
     made = index.opened(spec, photos.embedded, photos.rows)
-    asked = index.evenly(photos.embedded)
-    share = index.recall(made, asked, photos.embedded, k)
-    print(f"index {spec}: finds {share:.3f} of the exact {k} nearest ({len(asked)} photos as queries)", file=sys.stderr)
-    told = False
+    queries = index.evenly(photos.embedded)
+    share = index.recall(made, queries, photos.embedded, k)
+    print(f"index {spec}: finds {share:.3f} of the exact {k} nearest ({len(queries)} queries)", file=sys.stderr)
+    announced = False
 
     def search(queries: Tensor) -> tuple[Tensor, Tensor]:
-        nonlocal told
-        if not told:
+        nonlocal announced
+        if not announced:
             first = queries[: index.ASKED]
             share = index.recall(made, first, photos.embedded, k)
             print(f"index {spec}: finds {share:.3f} of them for the first {len(first)} sketches", file=sys.stderr)
-            told = True
+            announced = True
         return index.nearest(made, queries, photos.embedded, k)
 
     return search
@@ -157,17 +157,17 @@ def _answers(retriever: Retriever, names: list[str], search: Any) -> Iterator[tu
     waiting = rows(names)
     with ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="decode") as pool:
         while batch := list(islice(waiting, BATCH)):
-            images = [row.name for row in batch if row.asked is None]
+            images = [row.name for row in batch if row.sample is None]
             read = iter(reading.squares(images, retriever.read_sketch, pool))
-            asked = [next(read) if row.asked is None else row.asked for row in batch]
-            embedded = retriever.sketches(asked)
+            samples = [next(read) if row.sample is None else row.sample for row in batch]
+            embedded = retriever.sketches(samples)
             there = [i for i, one in enumerate(embedded) if not isinstance(one, str)]
             found: list[Any] = list(embedded)
             if there:
                 distances, places = search(torch.stack([embedded[i] for i in there]))  # type: ignore[misc]
                 for i, far, at in zip(there, distances.tolist(), places.tolist(), strict=True):
                     found[i] = far, at
-            yield from zip(batch, asked, found, strict=True)
+            yield from zip(batch, samples, found, strict=True)
 
 
 def _line(name: str, found: Found | str, photos: Gallery) -> str:
@@ -199,11 +199,11 @@ def _writer(path: Path, k: int) -> Iterator[Any]:
         yield write
 
 
-def _cells(retriever: Retriever, row: Row, asked: Any, found: Found, photos: Gallery) -> list[Cell]:
-    if isinstance(asked, list):  # a drawing
-        pixels = pictures(of_drawings([asked]))[0].numpy()  # (1, H, W)
+def _cells(retriever: Retriever, row: Row, query: Any, found: Found, photos: Gallery) -> list[Cell]:
+    if isinstance(query, list):  # a drawing
+        pixels = pictures(of_drawings([query]))[0].numpy()  # (1, H, W)
     else:
-        pixels = 255 - asked if retriever.inverts else asked
+        pixels = 255 - query if retriever.inverts else query
     sketch = Image.fromarray(np.ascontiguousarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0)))
     cells = [Cell(sketch, os.path.basename(row.name), "the sketch")]
     for far, at in zip(*found, strict=True):

@@ -24,10 +24,10 @@ def main() -> None:
         sys.argv += ["--config-dir", str(Path(config.EXTRA, "conf"))] if config.EXTRA else []
         hydra.main(config_path=str(config.conf_dir()), config_name="config", version_base="1.3")(job)()
     except Exception as error:
-        said = config.composition_error(error, overrides)
-        if not isinstance(said, UserError):
+        mistake = config.composition_error(error, overrides)
+        if not isinstance(mistake, UserError):
             raise
-        print(f"error: {said}", file=sys.stderr)
+        print(f"error: {mistake}", file=sys.stderr)
         sys.exit(1)
 
 

@@ -15,7 +15,7 @@ class Change(NamedTuple):
     part: str  # one of PARTS
     number: int  # of the part from this change on
     concerns: dict[str, tuple[str, ...]]  # group (its `name`) or group.key of the configuration → values; {} = all
-    said: str  # what is different, in a few words
+    description: str  # what is different, in a few words
     unless: Mapping[str, tuple[str, ...]] = {}  # as `concerns`: one that fits is enough to leave a run as it was
     where: Callable[[Mapping[str, Any], int], bool] | None = None  # (loop's settings, training samples) → concerned
 
@@ -114,7 +114,7 @@ def today(document: Mapping[str, Any], n_train: int | None = None) -> dict[str, 
     return dict.fromkeys(PARTS, 1) | numbers(config, n_train)
 
 
-def said(part: str, number: int) -> str:
+def description(part: str, number: int) -> str:
     """What a number stands for, in words."""
-    found = [change.said for change in CHANGES if (change.part, change.number) == (part, number)]
+    found = [change.description for change in CHANGES if (change.part, change.number) == (part, number)]
     return found[0] if found else "as before numbers were kept" if number == 1 else "of a newer sketchlab"

@@ -14,7 +14,7 @@ import torch
 
 from sketchlab.data.images.augment import Prepare
 from sketchlab.data.images.decode import decode
-from sketchlab.errors import UserError, said
+from sketchlab.errors import UserError, exit_on_error
 from sketchlab.generate import save
 from sketchlab.predict import listed
 from sketchlab.runs import OpenedRun, reading
@@ -26,7 +26,7 @@ BATCH = 16
 def main(words: list[str] | None = None) -> None:
     """Exit code 0 when everything was translated, 1 when a part could not be read or nothing could be done."""
     arguments = parser().parse_args(words)
-    sys.exit(1 if said(lambda: translate(arguments)) else 0)
+    sys.exit(1 if exit_on_error(lambda: translate(arguments)) else 0)
 
 
 def parser() -> argparse.ArgumentParser:

@@ -15,7 +15,7 @@ import uvicorn
 from sketchlab.app.judge import Judge, PhotoJudge, opened
 from sketchlab.app.maker import Maker, makes
 from sketchlab.app.server import application, is_loopback
-from sketchlab.errors import UserError, said
+from sketchlab.errors import UserError, exit_on_error
 from sketchlab.runs import OpenedRun
 
 PORT = 8004
@@ -24,7 +24,7 @@ PORT = 8004
 def main(words: list[str] | None = None) -> None:
     """Serve until Ctrl-C. Exit status 1 for a mistake."""
     arguments = parser().parse_args(words)
-    said(lambda: serve(arguments))
+    exit_on_error(lambda: serve(arguments))
 
 
 def parser() -> argparse.ArgumentParser:

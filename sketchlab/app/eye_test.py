@@ -52,14 +52,14 @@ class EyeTest:
         self._check(test, place)
         return self._of(test)[1][self._item(test, place)]
 
-    def answer(self, test: int, place: int, said: str, who: str) -> dict[str, Any]:
+    def answer(self, test: int, place: int, verdict: str, who: str) -> dict[str, Any]:
         """Keep an answer in the run folder; what comes back does not say whether it is right.
 
         Raises UserError for an answer out of turn: every picture is answered once, in order.
         """
         self._check(test, place)
-        if said not in ANSWERS:
-            raise UserError(f"said {said[:20]!r}: expected {' or '.join(ANSWERS)}")
+        if verdict not in ANSWERS:
+            raise UserError(f"said {verdict[:20]!r}: expected {' or '.join(ANSWERS)}")
         item = self._item(test, place)
         line = {
             "time": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -67,7 +67,7 @@ class EyeTest:
             "place": place,
             "who": _name(who),
             "truth": ANSWERS[item >= self.each],
-            "said": said,
+            "said": verdict,
             "image": self._of(test)[0][item],
         }
         _append(self.run.path, line)
@@ -81,8 +81,8 @@ class EyeTest:
         if len(mine) < self.n:
             raise UserError(f"test {test}: {len(mine)} of {self.n} answered; what the pictures were is told at the end")
         shares = {truth: share._asdict() for truth, share in eye_test.shares(mine).items()}
-        told = {"says": list(eye_test.in_words(mine)), "all": list(eye_test.in_words(every)), "n_all": len(every)}
-        return {**told, **shares}
+        result = {"says": list(eye_test.in_words(mine)), "all": list(eye_test.in_words(every)), "n_all": len(every)}
+        return {**result, **shares}
 
     def _check(self, test: int, place: int) -> None:
         if not 0 <= test <= _MOST_TEST:
@@ -104,9 +104,9 @@ class EyeTest:
         labels = split.labels[places] if self.net.n_classes else None
         seed = key >> 32  # short enough to be typed
         made = generator.images(self.run, self.net, self.each, seed, labels)
-        asked = [""] * self.each if labels is None else [f" {self.run.classes[int(label)]}" for label in labels]
+        class_names = [""] * self.each if labels is None else [f" {self.run.classes[int(label)]}" for label in labels]
         names = [split.ids[int(place)] for place in places]
-        names += [f"seed {seed}, number {i}{name}" for i, name in enumerate(asked)]
+        names += [f"seed {seed}, number {i}{name}" for i, name in enumerate(class_names)]
         return names, [*generator.as_people_see(pixels.float(), self.run), *made]
 
 

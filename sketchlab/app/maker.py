@@ -53,8 +53,8 @@ class Maker:
             raise UserError(f"class {name[:40]!r}: this run knows {there}")
         classes = generator.class_numbers(self.run, self.net, SHOWN, name or None)
         pixels = generator.images(self.run, self.net, SHOWN, seed, classes)
-        told = [""] * SHOWN if classes is None else [self.classes[int(c)] for c in classes]
-        images = [{"src": png(image), "class": name} for image, name in zip(pixels, told, strict=True)]
+        names = [""] * SHOWN if classes is None else [self.classes[int(c)] for c in classes]
+        images = [{"src": png(image), "class": name} for image, name in zip(pixels, names, strict=True)]
         return {"seed": seed, "images": images}
 
     def facts(self) -> dict[str, Any]:

@@ -175,8 +175,11 @@ async def _body(request: Request, keys: dict[str, type]) -> dict[str, Any]:
 def _refused(request: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         return _error(400, str(error))
-    said = {404: f"nothing at {request.url.path[:80]!r}", 405: f"{request.method} is not for {request.url.path[:80]!r}"}
-    return _error(error.status_code, said.get(error.status_code, error.detail), error.headers)
+    messages = {
+        404: f"nothing at {request.url.path[:80]!r}",
+        405: f"{request.method} is not for {request.url.path[:80]!r}",
+    }
+    return _error(error.status_code, messages.get(error.status_code, error.detail), error.headers)
 
 
 def _error(status: int, why: str, headers: Any = None) -> Response:

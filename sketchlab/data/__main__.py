@@ -18,7 +18,7 @@ from sketchlab.data.commands import fetch as download
 from sketchlab.data.commands.fetch import File, Source
 from sketchlab.data.dataset import Dataset
 from sketchlab.data.images import tree
-from sketchlab.errors import UserError, said
+from sketchlab.errors import UserError, exit_on_error
 from sketchlab.storage import cache
 
 EPILOG = """
@@ -135,7 +135,7 @@ def _build(chosen: argparse.Namespace, size_px: int, *more: str) -> tuple[Datase
 
 def check_(chosen: argparse.Namespace) -> int:
     data, _ = _build(chosen, check.SIDE_PX, "data.on_bad=skip")
-    data = domains.apart(data)
+    data = domains.by_domain(data)
     found = check.find(data, chosen.distance)
     leaks = sum(pair.leaks for pair in found.same)
     wrong = sum(pair.contradicts for pair in found.same)
@@ -184,4 +184,4 @@ def _files(component: Any, data: Dataset) -> Path | None:
 
 
 if __name__ == "__main__":
-    sys.exit(said(main))
+    sys.exit(exit_on_error(main))

@@ -62,8 +62,8 @@ def _of_strokes(data: Dataset, input: Input, seed: int) -> np.ndarray:
 
 def _spread(split: Split, seed: int, n: int) -> Tensor:
     """Places of n samples: a keyed shuffle, then one of each class in turn."""
-    asked = np.arange(min(len(split), _MOST))
-    order = torch.from_numpy(rng.permutation(asked, len(split), rng.fold(seed, "sheet")))
+    indices = np.arange(min(len(split), _MOST))
+    order = torch.from_numpy(rng.permutation(indices, len(split), rng.fold(seed, "sheet")))
     labels = split.labels[order]
     turn = torch.zeros_like(labels)
     for label in labels.unique():

@@ -63,8 +63,8 @@ def _places(config: Config, n: int, name: str) -> dict[str, slice]:
     if config.rule == "count":
         sizes = [int(config.train), int(config.val), int(config.test)]
         if sum(sizes) > n:
-            asked = " + ".join(f"{key} {size}" for key, size in zip(NAMES, sizes, strict=True))
-            raise UserError(f"data.splits: {asked} = {sum(sizes)} per class asked for, but class '{name}' has {n}")
+            requested = " + ".join(f"{key} {size}" for key, size in zip(NAMES, sizes, strict=True))
+            raise UserError(f"data.splits: {requested} = {sum(sizes)} per class asked for, but class '{name}' has {n}")
         edges = np.cumsum([0, *sizes])
     else:
         edges = np.round(np.cumsum([0, config.train, config.val, config.test]) * n).astype(int)

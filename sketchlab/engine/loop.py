@@ -108,11 +108,11 @@ def signals() -> Iterator[list[int]]:
 
 
 def fit(
-    task: Task, loop: Config, seed: int, runtime: Runtime, folder: RunDir, yardstick: dict[str, Any] | None = None
+    task: Task, loop: Config, seed: int, runtime: Runtime, folder: RunDir, pruning: dict[str, Any] | None = None
 ) -> None:
     """Train `task` to its last epoch, from wherever the folder says it is, and write its scores.
 
-    Raises Interrupted after a signal, or where a search's yardstick (sweeps/search.py) says that the run is hopeless;
+    Raises Interrupted after a signal, or where a search's median pruning (sweeps/search.py) ends the run;
     UserError on a loss that is not finite, a checkpoint that does not fit or a score that is not declared.
     """
     if loop.batch_size % (runtime.ranks * loop.accumulate):
@@ -167,7 +167,7 @@ def fit(
     remaining = Remaining(step)
     with signals() as caught, contextlib.closing(stream), bar, profile.traced(runtime.profile, folder):
         while step < total and not exhausted(rows, watch, loop.patience):
-            if yardstick and (why := hopeless(rows, watch, yardstick)):
+            if pruning and (why := median_pruning(rows, watch, pruning)):
                 if saved_step != step:
                     save()
                 raise Interrupted(why)
@@ -328,19 +328,19 @@ def exhausted(rows: list[dict[str, Any]], watch: Watch | None, patience: int) ->
     return bool(values) and len(values) - 1 - values.index(max(values)) >= patience
 
 
-def hopeless(rows: list[dict[str, Any]], watch: Watch | None, yardstick: dict[str, Any]) -> str:
+def median_pruning(rows: list[dict[str, Any]], watch: Watch | None, pruning: dict[str, Any]) -> str:
     """Why the run is given up: its best score is behind what others had at this epoch. "" while it is not."""
-    key = yardstick.get("metric") or (watch.key if watch else "")
+    key = pruning.get("metric") or (watch.key if watch else "")
     scores = [row[key] for row in rows if key in row]
-    behind = yardstick.get("median", {}).get(str(rows[-1]["epoch"])) if scores else None
+    behind = pruning.get("median", {}).get(str(rows[-1]["epoch"])) if scores else None
     if behind is None:
         return ""
-    larger = yardstick["better"] == "larger"
+    larger = pruning["better"] == "larger"
     top = max(scores) if larger else min(scores)
     if top >= behind if larger else top <= behind:
         return ""
     return (
-        f"given up after epoch {rows[-1]['epoch']}: {key} {top:.4g} at best, where the median of {yardstick['runs']} "
+        f"given up after epoch {rows[-1]['epoch']}: {key} {top:.4g} at best, where the median of {pruning['runs']} "
         f"finished runs of this search had {behind:.4g}"
     )
 
@@ -459,10 +459,10 @@ def lines(row: dict[str, Any], epochs: int, seconds: dict[str, float], watched: 
     start, end = f"epoch {row['epoch']:>3}/{epochs}  step {row['step']:>6}", f"  {total_s:.1f} s"
     scores = {key: f"  {key} {value:.4g}" for key, value in row.items() if key not in ("step", "epoch")}
     first = [key for key in (watched, "train/loss", "val/loss") if key in scores]
-    room, shown = WIDTH - len(start + end) - len("  …"), set[str]()
+    room, visible = WIDTH - len(start + end) - len("  …"), set[str]()
     for key in dict.fromkeys([*first, *scores]):
         if len(scores[key]) <= room:
-            shown.add(key)
+            visible.add(key)
             room -= len(scores[key])
-    short = "".join(text for key, text in scores.items() if key in shown) + "  …" * (len(shown) < len(scores))
+    short = "".join(text for key, text in scores.items() if key in visible) + "  …" * (len(visible) < len(scores))
     return start + short + end, start + "".join(scores.values()) + end

@@ -78,12 +78,12 @@ def joined_world() -> tuple[int, int] | None:
     found = {name: os.environ.get(name, "").strip() for name in ("RANK", "WORLD_SIZE")}
     if not any(found.values()) or found["WORLD_SIZE"] == "1":
         return None
-    said = " ".join(f"{name}={value}" for name, value in found.items())
+    variables = " ".join(f"{name}={value}" for name, value in found.items())
     what = "torchrun sets RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT; unset them to train without it"
     if not all(value.isdecimal() for value in found.values()) or not int(found["RANK"]) < int(found["WORLD_SIZE"]):
-        raise UserError(f"{said}: expected a rank below the number of ranks; {what}")
+        raise UserError(f"{variables}: expected a rank below the number of ranks; {what}")
     if missing := [name for name in ("MASTER_ADDR", "MASTER_PORT") if not os.environ.get(name)]:
-        raise UserError(f"{said} without {missing[0]}: {what}")
+        raise UserError(f"{variables} without {missing[0]}: {what}")
     return int(found["RANK"]), int(found["WORLD_SIZE"])
 
 

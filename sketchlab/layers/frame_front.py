@@ -108,9 +108,9 @@ class FrameConv(nn.Conv2d):
         else:  # … or what comes out
             weight = self.weight.unflatten(1, (3, -1)).transpose(0, 1).flatten(0, 1)  # (3·O, C, 3, 3)
             weight = weight.contiguous(memory_format=torch.channels_last)
-            apart = F.conv2d(x, weight, padding=1).permute(0, 2, 3, 1).chunk(3, dim=3)  # 3 of (N, h, w, O)
-            now = apart[1].index_select(0, rows[:, 1])
-            past, coming = (apart[k].index_select(0, rows[:, k]) * there[:, k] for k in (0, 2))
+            thirds = F.conv2d(x, weight, padding=1).permute(0, 2, 3, 1).chunk(3, dim=3)  # 3 of (N, h, w, O)
+            now = thirds[1].index_select(0, rows[:, 1])
+            past, coming = (thirds[k].index_select(0, rows[:, k]) * there[:, k] for k in (0, 2))
             maps = (past + now + coming + self.bias.to(now.dtype)).permute(0, 3, 1, 2)
         return F.relu(F.max_pool2d(maps, 2))
 

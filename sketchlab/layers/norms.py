@@ -37,9 +37,9 @@ class Moments:
         n = values.numel() // values.shape[1]
         variance, mean = (part.double() for part in torch.var_mean(values.float(), others, correction=0))
         self.mean, self.squares = self.mean.to(mean.device), self.squares.to(mean.device)
-        total, apart = self.n + n, mean - self.mean
-        self.squares = self.squares + variance * n + apart.square() * (self.n * n / total)
-        self.mean, self.n = self.mean + apart * (n / total), total
+        total, delta = self.n + n, mean - self.mean
+        self.squares = self.squares + variance * n + delta.square() * (self.n * n / total)
+        self.mean, self.n = self.mean + delta * (n / total), total
 
 
 @contextlib.contextmanager

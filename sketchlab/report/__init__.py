@@ -22,7 +22,7 @@ def write(folder: Path) -> Path:
     drawn = [*plots.draw(run), *run.attempt("plots of a transfer", lambda: list(transfer.plots(run)), [])]
     made = sections(run, drawn)
     headline = run.attempt("the headline", lambda: render(headline_of(run)), "")
-    told = [*run.attempt("warnings of a transfer", lambda: transfer.warnings(run), []), *warnings.lines(run)]
+    warning_lines = [*run.attempt("warnings of a transfer", lambda: transfer.warnings(run), []), *warnings.lines(run)]
     choices, status = run.choices, run.status
     title = f"{choices['model']} on {choices['data']}" if {"model", "data"} <= set(choices) else run.name
     seed = (run.config.get("config") or {}).get("seed")
@@ -36,7 +36,7 @@ def write(folder: Path) -> Path:
         state=run.state,
         headline=headline,
         under=" · ".join(filter(None, under)),
-        warnings=told,
+        warnings=warning_lines,
         sections=made,
     )
     out = run.folder / "report.html"

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sketchlab import report
-from sketchlab.errors import UserError, said
+from sketchlab.errors import UserError, exit_on_error
 from sketchlab.report.comparison import compare, groups
 
 EPILOG = """
@@ -94,4 +94,4 @@ def _moved(folders: Sequence[Path]) -> object:
 
 
 if __name__ == "__main__":
-    sys.exit(said(main))
+    sys.exit(exit_on_error(main))

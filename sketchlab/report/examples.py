@@ -50,7 +50,7 @@ def examples(run: Run, key: str) -> Examples | str:
         table = [[row[place] for place in places] for row in rows if len(row) == len(header)]
     ids = [f"{row[0]}\n{row[1]}" for row in table]
     values = np.array([row[1] == row[2] for row in table], float) if per_query is None else np.asarray(per_query, float)
-    said = run.final().get(key)
+    reported = run.final().get(key)
     if (
         not ids
         or values.shape != (len(ids),)
@@ -58,7 +58,7 @@ def examples(run: Run, key: str) -> Examples | str:
         or not np.isfinite(values).all()
     ):
         return f"predictions_{split}.csv does not fit its scores"
-    if said is not None and abs(values.mean() - said) > 0.5 / len(ids) + 1e-6:
+    if reported is not None and abs(values.mean() - reported) > 0.5 / len(ids) + 1e-6:
         return f"predictions_{split}.csv is of another state of the network than {key}"
     order = sorted(range(len(ids)), key=ids.__getitem__)
     groups = groups_of(run, split, [row[0] for row in table])

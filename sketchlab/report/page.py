@@ -149,8 +149,8 @@ def details(summary: str, body: str) -> str:
 
 def picture(path: Path, alt: str, style: str = "picture", caption: str = "") -> str:
     """A PNG or WebP file in the page. style: chart (its colours follow the dark mode) or picture (never touched)."""
-    said = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
-    return _figure(path.read_bytes(), alt, style, said, path.suffix.removeprefix("."))
+    figcaption = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
+    return _figure(path.read_bytes(), alt, style, figcaption, path.suffix.removeprefix("."))
 
 
 def charts(drawn: list[Plot], kind: str, split: str = "") -> str:
@@ -160,8 +160,8 @@ def charts(drawn: list[Plot], kind: str, split: str = "") -> str:
 
 def _chart(plot: Plot) -> str:
     """A confusion matrix keeps its size on a phone and scrolls; every other figure shrinks."""
-    shown = picture(plot.path, plot.title, "chart")
-    return f'<div class="scroll large">{shown}</div>' if plot.kind == "confusion" else shown
+    chart = picture(plot.path, plot.title, "chart")
+    return f'<div class="scroll large">{chart}</div>' if plot.kind == "confusion" else chart
 
 
 def pixels(array: np.ndarray, alt: str, caption: str) -> str:

@@ -320,7 +320,7 @@ def mistakes(run: Run, split: str) -> pd.DataFrame | None:
     column = {name: i for i, name in enumerate(given.columns)}
     shares = np.c_[given.to_numpy(dtype=float), np.full(len(table), np.nan)]  # the last column: no probability known
     out = {"place": np.arange(len(table)), **{key: table[key].to_numpy() for key in ("id", "label", "prediction")}}
-    for name, said in (("wrong", "prediction"), ("right", "label")):
-        out[name] = shares[np.arange(len(table)), [column.get(f"p_{value}", -1) for value in out[said]]]
+    for name, source in (("wrong", "prediction"), ("right", "label")):
+        out[name] = shares[np.arange(len(table)), [column.get(f"p_{value}", -1) for value in out[source]]]
     found = pd.DataFrame(out)[out["prediction"] != out["label"]]
     return found.iloc[np.argsort(-np.asarray(found["wrong"], dtype=float), kind="stable")]

@@ -184,18 +184,18 @@ def drawer(
     bright = input.ink == "bright" and (ink != "none" or of_strokes(data, input))
     if look is None and data.get("name") == "shapes" and data["picture"] == "sketch" and input.kind == "images":
         return Rendered(augment.Prepare(input, None), invert=bright)
-    shown = replace(input, ink="bright" if bright else "dark")
-    return stroke_prepare.Prepare(shown, look or raster_of(data, input), None)
+    picture_input = replace(input, ink="bright" if bright else "dark")
+    return stroke_prepare.Prepare(picture_input, look or raster_of(data, input), None)
 
 
 # --- what Python code asks about
 
 
-def given(asked: Any, reader: Callable[[bytes], np.ndarray]) -> tuple[list[str], Callable[[int], Any]]:
+def given(samples: Any, reader: Callable[[bytes], np.ndarray]) -> tuple[list[str], Callable[[int], Any]]:
     """What Python code asks about → names, and what gives each as pixels or drawing, or why it is none."""
-    if isinstance(asked, list | tuple) and asked and isinstance(asked[0], list | tuple):
-        return [str(i) for i in range(len(asked))], lambda i: simplified(as_lists(asked[i]))
-    return _pictures(asked, reader)
+    if isinstance(samples, list | tuple) and samples and isinstance(samples[0], list | tuple):
+        return [str(i) for i in range(len(samples))], lambda i: simplified(as_lists(samples[i]))
+    return _pictures(samples, reader)
 
 
 def _pictures(images: Any, reader: Callable[[bytes], np.ndarray]) -> tuple[list[str], Callable[[int], Any]]:

@@ -32,7 +32,7 @@ from sketchlab.training.prepare import prepare
 from sketchlab.training.session import carry_out
 
 FAILED = "failed"  # in the folder of a sweep that stops at its first failure
-YARDSTICK = "yardstick.json"  # in the folder of a search: when a run is hopeless
+PRUNING = "pruning.json"  # in the folder of a search: the medians that a run is pruned by
 BEFORE = {"new": "", "finished": "found", "resumable": "resumed", "damaged": "repaired"}
 
 
@@ -127,15 +127,15 @@ def announced(folder: Path, launcher: Any) -> Iterator[None]:
     if "submitit" not in type(launcher).__module__:
         yield
         return
-    done, told = threading.Event(), set[Path]()
+    done, announced = threading.Event(), set[Path]()
 
     def watch() -> None:
         last = False
         while not last:
             last = done.wait(1.0)
-            for path in sorted(set((folder / "runs").glob("*.json")) - told):
+            for path in sorted(set((folder / "runs").glob("*.json")) - announced):
                 record = read_dict(path)
-                told.add(path)
+                announced.add(path)
                 if record["state"] == "failed":
                     print(f"error: {shlex.join(record['words'])}: {record['message']}", file=sys.stderr, flush=True)
 
@@ -154,7 +154,7 @@ def run(cfg: Any, words: list[str], hydra_cfg: Any) -> float:
     folder, before, message, score, state = None, "", "", math.nan, "failed"
     planned: dict[str, Any] = {}
     beside, signum = "joblib" in hydra_cfg.launcher._target_, 0
-    yardstick = read_dict(place / YARDSTICK) if (place / YARDSTICK).exists() else None
+    pruning = read_dict(place / PRUNING) if (place / PRUNING).exists() else None
     try:
         if (place / FAILED).exists():
             state, message = "not started", "stop_on_failure: another run failed before"
@@ -167,7 +167,7 @@ def run(cfg: Any, words: list[str], hydra_cfg: Any) -> float:
             if prepared.run.plan:
                 planned, state = plan.of(prepared).plain(), "planned"
                 return score
-            found = carry_out(prepared, yardstick=yardstick)
+            found = carry_out(prepared, pruning=pruning)
         score, state = math.nan if found is None else found, "finished"
     except KeyboardInterrupt as stop:
         if stop.args and isinstance(stop.args[0], str):

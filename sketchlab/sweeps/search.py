@@ -1,4 +1,4 @@
-"""A search (-m hydra/sweeper=search): Optuna proposes settings, runs answer with their score, hopeless ones end early.
+"""A search (-m hydra/sweeper=search): Optuna proposes settings, runs give their score, median pruning ends some early.
 
 Nothing is kept but run folders: what is proposed follows from `seed` and the scores so far, so the same search again
 proposes the same runs, finds those that are finished and goes on where it was cut. Own code beside Hydra's Optuna
@@ -19,11 +19,11 @@ from hydra.plugins.sweeper import Sweeper
 
 from sketchlab.errors import UserError
 from sketchlab.storage.files import read_dict, read_lines, write_json
-from sketchlab.sweeps.grid import YARDSTICK, announced, concluded, pinned, records
+from sketchlab.sweeps.grid import PRUNING, announced, concluded, pinned, records
 
 AUTO = "auto"  # the direction is what the pipeline declares of the score
 BETTER = {"maximize": "larger", "minimize": "smaller"}
-AT_LEAST = 3  # finished runs before one is called hopeless
+AT_LEAST = 3  # finished runs before a run may be pruned
 
 
 class Search(Sweeper):
@@ -37,10 +37,10 @@ class Search(Sweeper):
         direction: str,
         metric: str | None,
         startup: int,
-        stop_hopeless: bool,
+        median_pruning: bool,
     ) -> None:
         self.trials, self.at_once, self.seed, self.startup = trials, at_once, seed, startup
-        self.direction, self.metric, self.stop_hopeless = direction, metric, stop_hopeless
+        self.direction, self.metric, self.median_pruning = direction, metric, median_pruning
 
     def setup(self, *, hydra_context: Any, task_function: Any, config: Any) -> None:
         self.hydra_context, self.config = hydra_context, config
@@ -80,12 +80,12 @@ class Search(Sweeper):
         """Propose, run, learn from at most `at_once` runs. Proposals that are alike are run once."""
         assert self.launcher
         trials = [study.ask(free) for _ in range(min(self.at_once, self.trials - len(study.trials)))]
-        words = [(*fixed, *(f"{key}={shown(value)}" for key, value in trial.params.items())) for trial in trials]
+        words = [(*fixed, *(f"{key}={as_text(value)}" for key, value in trial.params.items())) for trial in trials]
         batch, first = list(dict.fromkeys(words)), len(jobs)
         self.validate_batch_is_legal(batch)
         jobs.extend(batch)
-        if self.stop_hopeless:
-            write_json(folder / YARDSTICK, self._yardstick(study))
+        if self.median_pruning:
+            write_json(folder / PRUNING, self._pruning(study))
         self.launcher.launch(batch, initial_job_idx=first)
         found = dict(zip(batch, records(folder, jobs)[first:], strict=True))
         for trial, key in zip(trials, words, strict=True):
@@ -136,7 +136,7 @@ class Search(Sweeper):
             raise UserError(f"hydra.sweeper.metric={self.metric}: {record['folder']} has none; there is {exist}")
         return float(scores[key])
 
-    def _yardstick(self, study: Any) -> dict[str, Any]:
+    def _pruning(self, study: Any) -> dict[str, Any]:
         """Epoch → the median, over finished runs, of the best score until then: the rule of Optuna's MedianPruner.
 
         It is fixed when a run begins, so that it reaches runs on other machines and the same search decides the same.
@@ -181,7 +181,7 @@ def space(overrides: Sequence[Any]) -> tuple[list[str], dict[str, Any]]:
     return fixed, free
 
 
-def shown(value: Any) -> str:
+def as_text(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
@@ -195,7 +195,7 @@ def best(study: Any, folder: Path) -> str:
     done = [t for t in study.trials if t.value is not None]
     if not done:
         return "no run finished"
-    settings = " ".join(f"{key}={shown(value)}" for key, value in study.best_params.items())
+    settings = " ".join(f"{key}={as_text(value)}" for key, value in study.best_params.items())
     stopped = sum(t.state.name == "PRUNED" for t in study.trials)
     many = f"of {len(done)} finished, {stopped} stopped early"
     kept = {key: value for key, value in study.best_trial.user_attrs.items() if key != "sign"}

@@ -124,8 +124,8 @@ def _key(prepared: Prepared) -> str:
     identity, run = prepared.identity, prepared.run
     loop = {k: v for k, v in identity.get("loop", {}).items() if k in ("batch_size", "accumulate", "optimizer")}
     kept = {group: identity[group] for group in ("data", "model", "pipeline", "runtime", "samples")}
-    shown = dataclasses.asdict(run.pipeline.config)
-    return json.dumps([kept, loop, shown, dataclasses.asdict(run.runtime)], sort_keys=True, default=str)
+    pipeline_values = dataclasses.asdict(run.pipeline.config)
+    return json.dumps([kept, loop, pipeline_values, dataclasses.asdict(run.runtime)], sort_keys=True, default=str)
 
 
 @contextlib.contextmanager

@@ -18,11 +18,11 @@ def execute(run: RunConfig, reported: bool = True) -> float | None:
     return carry_out(prepare(run), reported)
 
 
-def carry_out(prepared: Prepared, reported: bool = True, yardstick: dict[str, Any] | None = None) -> float | None:
+def carry_out(prepared: Prepared, reported: bool = True, pruning: dict[str, Any] | None = None) -> float | None:
     """Train (or find, or resume) what is prepared. Returns its best monitored score, None when there is none.
 
-    yardstick: of a search, which ends hopeless runs by it (sweeps/search.py). Raises UserError where the folder is
-    owned elsewhere, or a run cannot go on.
+    pruning: of a search, which ends runs behind the median by it (sweeps/search.py). Raises UserError where the
+    folder is owned elsewhere, or a run cannot go on.
     """
     from sketchlab.training import launch, track
 
@@ -32,11 +32,11 @@ def carry_out(prepared: Prepared, reported: bool = True, yardstick: dict[str, An
     try:
         if not folder.writes:
             if decision != "found":
-                launch.launch(run.runtime, *_job(prepared, decision, yardstick))
+                launch.launch(run.runtime, *_job(prepared, decision, pruning))
             return None
         with track.following(run.run.track, folder.path, config.flat(run.plain())):
             if decision == "train":
-                train(prepared, yardstick)
+                train(prepared, pruning)
             elif decision == "show":
                 show_anew(prepared)
             tidy(folder)
@@ -45,7 +45,7 @@ def carry_out(prepared: Prepared, reported: bool = True, yardstick: dict[str, An
         folder.lock.release()
 
 
-def _job(prepared: Prepared, decision: str, yardstick: dict[str, Any] | None) -> tuple[Any, ...]:
+def _job(prepared: Prepared, decision: str, pruning: dict[str, Any] | None) -> tuple[Any, ...]:
     """What every rank calls, and with what; ranks that are spawned read the data themselves."""
     from sketchlab.training import launch
 
@@ -53,7 +53,7 @@ def _job(prepared: Prepared, decision: str, yardstick: dict[str, Any] | None) ->
     data = prepared.data if launch.under_torchrun() or run.runtime.ranks == 1 else None
     if decision == "show":
         return show, run, prepared.folder.path, data
-    return work, run, prepared.folder.path, data, yardstick
+    return work, run, prepared.folder.path, data, pruning
 
 
 def enter(prepared: Prepared) -> str:
@@ -155,7 +155,7 @@ def _describe(prepared: Prepared) -> None:
     )
 
 
-def train(prepared: Prepared, yardstick: dict[str, Any] | None = None) -> None:
+def train(prepared: Prepared, pruning: dict[str, Any] | None = None) -> None:
     """From new or resumable to finished; whatever happens, status.json says it."""
     from sketchlab.engine.rundir import now
     from sketchlab.training import launch
@@ -167,7 +167,7 @@ def train(prepared: Prepared, yardstick: dict[str, Any] | None = None) -> None:
     if not (folder.path / "checkpoints" / "last.pt").exists():
         adopt_shorter(prepared)
     try:
-        launch.launch(run.runtime, *_job(prepared, "train", yardstick))
+        launch.launch(run.runtime, *_job(prepared, "train", pruning))
     except BaseException as error:
         interrupted = isinstance(error, KeyboardInterrupt)
         message = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"

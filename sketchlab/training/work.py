@@ -8,7 +8,7 @@ from typing import Any
 from sketchlab.config import RunConfig
 
 
-def work(runtime: Any, run: RunConfig, path: Path, data: Any, yardstick: dict[str, Any] | None = None) -> None:
+def work(runtime: Any, run: RunConfig, path: Path, data: Any, pruning: dict[str, Any] | None = None) -> None:
     """One rank: build everything, describe it in the folder, train."""
     from sketchlab.data.sheet import of_training
     from sketchlab.engine.loop import fit, fit_once
@@ -47,7 +47,7 @@ def work(runtime: Any, run: RunConfig, path: Path, data: Any, yardstick: dict[st
     if once:
         fit_once(task, runtime, folder)
     else:
-        fit(task, loop, run.seed, runtime, folder, yardstick)
+        fit(task, loop, run.seed, runtime, folder, pruning)
     folder.document(provenance.FILE, files | provenance.imported())  # with what was imported on the way
 
 

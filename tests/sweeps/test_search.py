@@ -1,4 +1,4 @@
-"""A search proposes the same runs again, learns from what it finds, and gives hopeless runs up where they stand."""
+"""A search proposes the same runs again, learns from what it finds, and gives up runs behind the median."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from sketchlab import config, run
-from sketchlab.engine.loop import Interrupted, Watch, hopeless, watched
+from sketchlab.engine.loop import Interrupted, Watch, median_pruning, watched
 from sketchlab.metrics.declared import Score, of_pipeline
 from sketchlab.training import session
 from tests.sweeps.test_sweep import SMALL, run_score
@@ -39,14 +39,14 @@ def search(tmp_path, monkeypatch):
 def untrained(monkeypatch):
     """Runs that score by their learning rate, after three epochs, without training."""
 
-    def train(prepared, yardstick=None):
+    def train(prepared, pruning=None):
         run, folder = prepared.run, prepared.folder
         folder.document("config.yaml", {"schema": 1, "config": run.plain()})
         scores = [epoch / 10 - abs(math.log10(run.loop.lr) + 2) / 10 for epoch in (1, 2, 3)]
         rows = [{"step": e, "epoch": e, "val/accuracy": s} for e, s in enumerate(scores, 1)]
         for n in range(1, 4):
             (folder.path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows[:n]))
-            if why := hopeless(rows[:n], watched("val/accuracy", of_pipeline("classify")), yardstick or {}):
+            if why := median_pruning(rows[:n], watched("val/accuracy", of_pipeline("classify")), pruning or {}):
                 folder.status(state="interrupted", message=why)
                 raise Interrupted(why)
         best = {"epoch": 3, "val/accuracy": scores[-1]}
@@ -59,9 +59,9 @@ def untrained(monkeypatch):
 @pytest.mark.usefixtures("untrained")
 def test_the_same_search_again_finds_its_runs_and_a_longer_one_goes_on(search, tmp_path, capsys):
     space = ["loop.lr=tag(log, interval(1e-4, 1e-1))", "model.dropout=0,0.2", "model.widths=[4],[8]"]
-    first = search(*space, trials=3, startup=2, stop_hopeless="false")
+    first = search(*space, trials=3, startup=2, median_pruning="false")
     assert "best of 3 finished, 0 stopped early" in capsys.readouterr().out
-    again = search(*space, trials=4, startup=2, stop_hopeless="false")
+    again = search(*space, trials=4, startup=2, median_pruning="false")
     assert [r["words"] for r in again[:3]] == [r["words"] for r in first] and len(again) == 4
     assert [r["before"] for r in again] == ["found"] * 3 + [""]
     rates = {next(w for w in r["words"] if w.startswith("loop.lr=")) for r in again}
@@ -71,7 +71,7 @@ def test_the_same_search_again_finds_its_runs_and_a_longer_one_goes_on(search, t
 
 
 @pytest.mark.slow
-def test_hopeless_runs_are_given_up_and_the_same_search_decides_the_same(search, tmp_path):
+def test_runs_behind_the_median_are_pruned_and_the_same_search_decides_the_same(search, tmp_path):
     words = ["loop.lr=choice(0.003,0.0000001)", "seed=range(0,40)", "loop.epochs=6", "data.per_class=32"]
     keys = {"trials": 12, "startup": 12, "seed": 4}
     first = search(*words, **keys)
@@ -90,7 +90,7 @@ def test_hopeless_runs_are_given_up_and_the_same_search_decides_the_same(search,
 
 
 @pytest.mark.usefixtures("untrained")
-def test_hopeless_runs_end_early_and_teach_the_search(search, capsys):
+def test_pruned_runs_end_early_and_teach_the_search(search, capsys):
     found = search("loop.lr=tag(log,interval(1e-6,1))", trials=9, startup=5)
     states = [r["state"] for r in found]
     assert states[:3] == ["finished"] * 3 and "stopped" in states and len(states) == 9
@@ -102,7 +102,7 @@ def test_hopeless_runs_end_early_and_teach_the_search(search, capsys):
 def test_the_lowest_kid_of_a_search_is_the_best_and_is_not_stopped(search, monkeypatch, tmp_path, capsys):
     """Of generators that score by their learning rate: the best one is proposed last, after three worse ones."""
 
-    def train(prepared, yardstick=None):
+    def train(prepared, pruning=None):
         run, folder = prepared.run, prepared.folder
         folder.document("config.yaml", {"schema": 1, "config": {**run.plain(), "pipeline": {"name": "gan"}}})
         folder.declare(of_pipeline("gan"))
@@ -110,7 +110,7 @@ def test_the_lowest_kid_of_a_search_is_the_best_and_is_not_stopped(search, monke
         rows = [{"step": e, "epoch": e, "val/kid@random": kid + (3 - e) / 100} for e in (1, 2, 3)]
         for n in range(1, 4):
             (folder.path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows[:n]))
-            if why := hopeless(rows[:n], watched("val/kid@random", of_pipeline("gan")), yardstick or {}):
+            if why := median_pruning(rows[:n], watched("val/kid@random", of_pipeline("gan")), pruning or {}):
                 folder.status(state="interrupted", message=why)
                 raise Interrupted(why)
         last = rows[-1]["val/kid@random"]
@@ -147,12 +147,13 @@ def test_proposals_that_are_alike_run_once(search):
         ([0.1, 0.1, 0.1], "larger", False),  # nothing is known of epoch 3
     ],
 )
-def test_hopeless_is_behind_the_median_of_that_epoch(rows, better, given_up):
-    yardstick = {"better": better, "metric": None, "runs": 3, "median": {"1": 0.5, "2": 0.6}}
+def test_pruned_is_behind_the_median_of_that_epoch(rows, better, given_up):
+    pruning = {"better": better, "metric": None, "runs": 3, "median": {"1": 0.5, "2": 0.6}}
     rows = [{"epoch": i + 1, "val/x": score} for i, score in enumerate(rows)]
     watch = Watch("val/x", Score("x", "x", better), "")
-    assert bool(hopeless(rows, watch, yardstick)) == given_up
-    assert hopeless([], watch, yardstick) == "" == hopeless(rows, watch, {}) == hopeless(rows, None, yardstick)
+    assert bool(median_pruning(rows, watch, pruning)) == given_up
+    for given in (([], watch, pruning), (rows, watch, {}), (rows, None, pruning)):
+        assert median_pruning(*given) == ""
 
 
 @pytest.mark.parametrize(
@@ -160,6 +161,8 @@ def test_hopeless_is_behind_the_median_of_that_epoch(rows, better, given_up):
     [
         (["loop.lr=0.1"], "a search needs something to vary"),
         (["hydra.sweeper.direction=up", "seed=0,1"], "hydra.sweeper.direction=up: expected auto, maximize or minimize"),
+        (["hydra.sweeper.stop_hopeless=true", "seed=0,1"], "renamed; write hydra.sweeper.median_pruning"),
+        (["hydra.sweeper.trails=5", "seed=0,1"], "did you mean hydra.sweeper.trials?"),
         (["hydra.sweeper.trials=0", "seed=0,1"], "hydra.sweeper.trials=0, at_once=1: expected at least 1"),
         (["hydra.sweeper.metric=test/accuracy", "seed=0,1"], "a search must not see the test set"),
         (["hydra.sweeper.metric=val/acuracy", "hydra.sweeper.trials=1", "seed=0,1"], "has none; there is val/"),

@@ -9,7 +9,7 @@ import torch
 from sketchlab.data.dataset import Dataset, Pairs, Split
 
 
-def apart(data: Dataset) -> Dataset:
+def by_domain(data: Dataset) -> Dataset:
     """Every split of pairs as two: `train photo` and `train sketch`. Other data sets as they are."""
     return _with(data, {f"{name} {domain}": part for name, domain, part in _parts(data)})
 

@@ -104,8 +104,8 @@ def _ink(data: Dataset, key: str, places: Tensor) -> Tensor:
 
 def _class(data: Dataset, number: int, ink: dict[str, tuple[Tensor, Tensor]]) -> Class:
     here = {key: torch.nonzero(split.labels == number).flatten() for key, split in data.splits.items()}
-    asked = {key: places[_some(len(places), ASKED, "class", key)].tolist() for key, places in here.items()}
-    order = [(rng.fold("show", data.splits[key].ids[place]), key, place) for key in asked for place in asked[key]]
+    chosen = {key: places[_some(len(places), ASKED, "class", key)].tolist() for key, places in here.items()}
+    order = [(rng.fold("show", data.splits[key].ids[place]), key, place) for key in chosen for place in chosen[key]]
     chosen = [(key, place) for _, key, place in sorted(order)[:SAMPLES]]
     tiles = [_tile(data.splits[key].pictures(torch.tensor([place]))[0]) for key, place in chosen]
     if any(tile.ndim == 3 for tile in tiles):  # photos beside sketches

@@ -41,22 +41,22 @@ def of_photos(sketches: Tree, photos: Tree, everything: Tree, photo_of: str, ski
     pattern, known = tree.expression(photo_of), set(everything.objects)
     assert pattern is not None
     named = [pattern.fullmatch(Path(name).stem) is not None for name in sketches.names]
-    told = list(zip(sketches.names, sketches.objects, named, strict=True))
-    odd = [name for name, _, says in told if not says]
-    lost = [name for name, thing, says in told if says and thing not in known]
-    of = f"of {len(told)} sketches under {sketches.root}"
+    rows = list(zip(sketches.names, sketches.objects, named, strict=True))
+    odd = [name for name, _, says in rows if not says]
+    lost = [name for name, thing, says in rows if says and thing not in known]
+    of = f"of {len(rows)} sketches under {sketches.root}"
     wrong = [
         (odd, f"have names that data.photo_of={photo_of} does not match (expected <photo>-<number>.png or the like)"),
         (lost, f"have no photo of that name in {photos.root}"),
     ]
     wrong = [(names, why) for names, why in wrong if names]
     if wrong and not skip:
-        said = "; ".join(f"{len(names)} {of} {why}, first {names[0]}" for names, why in wrong)
+        reasons = "; ".join(f"{len(names)} {of} {why}, first {names[0]}" for names, why in wrong)
         mend = "mend them, leave them out with data.on_bad=skip, or data.photo_of='' where only classes count:"
-        raise UserError("\n".join([f"{said}; {mend}", *_lines(odd + lost)]))
+        raise UserError("\n".join([f"{reasons}; {mend}", *_lines(odd + lost)]))
     notes = [f"{len(names)} {of} left out, they {why}: {listed(names)}" for names, why in wrong]
-    asked = set(photos.objects)
-    kept = [i for i, (_, thing, says) in enumerate(told) if says and thing in asked]
+    wanted = set(photos.objects)
+    kept = [i for i, (_, thing, says) in enumerate(rows) if says and thing in wanted]
     names, objects, parts = ([v[i] for i in kept] for v in (sketches.names, sketches.objects, sketches.parts))
     matched = replace(sketches, names=names, objects=objects, parts=parts, labels=sketches.labels[kept])
     for number, name in enumerate(matched.classes):
@@ -65,18 +65,18 @@ def of_photos(sketches: Tree, photos: Tree, everything: Tree, photo_of: str, ski
     return matched, notes
 
 
-def readable(drawn: Loaded, shown: Loaded) -> tuple[Loaded, list[str]]:
+def readable(drawn: Loaded, photos: Loaded) -> tuple[Loaded, list[str]]:
     """Sketches whose photo could not be read go too, photos that nobody drew stay; both are told."""
-    known, wanted, notes = set(shown.objects), set(drawn.objects), []
+    known, wanted, notes = set(photos.objects), set(drawn.objects), []
     kept = [i for i, thing in enumerate(drawn.objects) if thing in known]
     if len(kept) < len(drawn.objects):
         gone = [name for name, thing in zip(drawn.all.ids, drawn.objects, strict=True) if thing not in known]
         notes.append(f"{len(gone)} sketches left out, their photo is unreadable: {listed(gone)}")
         objects, parts = [drawn.objects[i] for i in kept], [drawn.parts[i] for i in kept]
         drawn = replace(drawn, all=files.pick(drawn.all, np.array(kept)), objects=objects, parts=parts)
-    alone = [name for name, thing in zip(shown.all.ids, shown.objects, strict=True) if thing not in wanted]
+    alone = [name for name, thing in zip(photos.all.ids, photos.objects, strict=True) if thing not in wanted]
     if alone:
-        notes.append(f"{len(alone)} of {len(shown.objects)} photos have no sketch; they stay: {listed(alone)}")
+        notes.append(f"{len(alone)} of {len(photos.objects)} photos have no sketch; they stay: {listed(alone)}")
     return drawn, notes
 
 

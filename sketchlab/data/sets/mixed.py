@@ -60,8 +60,8 @@ def build(config: Config, input: Input) -> Dataset:
     prints = fingerprint(*(side.fingerprint for side in loaded.values()))
     notes = [f"{name}: {note}" for name, side in loaded.items() for note in side.notes]
     if config.paired:
-        loaded, said = _common(loaded)
-        notes += said
+        loaded, more = _common(loaded)
+        notes += more
     classes = trees["train"].classes
     found: dict[str, Split] = {}
     for name, side in loaded.items():

@@ -70,51 +70,57 @@ def build(config: Config, input: Input) -> Dataset:
     notes += photos.notes + sketches.notes
     if config.photo_of:
         everything = photos if config.per_class is None else tree.find(homes["photos"], classes)
-        sketches, said = matching.of_photos(sketches, photos, everything, config.photo_of, config.on_bad == "skip")
-        notes += said
+        sketches, notes_on = matching.of_photos(sketches, photos, everything, config.photo_of, config.on_bad == "skip")
+        notes += notes_on
         sketches = tree.capped(sketches, config.per_photo, sketches.objects, "per_photo")
     drawn = files.load(replace(sketches, notes=[]), input, config.ink, config.resize, config.on_bad)
-    shown = files.load(replace(photos, notes=[]), input, "none", config.resize, config.on_bad)
-    notes += drawn.notes + shown.notes
+    pictures = files.load(replace(photos, notes=[]), input, "none", config.resize, config.on_bad)
+    notes += drawn.notes + pictures.notes
     if config.splits.rule == "official" and config.test_list:
-        shown = replace(shown, parts=_official(tree.data_root(config.root) / config.test_list, shown))
+        pictures = replace(pictures, parts=_official(tree.data_root(config.root) / config.test_list, pictures))
     divide = _divided if config.photo_of else _by_class
-    found, said = divide(config, drawn, shown, classes)
+    found, notes_on = divide(config, drawn, pictures, classes)
     if "train" not in found:
         raise UserError(f"{config.sketches}: data.splits leaves nothing to train on")
     splits.check_disjoint({name: pair.sketch.ids for name, pair in found.items()}, config.sketches)
     prepare = augment.Prepare(input, config.augment)
     views = config.augment.views if prepare.active else 1
-    prints = fingerprint(drawn.fingerprint, shown.fingerprint, sketches.objects, shown.parts)
-    return Dataset(classes, found, prepare, views, prints, notes + said)
+    prints = fingerprint(drawn.fingerprint, pictures.fingerprint, sketches.objects, pictures.parts)
+    return Dataset(classes, found, prepare, views, prints, notes + notes_on)
 
 
-def _divided(config: Config, drawn: Loaded, shown: Loaded, classes: list[str]) -> tuple[dict[str, Pairs], list[str]]:
+def _divided(config: Config, drawn: Loaded, pictures: Loaded, classes: list[str]) -> tuple[dict[str, Pairs], list[str]]:
     """Photos with all their sketches, or (split_by=sketch) sketches with the photos they are of."""
-    drawn, notes = matching.readable(drawn, shown)
+    drawn, notes = matching.readable(drawn, pictures)
     by_photo = config.split_by == "photo"
-    parted = shown if by_photo else replace(drawn, objects=list(drawn.all.ids))
-    others = drawn.all if by_photo else shown.all
-    halves, said = files.divide(config.splits, parted, classes, config.photos)
+    parted = pictures if by_photo else replace(drawn, objects=list(drawn.all.ids))
+    others = drawn.all if by_photo else pictures.all
+    halves, notes_on = files.divide(config.splits, parted, classes, config.photos)
     found = {}
     for name, split in halves.items():
         partners = files.pick(others, np.flatnonzero(np.isin(others.groups.numpy(), split.groups.numpy())))
         found[name] = Pairs(partners, split) if by_photo else Pairs(split, partners)
-    notes += said
+    notes += notes_on
     if not by_photo:
         notes += _leaks(found)
     return found, notes
 
 
-def _by_class(config: Config, drawn: Loaded, shown: Loaded, classes: list[str]) -> tuple[dict[str, Pairs], list[str]]:
+def _by_class(
+    config: Config, drawn: Loaded, pictures: Loaded, classes: list[str]
+) -> tuple[dict[str, Pairs], list[str]]:
     """Sketches and photos each for itself: nothing is known of a sketch but its class."""
     alone = torch.tensor([rng.fold("sketch", name) for name in drawn.all.ids])
     drawn = replace(drawn, all=replace(drawn.all, groups=alone))
-    (ours, said), (theirs, more) = (
-        files.divide(config.splits, side, classes, config.photos) for side in (drawn, shown)
+    (ours, notes_on), (theirs, more) = (
+        files.divide(config.splits, side, classes, config.photos) for side in (drawn, pictures)
     )
     found = {name: Pairs(ours[name], theirs[name], objects=False) for name in ours if name in theirs}
-    return found, [*said, *more, "only the classes of sketches and photos are known, not which photo a sketch is of"]
+    return found, [
+        *notes_on,
+        *more,
+        "only the classes of sketches and photos are known, not which photo a sketch is of",
+    ]
 
 
 def _leaks(found: dict[str, Pairs]) -> list[str]:
@@ -128,7 +134,7 @@ def _leaks(found: dict[str, Pairs]) -> list[str]:
     return notes
 
 
-def _official(path: Path, shown: Loaded) -> list[str]:
+def _official(path: Path, pictures: Loaded) -> list[str]:
     """train or test for each photo, by the list of test photos."""
     try:
         lines = [line.strip() for line in path.read_text("utf-8").splitlines() if line.strip()]
@@ -138,11 +144,11 @@ def _official(path: Path, shown: Loaded) -> list[str]:
             "<class>/<photo> each; get it from the data set's page, or choose data/splits=fraction"
         ) from None
     wanted = {line.rpartition(".")[0] or line for line in lines}
-    parts = ["test" if thing in wanted else "train" for thing in shown.objects]
+    parts = ["test" if thing in wanted else "train" for thing in pictures.objects]
     if "test" not in parts:
         first = f", first {lines[0]}" if lines else ""
         raise UserError(
             f"{path}: none of its {len(lines)} lines names one of the {len(parts)} photos{first}; expected a line like "
-            f"{shown.all.ids[0]}"
+            f"{pictures.all.ids[0]}"
         )
     return parts

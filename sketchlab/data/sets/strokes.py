@@ -117,13 +117,13 @@ def _chosen(part: Part, config: Config) -> np.ndarray:
 def _notes(parts: Sequence[Part], where: Path, config: Config) -> list[str]:
     broken = [line for part in parts for line in part.index["broken"]]
     n_broken, n_lines = (sum(part.index[key] for part in parts) for key in ("n_broken", "lines"))
-    shown = [*broken[: store.LISTED], *[f"and {n_broken - store.LISTED} more"] * (n_broken > store.LISTED)]
+    examples = [*broken[: store.LISTED], *[f"and {n_broken - store.LISTED} more"] * (n_broken > store.LISTED)]
     notes = []
     if n_broken and config.on_bad == "error":
         head = f"{n_broken} of {n_lines} drawings in {where} cannot be read; mend them, or leave them out with "
-        raise UserError("\n  ".join([head + "data.on_bad=skip:", *shown]))
+        raise UserError("\n  ".join([head + "data.on_bad=skip:", *examples]))
     if n_broken:
-        notes.append(f"{n_broken} of {n_lines} drawings left out as unreadable: {'; '.join(shown)}")
+        notes.append(f"{n_broken} of {n_lines} drawings left out as unreadable: {'; '.join(examples)}")
     for part in parts:
         if n := part.index["n_other"]:
             other = part.index["other"]

@@ -27,7 +27,7 @@ def answers(ask: Callable[[Any], Tensor], samples: Any, logits: Tensor, batch: i
     """
     if not len(samples) or not hasattr(samples.gather(torch.zeros(1, dtype=torch.int64)), "begun"):
         return {}
-    sure, said = (value.repeat(STROKES, 1) for value in probabilities(logits).max(1))  # (STROKES, n) each
+    confidence, predicted = (value.repeat(STROKES, 1) for value in probabilities(logits).max(1))  # (STROKES, n) each
     strokes = torch.empty(len(samples), dtype=torch.int64)
     for places in torch.arange(len(samples)).split(batch):
         raw = samples.gather(places)
@@ -36,14 +36,14 @@ def answers(ask: Callable[[Any], Tensor], samples: Any, logits: Tensor, batch: i
             longer = (strokes[places] > k + 1).nonzero()[:, 0]
             if len(longer):
                 found = ask(raw.take(longer).begun(k + 1)).double().softmax(1).max(1)
-                sure[k, places[longer]], said[k, places[longer]] = found.values, found.indices
+                confidence[k, places[longer]], predicted[k, places[longer]] = found.values, found.indices
     labels = samples.labels.cpu()
-    return {"early": pd.DataFrame([_row(k + 1, sure[k], said[k], labels, strokes) for k in range(STROKES)])}
+    return {"early": pd.DataFrame([_row(k + 1, confidence[k], predicted[k], labels, strokes) for k in range(STROKES)])}
 
 
-def _row(k: int, probability: Tensor, said: Tensor, labels: Tensor, strokes: Tensor) -> dict[str, float]:
-    right, sure = said == labels, probability >= SURE
-    n, n_sure, n_right, n_both = len(labels), int(sure.sum()), int(right.sum()), int((right & sure).sum())
+def _row(k: int, probability: Tensor, predicted: Tensor, labels: Tensor, strokes: Tensor) -> dict[str, float]:
+    right, confidence = predicted == labels, probability >= SURE
+    n, n_sure, n_right, n_both = len(labels), int(confidence.sum()), int(right.sum()), int((right & confidence).sum())
     low, high = stats.wilson(n_right, n)
     sure_low, sure_high = stats.wilson(n_both, n_sure) if n_sure else (float("nan"), float("nan"))
     return {

@@ -122,12 +122,12 @@ def explained(
     layer = last_map(net, images(raw))
     if layer is None:
         raise UserError("Grad-CAM shows places in a map; this network has none, so there is no picture.")
-    said = logits.argmax(1)
-    places = _chosen(logits, said != samples.labels.cpu(), most, seed)
+    predicted = logits.argmax(1)
+    places = _chosen(logits, predicted != samples.labels.cpu(), most, seed)
     found = []
     for part in places.split(BATCH):
         inputs = images(samples.gather(part))
-        found.append(heat(net, layer, inputs, said[part].to(device)).float().cpu())
+        found.append(heat(net, layer, inputs, predicted[part].to(device)).float().cpu())
     pixels = _shown(samples.gather(places), prepare).cpu().permute(0, 2, 3, 1).squeeze(-1)
     cam = (torch.cat(found) * 255).round().to(torch.uint8)
     return {"cam": cam, "cam_places": places, "cam_pixels": pixels}

@@ -41,14 +41,14 @@ def answers(net: nn.Module, images: Any, samples: Any, most: int, seed: int, pre
     places = every[rng.fold_each(rng.fold(seed, "mixing"), every).argsort(stable=True)][:IMAGES]
     chains = [nn.Sequential(*stages[: mixing[0]]), nn.Sequential(*stages[: mixing[-1] + 1])]
     fields = [field(chain, images, samples, places) for chain in chains]
-    shown = places[: min(most, SHOWN)]
-    raw = samples.gather(shown)
+    examples = places[: min(most, SHOWN)]
+    raw = samples.gather(examples)
     ink = prepare.drawn(raw).amax(1)  # of frames: after the last stroke
     return {
         "erf": torch.stack([each / each.max().clamp(min=torch.finfo(each.dtype).tiny) for each in fields]),
         "erf_images": torch.tensor([len(places)]),
         "hidden": hidden(stages, images(raw)),
-        "hidden_places": shown,
+        "hidden_places": examples,
         "hidden_pixels": (ink if prepare.input.ink == "bright" else 255 - ink).cpu(),
     }
 

@@ -38,9 +38,9 @@ class Pose(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         return self.mean + self.spread * self.layer(features).float()
 
-    def loss(self, said: Tensor, targets: Tensor) -> Tensor:
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Mean squared error, half of it the angle's, in units of what a constant guess gives: 1 = nothing learnt."""
-        return ((said - targets) / self.spread).square().sum(1).mean() / 2
+        return ((outputs - targets) / self.spread).square().sum(1).mean() / 2
 
 
 class Both(nn.Module):
@@ -62,9 +62,9 @@ def targets(pose: Tensor) -> Tensor:
     return torch.stack([angle.sin(), angle.cos(), pose[:, 1].clamp(min=SMALLEST).log()], dim=1)
 
 
-def read(said: Tensor) -> Tensor:
+def read(outputs: Tensor) -> Tensor:
     """(B, 3) as the head says it → (B, 2) degrees and size."""
-    return torch.stack([torch.rad2deg(torch.atan2(said[:, 0], said[:, 1])), said[:, 2].exp()], dim=1)
+    return torch.stack([torch.rad2deg(torch.atan2(outputs[:, 0], outputs[:, 1])), outputs[:, 2].exp()], dim=1)
 
 
 def features(net: nn.Module, example: Tensor) -> Tensor:
@@ -104,12 +104,12 @@ def keys(seed: int, places: Tensor) -> Tensor:
     return rng.fold_each(rng.fold(seed, "pose"), places)
 
 
-def answers(said: Tensor, pose: Tensor, labels: Tensor, classes: list[str]) -> dict[str, Any]:
+def answers(predicted: Tensor, pose: Tensor, labels: Tensor, classes: list[str]) -> dict[str, Any]:
     """angle_error_deg and size_error, mean absolute errors; chance, what the best constant gives; pose, per class.
 
     said: (n, 2) degrees and size as the head says; pose: (n, 2) as it was. The constant: upright, and the median size.
     """
-    wrong = torch.stack([turned(said[:, 0] - pose[:, 0]), (said[:, 1] - pose[:, 1]).abs()], dim=1).double()
+    wrong = torch.stack([turned(predicted[:, 0] - pose[:, 0]), (predicted[:, 1] - pose[:, 1]).abs()], dim=1).double()
     guess = torch.stack([pose[:, 0].abs(), (pose[:, 1] - pose[:, 1].median()).abs()], dim=1).double()
     names = ("angle_error_deg", "size_error")
     columns = {}

@@ -153,14 +153,14 @@ class Classify:
         for part in range(parts):
             inputs, labels = self.runtime.layout(batch["inputs"][part::parts]), batch["labels"][part::parts]
             with self.runtime.autocast():
-                logits, said = (self.forward(inputs), None) if self.pose is None else self.both(inputs)
+                logits, pose_outputs = (self.forward(inputs), None) if self.pose is None else self.both(inputs)
             loss = F.cross_entropy(
                 logits.float(), labels, weight=self.class_weights, label_smoothing=self.config.label_smoothing
             )
-            if self.pose is not None and said is not None:
-                apart = self.pose.loss(said.float(), pose.targets(batch["pose"][part::parts]))
-                loss = loss + self.config.pose_weight * apart
-                logs["pose_loss"] = logs.get("pose_loss", 0) + apart.detach() / parts
+            if self.pose is not None and pose_outputs is not None:
+                pose_loss = self.pose.loss(pose_outputs.float(), pose.targets(batch["pose"][part::parts]))
+                loss = loss + self.config.pose_weight * pose_loss
+                logs["pose_loss"] = logs.get("pose_loss", 0) + pose_loss.detach() / parts
             loss = loss / parts if parts > 1 else loss
             optim.backward(loss, self.optimizer, self.runtime)
             logs["loss"] = logs["loss"] + loss.detach() if part else loss.detach()
@@ -207,14 +207,14 @@ class Classify:
     def _pose_answers(self, split: str) -> dict[str, Any]:
         """The second head asked about every drawing of a split, each turned by its own key; pose.py has the scores."""
         samples = self.data.splits[split]
-        said, known = [torch.empty(0, 2)], [torch.empty(0, 2)]
+        predicted, known = [torch.empty(0, 2)], [torch.empty(0, 2)]
         for places in self.runtime.shard(len(samples)).split(self.eval_batch):
             inputs, truth = self._turned(samples.gather(places), pose.keys(self.seed, places))
             with self.runtime.autocast():
                 words = self.both(inputs)[1].float()
-            said.append(pose.read(words).cpu())
+            predicted.append(pose.read(words).cpu())
             known.append(truth.cpu())
-        whole = self.runtime.gather({"said": torch.cat(said), "known": torch.cat(known)}, len(samples))
+        whole = self.runtime.gather({"said": torch.cat(predicted), "known": torch.cat(known)}, len(samples))
         return pose.answers(whole["said"], whole["known"], samples.labels.cpu(), self.data.classes)
 
     def explain(self, split: str) -> Explained:

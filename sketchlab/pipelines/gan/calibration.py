@@ -92,16 +92,16 @@ class Calibration:
         return {"ms_ssim_fake": entry("as real", ours.mean().item(), error, noise.mean().item(), 1.0)}
 
     def judged(
-        self, judge: Callable[[Tensor], Tensor], asked: Tensor | None, scores: dict[str, Any], n_real: int
+        self, judge: Callable[[Tensor], Tensor], condition: Tensor | None, scores: dict[str, Any], n_real: int
     ) -> Known:
         """What a classifier says of noise and of grey (gan_scores.judged); scores: what it said of n real images."""
         noise, grey = judge(self.noise), judge(self.grey).argmax(1)
         error = scores["inception_score_real_std"] / gan_scores.splits(n_real) ** 0.5
         alike = metrics.inception_score(noise, gan_scores.splits(len(noise))).mean
         out = {"inception_score": entry("higher", scores["inception_score_real"], error, alike, 1.0)}
-        if asked is not None:
+        if condition is not None:
             right = scores["class_accuracy_real"]
-            shares = ((said == asked).double().mean().item() for said in (noise.argmax(1), grey))
+            shares = ((predicted == condition).double().mean().item() for predicted in (noise.argmax(1), grey))
             out["class_accuracy"] = entry("higher", right, (right * (1 - right) / n_real) ** 0.5, *shares)
         return out
 
@@ -127,20 +127,20 @@ def warnings(scores: dict[str, Any], known: Known) -> dict[str, str]:
     out = {}
     blind = [name for name, one in known.items() if name in scores and not one["informative"]]
     if blind:
-        said = "; ".join(
+        numbers = "; ".join(
             f"{name} of noise {known[name]['noise']:.3g}, of one grey image {known[name]['grey']:.3g}, of real images "
             f"{known[name]['real']:.3g} ± {known[name]['real_sd']:.2g}"
             for name in blind
         )
-        out["not informative"] = f"Not informative here (it tells no real images from noise or one grey image): {said}."
+        out["not informative"] = f"Not informative here (it tells no real images from noise or grey): {numbers}."
     poor = [name for name, one in known.items() if name in scores and one["informative"] and _poor(scores[name], one)]
     if poor:
-        said = "; ".join(
+        numbers = "; ".join(
             f"{name} {scores[name]:.3g}, of noise {known[name]['noise']:.3g}, of one grey image "
             f"{known[name]['grey']:.3g}"
             for name in poor
         )
-        out["no better than grey"] = f"No better than noise or one grey image: {said}."
+        out["no better than grey"] = f"No better than noise or one grey image: {numbers}."
     return out
 
 

@@ -34,9 +34,9 @@ class Sampler:
         out = []
         with torch.no_grad():
             for at in torch.arange(len(z)).split(_BATCH):
-                told = (self.runtime.to_device(classes[at]),) if classes is not None else ()
+                class_args = (self.runtime.to_device(classes[at]),) if classes is not None else ()
                 with self.runtime.autocast():
-                    images = net(self.runtime.to_device(z[at]), *told)
+                    images = net(self.runtime.to_device(z[at]), *class_args)
                 out.append(net.pixels(images.float()).clamp(0, 1).cpu())
         return torch.cat(out)
 

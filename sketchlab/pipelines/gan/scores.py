@@ -65,15 +65,15 @@ def against_real(
         return {f"precision{of}": found.precision, f"recall{of}": found.recall}
 
     scores, measured = Scores(), Measured()
-    asked = {
+    measures = {
         "kid": (kid, 2, {"subset": subset, "subsets": config.kid_subsets}),
         "fid": (fid, 2, {}),
         "precision": (coverage, _NEIGHBOURS + 1, {"neighbours": _NEIGHBOURS}),
     }
-    for stem, (score, least, how) in asked.items():
-        found, said = tried(score, min(len(real), len(fake)), least)
+    for stem, (score, least, how) in measures.items():
+        found, details = tried(score, min(len(real), len(fake)), least)
         scores |= {f"{name}@{features.name}": value for name, value in found.items()}
-        measured[f"{stem}{of}"] = {**n, **how, **said}
+        measured[f"{stem}{of}"] = {**n, **how, **details}
     measured[f"recall{of}"] = measured[f"precision{of}"]
     return scores, measured
 
@@ -112,7 +112,7 @@ def splits(n: int) -> int:
 
 
 def judged(
-    said: tuple[Tensor, Tensor], asked: Tensor | None, labels: Tensor, n_classes: int
+    logits: tuple[Tensor, Tensor], condition: Tensor | None, labels: Tensor, n_classes: int
 ) -> tuple[dict[str, Any], Measured]:
     """What a classifier says of n generated and m real images: its (n, K) and (m, K) probabilities.
 
@@ -121,7 +121,7 @@ def judged(
     these; with asked: class_accuracy, the share judged to be of the class asked for, and, when the classifier knows no
     other classes, who was taken for whom.
     """
-    fake, real = said
+    fake, real = logits
     out: dict[str, Any] = {}
     measured: Measured = {"inception_score": {"classes": fake.shape[1], "n_fake": len(fake), "n_real": len(real)}}
     for name, probabilities in (("inception_score", fake), ("inception_score_real", real)):
@@ -131,9 +131,9 @@ def judged(
         measured["inception_score"][f"splits_{name}"] = parts
     out["class_accuracy_real"] = (real.argmax(1) == labels).double().mean().item()
     measured["class_accuracy"] = {"n_fake": len(fake), "n_real": len(real)}
-    if asked is not None:
+    if condition is not None:
         answers, size = fake.argmax(1), fake.shape[1]
-        out["class_accuracy"] = (answers == asked).double().mean().item()
+        out["class_accuracy"] = (answers == condition).double().mean().item()
         if size == n_classes:
-            out["asked_confusion"] = torch.bincount(asked * size + answers, minlength=size**2).reshape(size, size)
+            out["asked_confusion"] = torch.bincount(condition * size + answers, minlength=size**2).reshape(size, size)
     return out, measured

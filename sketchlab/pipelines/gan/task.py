@@ -108,8 +108,8 @@ class Gan:
             for name, value in (("mean", self.reals.mean), ("std", self.reals.std)):
                 getattr(net, name).copy_(value)
         self.G_ema = copy.deepcopy(self.G).requires_grad_(False) if config.ema else None
-        shown = self.G if self.G_ema is None else self.G_ema
-        self.sampler = Sampler(shown, self.train.labels, runtime, seed)
+        generator = self.G if self.G_ema is None else self.G_ema
+        self.sampler = Sampler(generator, self.train.labels, runtime, seed)
         self.generate, self.discriminate = runtime.forward(self.G), runtime.forward(self.D)
         self.opt_G, self.opt_D = (optim.make(list(net.parameters()), loop, runtime) for net in (self.G, self.D))
         self.measured_loop = loop if loop.clip_norm > 0 else replace(loop, clip_norm=math.inf)  # norms are always taken
@@ -128,8 +128,8 @@ class Gan:
         classes = torch.zeros(self.pack, dtype=torch.int64, device=runtime.device)
         example = self.reals.images(self.train.gather(torch.zeros(self.pack, dtype=torch.int64)), None)
         no_noise = torch.zeros(1, self.z, device=runtime.device)
-        told = ((classes[:1],), (classes,)) if self.n_classes else ((), ())
-        self.networks = {"G": (self.G, (no_noise, *told[0])), "D": (self.D, (example, *told[1]))}
+        class_args = ((classes[:1],), (classes,)) if self.n_classes else ((), ())
+        self.networks = {"G": (self.G, (no_noise, *class_args[0])), "D": (self.D, (example, *class_args[1]))}
 
     # --- batches
 
@@ -164,22 +164,22 @@ class Gan:
 
     def train_step(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         d_learns, g_learns = self.turn
-        real, told = batch["real"], (batch["classes"],) if self.n_classes else ()
+        real, class_args = batch["real"], (batch["classes"],) if self.n_classes else ()
         z = torch.randn(len(real), self.z, device=self.runtime.device)  # (B, z); the loop has keyed torch's generator
 
         with torch.set_grad_enabled(g_learns), self.runtime.autocast():
-            fake = self.generate(z, *told)  # (B, C, S, S)
+            fake = self.generate(z, *class_args)  # (B, C, S, S)
 
         with torch.set_grad_enabled(d_learns), self.runtime.autocast():
-            on_real = self.discriminate(real, *told).float()  # (B / pack,) logits
-            on_fake = self.discriminate(fake.detach(), *told).float()
+            on_real = self.discriminate(real, *class_args).float()  # (B / pack,) logits
+            on_fake = self.discriminate(fake.detach(), *class_args).float()
         loss_d = against(on_real, self.config.real_label) + against(on_fake, 0.0)
         if d_learns:
             optim.backward(loss_d, self.opt_D, self.runtime)
             self._update("d", self.opt_D)
 
         with torch.set_grad_enabled(g_learns), self.runtime.autocast():
-            fooled = self.discriminate(fake, *told).float()  # (B / pack,) logits of the discriminator as it is now
+            fooled = self.discriminate(fake, *class_args).float()  # (B / pack,) logits of the updated D
         loss_g = against(fooled, 1.0)
         if g_learns:  # no gradient reaches the discriminator's parameters
             optim.backward(loss_g, self.opt_G, self.runtime, inputs=list(self.G.parameters()))
@@ -188,9 +188,9 @@ class Gan:
                 follow(self.G_ema, self.G, self.config.ema)
 
         self.gate.add(loss_g, loss_d)
-        said = {"d_real": on_real.sigmoid().mean(), "d_fake": on_fake.sigmoid().mean()}
-        said |= {"loss_g": loss_g, "loss_d": loss_d} | self.steps.norms
-        return said | ({"lr_factor": self.lr_factor} if self.config.gate_window else {})
+        logs = {"d_real": on_real.sigmoid().mean(), "d_fake": on_fake.sigmoid().mean()}
+        logs |= {"loss_g": loss_g, "loss_d": loss_d} | self.steps.norms
+        return logs | ({"lr_factor": self.lr_factor} if self.config.gate_window else {})
 
     def _update(self, which: str, optimizer: torch.optim.Optimizer) -> None:
         norm = optim.update(optimizer, self.runtime, self.measured_loop)
@@ -228,31 +228,31 @@ class Gan:
         grey score in calibration_<split>.json. A score that cannot be had is left out, with its reason there.
         """
         fake, classes = self.sampler.sample(max(self.config.eval_images, self.config.sheet))
-        shown = self.sampler.by_class() if self.n_classes else sheet(fake[: self.config.sheet])
+        pictures = self.sampler.by_class() if self.n_classes else sheet(fake[: self.config.sheet])
         fake, classes = fake[: self.config.eval_images], classes[: self.config.eval_images]
         scores, quality = self._against(split, fake)
         if self.steps.kid_at_start is not None:
             quality["kid"]["before_training"] = self.steps.kid_at_start
         similar, quality["ms_ssim"] = gan_scores.similarity({"fake": fake, "real": self.reals.of(split)})
         out: dict[str, Any] = {**scores, **similar}
-        asked = classes if self.n_classes else None
+        condition = classes if self.n_classes else None
         if self.judge is not None:
-            said = self.judge(fake), self.judge(self.reals.of(split))
-            judged, on = gan_scores.judged(said, asked, self.reals.labels(split), len(self.data.classes))
+            logits = self.judge(fake), self.judge(self.reals.of(split))
+            judged, on = gan_scores.judged(logits, condition, self.reals.labels(split), len(self.data.classes))
             out, quality = {**out, **judged}, {**quality, **on}
-        known = self._known(split, asked, out)
+        known = self._known(split, condition, out)
         out |= {"calibration": known, "warnings": gan_calibration.warnings(out, known)}
         if self.config.gate_window:
             out["gate"] = {"fired": [{"step": step, "lr_factor": rate} for step, rate in self.gate.fired]}
         name = f"samples_{self.steps.done * self.loop.batch_size // self.n_train}" if split == "val" else "samples"
-        return {**out, "quality": quality, f"{name}_sheet": shown}
+        return {**out, "quality": quality, f"{name}_sheet": pictures}
 
-    def _known(self, split: str, asked: Tensor | None, scores: dict[str, Any]) -> gan_calibration.Known:
+    def _known(self, split: str, condition: Tensor | None, scores: dict[str, Any]) -> gan_calibration.Known:
         if split not in self.known:
             calibration = self.calibration
             found = calibration.against_real(split, self.real_features[split]) | calibration.similarity(split)
             if self.judge is not None:
-                found |= calibration.judged(self.judge, asked, scores, len(self.real_features[split]))
+                found |= calibration.judged(self.judge, condition, scores, len(self.real_features[split]))
             self.known[split] = found
         return self.known[split]
 

@@ -97,9 +97,9 @@ def protocol(names: list[str], split: Any, match: str, chosen_on: str, own: bool
     }
     for name in names:
         kind, _, k = name.partition("@")
-        said = PROTOCOL.get(name) or PROTOCOL.get(f"{kind}@" if k else kind) or PROTOCOL.get(kind)
-        if said:
-            out[name] = f"{said.format(k=k)}; {ranked}"
+        protocol = PROTOCOL.get(name) or PROTOCOL.get(f"{kind}@" if k else kind) or PROTOCOL.get(kind)
+        if protocol:
+            out[name] = f"{protocol.format(k=k)}; {ranked}"
     return {name: out[name] for name in names}
 
 

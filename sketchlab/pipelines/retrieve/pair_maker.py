@@ -26,12 +26,12 @@ class PairMaker:
     def __init__(self, sketch: Any, photo: Any, match: str, hard_share: float, classes: list[str], split: str) -> None:
         self.n_photos, self.hard_share = len(photo.labels), hard_share
         names, numbers = torch.cat([sketch.groups, photo.groups]).unique(return_inverse=True)  # groups may be hashes
-        span, (drawn, shown) = len(names), numbers.split([len(sketch.groups), len(photo.groups)])
-        objects, self.order = (photo.labels * span + shown).sort(stable=True)  # by class, in it by object
+        span, (sketch_numbers, photo_numbers) = len(names), numbers.split([len(sketch.groups), len(photo.groups)])
+        objects, self.order = (photo.labels * span + photo_numbers).sort(stable=True)  # by class, in it by object
         of_class, of_object = objects // span, objects
         self.same_class = _block(of_class, sketch.labels)  # (n, 2): where in `order` the photos of its class are
-        self.same_object = _block(of_object, sketch.labels * span + drawn)
-        self.truth = sketch.labels if match == "class" else sketch.labels * span + drawn  # (n,) equal = they match
+        self.same_object = _block(of_object, sketch.labels * span + sketch_numbers)
+        self.truth = sketch.labels if match == "class" else sketch.labels * span + sketch_numbers  # (n,) equal = match
         self.by_class = sketch.labels.argsort(stable=True)
         self.ends = torch.bincount(sketch.labels)[sketch.labels.unique()].cumsum(0)  # of each class in `by_class`
         self.matches = self.same_class if match == "class" else self.same_object

@@ -169,8 +169,8 @@ class Retrieve:
         with self.runtime.autocast():
             if "net" in self.forwards:
                 return list(self.forwards["net"](torch.cat([sketch, *photos])).float().split(len(sketch)))
-            shown = self.forwards["photo"](torch.cat(photos)).float().split(len(sketch))
-            return [self.forwards["sketch"](sketch).float(), *shown]
+            photo_embeddings = self.forwards["photo"](torch.cat(photos)).float().split(len(sketch))
+            return [self.forwards["sketch"](sketch).float(), *photo_embeddings]
 
     # --- the step
 
@@ -275,12 +275,12 @@ class Retrieve:
         sketches, photos, matches, rank_by = self.searched[split]
         pair, rows = self.data.splits[split], self.config.sheet_rows
 
-        def shown() -> dict[str, Any]:
+        def best_worst_sheet() -> dict[str, Any]:
             places = best_and_worst(rank_by, pair.sketch.labels, rows)
             return {"retrieval_sheet": sheet(pair, places, matches[places], len(places) // 2)} if len(places) else {}
 
         return {
-            "sheet of matches": shown,
+            "sheet of matches": best_worst_sheet,
             "map of the embeddings": lambda: embedding_map(pair, self.data.classes, sketches, photos, self.seed),
         }
 

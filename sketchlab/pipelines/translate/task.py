@@ -129,21 +129,21 @@ class Translate:
         optim.backward(loss_g, self.opt_G, self.runtime, inputs=self.generator_parameters)
         grad_g = optim.update(self.opt_G, self.runtime, self.measured_loop)
 
-        said: dict[str, Tensor] = {}
+        logs: dict[str, Tensor] = {}
         loss_d = torch.zeros((), device=self.runtime.device)
         for d in DOMAINS:
-            shown = self.pools[d].query(fake[d].detach().float())
+            pooled = self.pools[d].query(fake[d].detach().float())
             with self.runtime.autocast():
-                on_real, on_fake = (self.forwards[f"D_{d}"](x).float() for x in (real[d], shown))
+                on_real, on_fake = (self.forwards[f"D_{d}"](x).float() for x in (real[d], pooled))
             loss_d = loss_d + self.config.weight_d * (self._against(on_real, 1.0) + self._against(on_fake, 0.0))
             for name, value in (("real", on_real), ("fake", on_fake)):
                 value = value.detach() if self.config.gan_loss == "lsgan" else value.detach().sigmoid()
-                said[f"d_{name}"] = said.get(f"d_{name}", 0.0) + value.mean() / 2
+                logs[f"d_{name}"] = logs.get(f"d_{name}", 0.0) + value.mean() / 2
         optim.backward(loss_d, self.opt_D, self.runtime)
         grad_d = optim.update(self.opt_D, self.runtime, self.measured_loop)
         assert grad_g is not None and grad_d is not None
-        said |= {"loss_g": loss_g, "loss_d": loss_d, "grad_g": grad_g, "grad_d": grad_d}
-        return {**said, **losses}
+        logs |= {"loss_g": loss_g, "loss_d": loss_d, "grad_g": grad_g, "grad_d": grad_d}
+        return {**logs, **losses}
 
     def end_step(self) -> None:
         self.steps.done += 1
@@ -234,9 +234,9 @@ class Translate:
 
     def _sheet(self, real: dict[str, Tensor], fake: dict[str, Tensor], back: dict[str, Tensor]) -> Tensor:
         rows = range(min(self.config.sheet, *(len(images) for images in real.values())))
-        shown = [of[i] for i in rows for d in ("photo", "sketch") for of in (real[d], fake[OTHER[d]], back[d])]
+        cells = [of[i] for i in rows for d in ("photo", "sketch") for of in (real[d], fake[OTHER[d]], back[d])]
         channels = len(self.reals["photo"].mean)
-        return sheet(torch.stack([image.expand(channels, -1, -1) for image in shown]), 6)
+        return sheet(torch.stack([image.expand(channels, -1, -1) for image in cells]), 6)
 
     def _measured(self, split: str, d: str, fake: Tensor) -> tuple[gan_scores.Scores, gan_scores.Measured]:
         if (split, d) not in self.real_features:

@@ -164,5 +164,5 @@ def _intervals(family: Family) -> str:
     for row in family.standings:
         of.setdefault(row.of, []).append(row.group.name)
     of.pop("", None)
-    said = [f"{standing.OF[k]}{f' ({listed(names, 3)})' if len(of) > 1 else ''}" for k, names in of.items()]
-    return f"Intervals are for {'; for '.join(said)}. " if said else ""
+    parts = [f"{standing.OF[k]}{f' ({listed(names, 3)})' if len(of) > 1 else ''}" for k, names in of.items()]
+    return f"Intervals are for {'; for '.join(parts)}. " if parts else ""

@@ -46,8 +46,8 @@ def compare(
     notes += unread
     if not runs:
         raise UserError(f"none of the {len(paths)} runs found can be read; the first: {notes[-1]}")
-    groups, keys, told = gather(runs, by)
-    notes += told
+    groups, keys, more = gather(runs, by)
+    notes += more
     chosen = metrics(runs, metric)
     known = published.load(values) if values else []
     with matplotlib.rc_context():
@@ -107,12 +107,12 @@ def _family(
     ranked = [group for block in pairs.test_sets(own, key) for group in block]
     samples = Samples(key)
     rows = [standing(group, samples) for group in ranked]
-    shown, hidden = published.fitting(known, ranked, key)
+    literature, hidden = published.fitting(known, ranked, key)
     metric = key.split("/", 1)[1]
     watched = f"val/{metric}"
     on_curves, _ = published.fitting(known, ranked, watched)
     name = page.anchor(key)
-    drawn = figures.standings(out / "figures" / f"scores-{name}", rows, key, shown) if len(rows) > 1 else None
+    drawn = figures.standings(out / "figures" / f"scores-{name}", rows, key, literature) if len(rows) > 1 else None
     notes += hidden + _counted(own, ranked, key) + _blind(own, key)
     curves = {}
     for of in dict.fromkeys(group.kind for group in own):
@@ -122,7 +122,7 @@ def _family(
         if (figure := figures.curves(path, mine, watched, levels, on_curves)) is not None:
             curves[of] = figure
     rest = [group for group in own if group not in ranked]
-    return Family(key, [*ranked, *rest], rows, pairs.compare(own, key, samples), shown, drawn, curves)
+    return Family(key, [*ranked, *rest], rows, pairs.compare(own, key, samples), literature, drawn, curves)
 
 
 def _blind(own: list[Group], key: str) -> list[str]:

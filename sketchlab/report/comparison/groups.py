@@ -199,7 +199,7 @@ def _measured(groups: Iterable[Group]) -> list[str]:
     for (of, part), found in seen.items():
         if len(found) > 1 and (of, part) in old:
             each = "; ".join(
-                f"{part} {number} ({semantics.said(part, number)}): {facts.listed(found[number], 4)}"
+                f"{part} {number} ({semantics.description(part, number)}): {facts.listed(found[number], 4)}"
                 for number in sorted(found)
             )
             out.append(render(Sentence("two kinds of results", KINDS.get(of, of), {"each": each})))

@@ -95,7 +95,7 @@ def inspectable(drawn: Drawn, key: str) -> str:
         swatch = f'<i style="color:{colour};border-top-style:{stroke}"></i>'
         boxes.append(f'<label><input type="checkbox" checked id="{box}">{swatch}{page.escape(line.group.name)}</label>')
         rules.append(f'.look:has(#{box}:not(:checked)) [id^="{name}-{gid}-"]{{display:none}}')
-        said = [_value(line, i, line.group.declared(key)) for i in range(len(line.x))]
+        texts = [_value(line, i, line.group.declared(key)) for i in range(len(line.x))]
         lines.append(
             {
                 "name": line.group.name,
@@ -103,7 +103,7 @@ def inspectable(drawn: Drawn, key: str) -> str:
                 "box": box,
                 "x": finite(line.x),
                 "mean": finite(line.mean),
-                "text": said,
+                "text": texts,
             }
         )
     less = drawn.lines[0][2].group.declared(key).better == "smaller"
@@ -130,13 +130,13 @@ def _value(line: Line, i: int, score: declared.Score) -> str:
 def _numbers(drawn: Drawn, key: str) -> str:
     """At most twelve epochs of the curves, for those who read."""
     epochs = sorted(set(chain.from_iterable(line.x for _, _, line in drawn.lines)))
-    shown = [epochs[round(i * (len(epochs) - 1) / 11)] for i in range(12)] if len(epochs) > 12 else epochs
+    chosen = [epochs[round(i * (len(epochs) - 1) / 11)] for i in range(12)] if len(epochs) > 12 else epochs
     rows = []
     for _, _, line in drawn.lines:
         at = {x: y for x, y in zip(line.x, line.mean, strict=True)}
         score = line.group.declared(key)
-        rows.append((line.group.name, *(scores.text(score, at[x]) if x in at else "–" for x in shown)))
-    columns = ("mean at epoch", *(f"{x:g}" for x in shown))
+        rows.append((line.group.name, *(scores.text(score, at[x]) if x in at else "–" for x in chosen)))
+    columns = ("mean at epoch", *(f"{x:g}" for x in chosen))
     return page.details("The curves as numbers", page.table(columns, rows, columns[1:]))
 
 

@@ -75,10 +75,10 @@ def _pictures(groups: list[Group], of: str) -> str:
             style = "chart" if path.parent.name == "plots" else "picture"
             caption = f"{group.name}: {path.stem.replace('_', ' ')} of {run.name}"
             found.append(page.picture(path, caption, style, caption))
-    shown = page.cards(found, wide=True)
+    cards = page.cards(found, wide=True)
     if of in ("gan", "translate", "retrieve") and found:  # there the pictures are what one comes for
-        return f"<h3>Pictures: of each group the run in the middle</h3>{shown}"
-    return page.details("Pictures: of each group the run in the middle", shown) if found else ""
+        return f"<h3>Pictures: of each group the run in the middle</h3>{cards}"
+    return page.details("Pictures: of each group the run in the middle", cards) if found else ""
 
 
 def _file(run: Run, of: str) -> Path | None:

@@ -21,11 +21,11 @@ def differs(groups: list[Group], keys: Sequence[str]) -> str:
     rows = {id(g): [settings(run) for run in [*g.runs.values(), *g.unfinished]] for g in groups}
     every = differing([row for found in rows.values() for row in found])
 
-    def said(group: Group, key: str) -> str:
+    def cell(group: Group, key: str) -> str:
         return ", ".join(dict.fromkeys(row.get(key, "–") for row in rows[id(group)]))
 
     def table(columns: list[str]) -> str:
-        return page.table(("group", *columns), [(g.name, *(said(g, key) for key in columns)) for g in groups])
+        return page.table(("group", *columns), [(g.name, *(cell(g, key) for key in columns)) for g in groups])
 
     out = table(list(keys)) if keys else page.paragraph("No setting differs but seeds and folds.")
     if keys and len(groups) > FOLDED:
@@ -35,7 +35,7 @@ def differs(groups: list[Group], keys: Sequence[str]) -> str:
         columns = ("setting", *(g.name for g in groups))
         out += page.details(
             f"{len(rest)} more settings that differ with these",
-            page.table(columns, [(key, *(said(g, key) for g in groups)) for key in rest]),
+            page.table(columns, [(key, *(cell(g, key) for g in groups)) for key in rest]),
         )
     elif rest:
         out += page.paragraph(f"With these also differ: {listed(rest, 20)}.", "soft")
@@ -52,10 +52,10 @@ def runs_table(families: Sequence[Family]) -> Table:
                 took = run.seconds
                 fold = row.get("data.splits.fold", "–") if row.get("data.splits.rule") == "kfold" else "–"
                 best = (run.status.get("best") or {}).get("epoch", "–")
-                said = text(group.declared(family.key), value, 4) if math.isfinite(value) else "–"
+                value_text = text(group.declared(family.key), value, 4) if math.isfinite(value) else "–"
                 spent = "–" if took is None else f"{took:.1f} s"
                 rows.append(
-                    [run.name, group.name, row.get("seed", "–"), fold, run.state, family.key, said, best, spent]
+                    [run.name, group.name, row.get("seed", "–"), fold, run.state, family.key, value_text, best, spent]
                 )
     return columns, rows, ["seed", "fold", "value", "best epoch", "time"]
 

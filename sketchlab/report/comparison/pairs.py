@@ -264,8 +264,8 @@ def _untested(a: Group, b: Group, key: str, notes: list[str]) -> tuple[str, Sent
         found = [scores.score(run, key, value(run, key)) for run in first]
         limits = [stats.Interval(s.low, s.high) for s in found if s.low is not None and s.high is not None]
         if len(limits) == 2:
-            apart = stats.square_and_add(found[0].value, limits[0], found[1].value, limits[1])
-            points = {name: 100 * v for name, v in zip(("difference", "low", "high"), apart, strict=True)}
+            combined = stats.square_and_add(found[0].value, limits[0], found[1].value, limits[1])
+            points = {name: 100 * v for name, v in zip(("difference", "low", "high"), combined, strict=True)}
             gap = Sentence("newcombe", both, points)
     on = [Sentence("samples", both, {"n": n}) if n else Sentence("unknown samples", both) for n in sizes]
     facts |= {"where": SIDES.get(split, split), "on_a": on[0], "on_b": on[1], "gap": gap}

@@ -27,10 +27,10 @@ def tested(family: Family) -> str:
     guesses = {id(row.group): standing.guessing(row) for row in family.standings}
     for pair in family.pairs:
         style = "quote better" if pair.verdict.endswith(("better", "worse")) else "quote"
-        told = list(pair.notes) if pair.test else []
+        remarks = list(pair.notes) if pair.test else []
         if guesses.get(id(pair.a)) and (chance := guesses.get(id(pair.b))):
-            told.append(render(Sentence("pair at chance", pair.sentence, {"chance": chance})))
-        notes = f'<span class="soft">{page.escape("; ".join(told))}</span>' if told else ""
+            remarks.append(render(Sentence("pair at chance", pair.sentence, {"chance": chance})))
+        notes = f'<span class="soft">{page.escape("; ".join(remarks))}</span>' if remarks else ""
         quotes.append(f'<p class="{style}">{page.escape(pair.sentence)}{notes}</p>')
     columns, rows, right = table(family)
     blocks = pairs.test_sets(family.groups, family.key)

@@ -28,10 +28,10 @@ def shares(answers: Sequence[dict[str, Any]]) -> dict[str, Share]:
     """
     out = {}
     for truth, wrong in SIDES.items():
-        said = [answer["said"] for answer in answers if answer["truth"] == truth]
-        if said:
-            k = said.count(wrong)
-            out[truth] = Share(k, len(said), k / len(said), *stats.wilson(k, len(said)))
+        verdicts = [answer["said"] for answer in answers if answer["truth"] == truth]
+        if verdicts:
+            k = verdicts.count(wrong)
+            out[truth] = Share(k, len(verdicts), k / len(verdicts), *stats.wilson(k, len(verdicts)))
     return out
 
 

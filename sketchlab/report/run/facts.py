@@ -46,8 +46,8 @@ def data(run: Run, drawn: list[Plot]) -> str:
     out += page.charts(drawn, "data")
     notes = run.data.get("notes") or []
     out += "".join(page.paragraph(note) for note in ([notes] if isinstance(notes, str) else notes))
-    told = {"classes", "splits", "notes", *scores.SPLITS}
-    out += page.pairs(flat({key: value for key, value in run.data.items() if key not in told}))
+    elsewhere = {"classes", "splits", "notes", *scores.SPLITS}
+    out += page.pairs(flat({key: value for key, value in run.data.items() if key not in elsewhere}))
     if run.classes:
         out += page.details(f"The {len(run.classes)} classes", page.paragraph(", ".join(run.classes)))
     return out
@@ -106,8 +106,10 @@ def settings(run: Run) -> str:
     for part, number in semantics.of_run(run.config).items():
         newest = semantics.today(run.config, run.n_train)[part]
         if number != newest or number > 1:
-            today = "" if number == newest else f" Today's number is {newest}: {semantics.said(part, newest)}."
-            out += page.paragraph(f"Semantics of {part}: {number}, {semantics.said(part, number)}.{today}", "soft")
+            today = "" if number == newest else f" Today's number is {newest}: {semantics.description(part, newest)}."
+            out += page.paragraph(
+                f"Semantics of {part}: {number}, {semantics.description(part, number)}.{today}", "soft"
+            )
     full = yaml.safe_dump(run.config.get("config") or {}, sort_keys=False, allow_unicode=True)
     return out + page.details("All settings", f"<pre>{page.escape(full)}</pre>")
 

@@ -50,7 +50,7 @@ def is_generator(run: Run) -> bool:
 
 def how_to_read(stem: str) -> str:
     """What is to be seen on a sheet, by its file's name; "" where there is nothing to say."""
-    return next((said for name, said in HOW_TO_READ.items() if f"_{name}" in stem), "")
+    return next((text for name, text in HOW_TO_READ.items() if f"_{name}" in stem), "")
 
 
 # --- detectors
@@ -72,9 +72,9 @@ def detectors(run: Run) -> list[Sentence]:
     """The answer of each detector (YES, NO, UNKNOWN) with what it looks at; without those that cannot look."""
     found = {"Collapsed": _collapsed(run), "Saturated": _saturated(run), "Stuck": _stuck(run)}
     return [
-        Sentence("answer", name, {"answer": told[0], "finding": told[1]})
-        for name, told in found.items()
-        if told is not None
+        Sentence("answer", name, {"answer": result[0], "finding": result[1]})
+        for name, result in found.items()
+        if result is not None
     ]
 
 

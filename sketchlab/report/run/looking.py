@@ -69,8 +69,8 @@ def _split(run: Run, split: str) -> str:
 def _caption(row: Any, table: Any) -> str:
     key = f"p_{row['prediction']}"
     sure = f" {share(float(row[key]), 2)}" if key in table else ""
-    said = "right" if row["label"] == row["prediction"] else f"said {page.escape(row['prediction'])}"
-    return f"<b>{page.escape(row['label'])}</b>, {said}{sure}<br>{page.escape(row['id'])}"
+    verdict = "right" if row["label"] == row["prediction"] else f"said {page.escape(row['prediction'])}"
+    return f"<b>{page.escape(row['label'])}</b>, {verdict}{sure}<br>{page.escape(row['id'])}"
 
 
 def overlaid(pixels: np.ndarray, heat: np.ndarray) -> np.ndarray:

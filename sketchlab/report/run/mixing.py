@@ -36,13 +36,13 @@ def _fields(run: Run, split: str) -> str:
         )
         picture = coloured(np.sqrt(field), SIDE_PX, Image.Resampling.NEAREST)
         cards.append(page.pixels(picture, f"receptive field, {name}", f"<b>{name}</b><br>{wide}"))
-    said = (
+    text = (
         f"Effective receptive field (Luo et al. 2016, measured as by Ding et al. 2022), mean of {int(count[0])} "
         f"drawings of {scores.SPLITS.get(split, split)}: how much each pixel of the {size} × {size} frames moves the "
         f"central place of the {grid} × {grid} map; the square root of the positive gradient, brightest = 1. The "
         "square around that place is the smallest that holds so much of it."
     )
-    return f"<h3>How far the middle sees</h3>{page.paragraph(said, 'soft')}{page.cards(cards, wide=True)}"
+    return f"<h3>How far the middle sees</h3>{page.paragraph(text, 'soft')}{page.cards(cards, wide=True)}"
 
 
 def _hidden(run: Run, split: str) -> str:
@@ -58,12 +58,12 @@ def _hidden(run: Run, split: str) -> str:
         cards.append(
             page.pixels(sheet(np.asarray(drawing), np.asarray(one)), f"hidden states: {row['label']}", caption)
         )
-    said = (
+    text = (
         "Hidden states of the LSTMs: at each place the mean over units of their size, dark = the least of a map, "
         "bright = the most. Left: the drawing. Columns: read downwards, upwards, to the right, to the left. Rows: the "
         "first block, the second, and so on."
     )
-    return f"<h3>What the LSTMs hold</h3>{page.paragraph(said, 'soft')}{page.cards(cards, wide=True)}"
+    return f"<h3>What the LSTMs hold</h3>{page.paragraph(text, 'soft')}{page.cards(cards, wide=True)}"
 
 
 def square(field: np.ndarray, share: float, middle: float) -> int:
@@ -88,8 +88,8 @@ def sheet(drawing: np.ndarray, states: np.ndarray) -> np.ndarray:
     step = TILE_PX + GAP_PX
     tall = rows * step - GAP_PX
     out = np.full((tall, tall + GAP_PX + columns * step - GAP_PX, 3), 255, np.uint8)
-    shown = Image.fromarray(drawing).convert("RGB").resize((tall, tall), Image.Resampling.BILINEAR)
-    out[:, :tall] = np.asarray(shown)
+    picture = Image.fromarray(drawing).convert("RGB").resize((tall, tall), Image.Resampling.BILINEAR)
+    out[:, :tall] = np.asarray(picture)
     for i, j in np.ndindex(rows, columns):
         one = states[i, j].astype(float)
         spread = np.ptp(one)

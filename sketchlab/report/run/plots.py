@@ -108,17 +108,17 @@ def pictures(run: Run, split: str) -> list[tuple[dict, np.ndarray]]:
 
 def _mistakes(run: Run) -> Iterator[Plot]:
     for split in run.predicted():
-        if not (shown := pictures(run, split)[:SHOWN]):
+        if not (chosen := pictures(run, split)[:SHOWN]):
             continue
-        columns = min(6, len(shown))
-        rows = -(-len(shown) // columns)
+        columns = min(6, len(chosen))
+        rows = -(-len(chosen) // columns)
         width, height = max(1.7 * columns, 5.0), 2.25 * rows + 0.4
         figure = canvas.new(width, height, layout=None)  # 24 equal cells need no solver
         figure.subplots_adjust(0.01, 0.01, 0.99, 1 - 0.8 / height, wspace=0.06, hspace=0.32)
         cells = figure.subplots(rows, columns, squeeze=False).ravel()
         for axes in cells:
             axes.set_axis_off()
-        for axes, (row, pixels) in zip(cells, shown, strict=False):
+        for axes, (row, pixels) in zip(cells, chosen, strict=False):
             axes.imshow(pixels, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
             sure = "" if np.isnan(row["wrong"]) else f" {scores.share(row['wrong'], 2)}"
             axes.set_title(
@@ -126,7 +126,7 @@ def _mistakes(run: Run) -> Iterator[Plot]:
             )
         table = scores.mistakes(run, split)
         total, n = len(table) if table is not None else 0, len(run.predictions(split))
-        title = f"Worst mistakes, {scores.SPLITS.get(split, split)}: {len(shown)} of {total} (n = {n})"
+        title = f"Worst mistakes, {scores.SPLITS.get(split, split)}: {len(chosen)} of {total} (n = {n})"
         figure.suptitle(title, fontsize=11, x=0.01, y=1 - 0.1 / height, ha="left", va="top")
         yield canvas.save(run, figure, f"{split}_mistakes", "mistakes", split, title)
 

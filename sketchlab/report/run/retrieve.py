@@ -65,8 +65,8 @@ def _histogram(run: Run, split: str, pairs: np.ndarray) -> Plot:
 
 def _map(run: Run, split: str, table: pd.DataFrame) -> Plot:
     counts = table["domain"].value_counts()
-    shown = ", ".join(f"{counts.get(domain, 0)} {domain}{'e' * (domain == 'sketch')}s" for domain in DOMAINS)
-    title = f"Map of the embeddings, {scores.SPLITS.get(split, split)}: {shown}"
+    counted = ", ".join(f"{counts.get(domain, 0)} {domain}{'e' * (domain == 'sketch')}s" for domain in DOMAINS)
+    title = f"Map of the embeddings, {scores.SPLITS.get(split, split)}: {counted}"
     figure = canvas.new(9.0, 9.0)
     axes = figure.subplots()
     places = table[["x", "y"]].to_numpy(dtype=float)

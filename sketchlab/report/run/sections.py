@@ -66,11 +66,11 @@ def result(run: Run) -> str:
     protocols = [run.document("protocol", s.split).get(s.metric, "") for s in found]
     if any(protocols):
         columns.append("protocol")
-        rows = [[*row, said] for row, said in zip(rows, protocols, strict=True)]
+        rows = [[*row, protocol] for row, protocol in zip(rows, protocols, strict=True)]
     calibrated = [scores.calibration_text(run, s.split, s.metric) for s in found]
     if any(calibrated):
         columns.append("real, noise, one grey image")
-        rows = [[*row, said or "–"] for row, said in zip(rows, calibrated, strict=True)]
+        rows = [[*row, note or "–"] for row, note in zip(rows, calibrated, strict=True)]
     out = page.table(columns, rows, numbers=numbers, first=True)
     out += page.paragraph(HOW_TO_READ_CALIBRATION, "soft") if any(calibrated) else ""
     if (chosen := scores.best(run)) is not None:
@@ -127,10 +127,10 @@ def confusion(run: Run, drawn: list[Plot]) -> str:
 def _by_split(run: Run, parts: dict[str, str], titles: dict[str, str] | None = None) -> str:
     """The split of the result in the open, the others folded away."""
     result = scores.primary(run)
-    shown = result.split if result and result.split in parts else next(iter(parts), "")
+    first = result.split if result and result.split in parts else next(iter(parts), "")
     named = {split: (titles or {}).get(split, scores.where(split).capitalize()) for split in parts}
-    out = f"<h3>{page.escape(named[shown])}</h3>{parts[shown]}" if shown else ""
-    return out + "".join(page.details(named[split], body) for split, body in parts.items() if split != shown)
+    out = f"<h3>{page.escape(named[first])}</h3>{parts[first]}" if first else ""
+    return out + "".join(page.details(named[split], body) for split, body in parts.items() if split != first)
 
 
 def _classes(run: Run, split: str) -> str:
@@ -222,5 +222,5 @@ def not_shown(run: Run) -> str:
 def _title(stem: str) -> str:
     """val_samples_7 → val samples, epoch 7."""
     name, _, last = stem.rpartition("_")
-    said = f"{name}, epoch {int(last)}".replace("_", " ") if last.isdigit() else stem.replace("_", " ")
-    return ": ".join(filter(None, [said, generator.how_to_read(stem)]))
+    title = f"{name}, epoch {int(last)}".replace("_", " ") if last.isdigit() else stem.replace("_", " ")
+    return ": ".join(filter(None, [title, generator.how_to_read(stem)]))

@@ -34,17 +34,17 @@ def bins(run: Run, split: str) -> pd.DataFrame:
     columns = [c for c in found if c.startswith("p_")]
     if len(columns) < 2 or not {"label", "prediction"} <= set(found) or not len(found):
         return pd.DataFrame()
-    said = found[columns].max(axis=1).to_numpy(dtype=float)
+    confidence = found[columns].max(axis=1).to_numpy(dtype=float)
     right = (found["label"] == found["prediction"]).to_numpy()
     groups = examples.groups_of(run, split, found["id"].tolist()) if "id" in found else None
     edges = np.arange(1, BINS) / BINS
-    place = np.searchsorted(edges, said, side="left")
+    place = np.searchsorted(edges, confidence, side="left")
     rows = []
     for i in np.unique(place):
         inside = place == i
         n, k = int(inside.sum()), int(right[inside].sum())
         low, high = stats.share(right[inside], None if groups is None else groups[inside])
-        rows.append((i / BINS, (i + 1) / BINS, n, k, said[inside].mean(), k / n, low, high))
+        rows.append((i / BINS, (i + 1) / BINS, n, k, confidence[inside].mean(), k / n, low, high))
     return pd.DataFrame(rows, columns=["from", "to", "n", "right", "said", "share", "low", "high"])
 
 

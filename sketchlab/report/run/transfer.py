@@ -30,52 +30,56 @@ KINDS = {
 }
 
 
-def told(run: Run) -> dict[str, Any]:
+def evaluation_of(run: Run) -> dict[str, Any]:
     """evaluation.json; {} for a run that is no evaluation."""
     path = run.folder / "evaluation.json"
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
 def title(run: Run) -> str:
-    said = told(run)
+    evaluation = evaluation_of(run)
     model = run.choices.get("model", "")
-    return f"{model} trained on {said['trained_on']}, asked about {said['data']}" if said else ""
+    return f"{model} trained on {evaluation['trained_on']}, asked about {evaluation['data']}" if evaluation else ""
 
 
 def warnings(run: Run) -> list[str]:
-    return [render(stored(line)) for line in told(run).get("warnings", [])]
+    return [render(stored(line)) for line in evaluation_of(run).get("warnings", [])]
 
 
-def drop_of(said: dict[str, Any]) -> Sentence | None:
+def drop_of(evaluation: dict[str, Any]) -> Sentence | None:
     """How much less (or more) is right there than on the run's own samples, in points; None where it is not known."""
-    own, drop = said.get("reference"), said.get("drop")
+    own, drop = evaluation.get("reference"), evaluation.get("drop")
     if not own or not drop:
         return None
-    chance = 1 / len(said["classes"])
-    guessing = all(low <= chance <= high for low, high in (_limits(said["accuracy"]), _limits(own)))
+    chance = 1 / len(evaluation["classes"])
+    guessing = all(low <= chance <= high for low, high in (_limits(evaluation["accuracy"]), _limits(own)))
     clear = drop["low"] > 0 or drop["high"] < 0
     verdict = "drop at chance" if guessing else "drop clear" if clear else "drop unclear"
     points = {name: 100 * drop[key] for name, key in (("drop", "value"), ("low", "low"), ("high", "high"))}
-    return Sentence("drop", said["data"], {**points, "verdict": Sentence(verdict, said["data"], {"chance": chance})})
+    return Sentence(
+        "drop", evaluation["data"], {**points, "verdict": Sentence(verdict, evaluation["data"], {"chance": chance})}
+    )
 
 
 def transfer(run: Run) -> str:
     """The score there beside the run's own, the drop with its interval, and the same by class."""
-    said = told(run)
-    if not said:
+    evaluation = evaluation_of(run)
+    if not evaluation:
         return ""
-    here, own = said["accuracy"], said.get("reference")
-    what = "all samples" if said["split"] == "all" else f"split {said['split']}"
-    out = page.paragraph(f"The run {said['run']}, trained on {said['trained_on']}, on {what} of {said['data']}.")
-    rows = [(said["data"], said["split"], *_share(here))]
+    here, own = evaluation["accuracy"], evaluation.get("reference")
+    what = "all samples" if evaluation["split"] == "all" else f"split {evaluation['split']}"
+    out = page.paragraph(
+        f"Run {evaluation['run']}, trained on {evaluation['trained_on']}, on {what} of {evaluation['data']}."
+    )
+    rows = [(evaluation["data"], evaluation["split"], *_share(here))]
     if own:
-        rows.append((said["trained_on"], own["split"], *_share(own)))
+        rows.append((evaluation["trained_on"], own["split"], *_share(own)))
     out += page.table(("data", "split", "right", "n", "accuracy", "95% interval"), rows, ("right", "n", "accuracy"))
-    if own and (drop := drop_of(said)):
+    if own and (drop := drop_of(evaluation)):
         out += page.paragraph(render(drop))
         by = "the weights evaluated here" if own["split"] == "test" else "the run's last weights"
-        facts = {"split": own["split"], "classes": len(said["classes"]), "weights": by}
-        out += page.paragraph(render(Sentence("where the drop is of", said["data"], facts)), "soft")
+        facts = {"split": own["split"], "classes": len(evaluation["classes"]), "weights": by}
+        out += page.paragraph(render(Sentence("where the drop is of", evaluation["data"], facts)), "soft")
         out += page.details("Class by class", _by_class(run, own["per_class"]))
     return out
 

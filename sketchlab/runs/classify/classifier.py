@@ -55,14 +55,14 @@ class Classifier:
         with self.runtime.autocast():
             return pose.read(self.both(self.images(raw))[1].float()).cpu()
 
-    def answers(self, asked: list[Any]) -> list[np.ndarray | str]:
+    def answers(self, samples: list[Any]) -> list[np.ndarray | str]:
         """Per (C, S, S) uint8 or drawing in the convention its (n_classes,) probabilities; a reason (str) stays one."""
-        out: list[Any] = list(asked)
-        pictures = [i for i, one in enumerate(asked) if isinstance(one, np.ndarray)]
-        drawings = [i for i, one in enumerate(asked) if isinstance(one, list)]
+        out: list[Any] = list(samples)
+        pictures = [i for i, one in enumerate(samples) if isinstance(one, np.ndarray)]
+        drawings = [i for i, one in enumerate(samples) if isinstance(one, list)]
         for places, raw in (
-            (pictures, lambda: torch.from_numpy(np.stack([asked[i] for i in pictures]))),
-            (drawings, lambda: of_drawings([asked[i] for i in drawings])),
+            (pictures, lambda: torch.from_numpy(np.stack([samples[i] for i in pictures]))),
+            (drawings, lambda: of_drawings([samples[i] for i in drawings])),
         ):
             if places:
                 for i, said in zip(places, self.logits(raw()).double().softmax(1).numpy(), strict=True):

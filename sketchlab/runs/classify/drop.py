@@ -21,7 +21,7 @@ from sketchlab.runs import OpenedRun
 from sketchlab.runs.transfer import Plan, listed
 
 
-def told(run: OpenedRun, plan: Plan, samples: Split, logits: Tensor, used: str) -> dict[str, Any]:
+def result(run: OpenedRun, plan: Plan, samples: Split, logits: Tensor, used: str) -> dict[str, Any]:
     """evaluation.json: what was compared with what, the drop with its interval, and what must be known about it."""
     right = (logits.argmax(1) == samples.labels).double().numpy()
     hits, n = int(right.sum()), len(samples)
@@ -59,12 +59,12 @@ def _reference(run: OpenedRun, classes: list[str]) -> dict[str, Any] | None:
         path = run.path / f"predictions_{split}.csv"
         if path.is_file():
             table = pd.read_csv(path, usecols=["id", "label", "prediction"], dtype=str, keep_default_na=False)
-            groups, asked = groups_of(kept, split, table["id"].tolist()), table["label"].isin(classes).to_numpy()
-            labels, said = (table.loc[asked, name].tolist() for name in ("label", "prediction"))
-            right = [a for a, b in zip(labels, said, strict=True) if a == b]
+            groups, chosen = groups_of(kept, split, table["id"].tolist()), table["label"].isin(classes).to_numpy()
+            labels, predicted = (table.loc[chosen, name].tolist() for name in ("label", "prediction"))
+            right = [a for a, b in zip(labels, predicted, strict=True) if a == b]
             if labels:
-                hits = np.array([a == b for a, b in zip(labels, said, strict=True)], dtype=float)
-                objects = None if groups is None else groups[asked]
+                hits = np.array([a == b for a, b in zip(labels, predicted, strict=True)], dtype=float)
+                objects = None if groups is None else groups[chosen]
                 low, high = stats.share(hits, objects)
                 each = {}
                 for name in dict.fromkeys(labels):
@@ -101,12 +101,12 @@ def _object(name: str, data: dict[str, Any], renamed: dict[str, str] | None = No
     return f"{(renamed or {}).get(home, home)}/{match[1] if match else stem}"
 
 
-def lines(told: dict[str, Any]) -> list[str]:
+def lines(evaluation: dict[str, Any]) -> list[str]:
     """The result in words."""
-    here, own = told["accuracy"], told.get("reference")
+    here, own = evaluation["accuracy"], evaluation.get("reference")
     values = {key: f"{here[key]:.3f}" for key in ("value", "low", "high")}
-    out = [render(Sentence("transfer", told["data"], {**values, "split": told["split"], "n": here["n"]}))]
-    if own and (drop := drop_of(told)):
+    out = [render(Sentence("transfer", evaluation["data"], {**values, "split": evaluation["split"], "n": here["n"]}))]
+    if own and (drop := drop_of(evaluation)):
         facts = {"value": f"{own['k'] / own['n']:.3f}", "n": own["n"]}
         out += [render(Sentence("own score", own["split"], facts)), render(drop)]
-    return [*out, *told["notes"], *(f"warning: {render(stored(line))}" for line in told["warnings"])]
+    return [*out, *evaluation["notes"], *(f"warning: {render(stored(line))}" for line in evaluation["warnings"])]

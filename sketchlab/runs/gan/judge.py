@@ -15,7 +15,7 @@ from sketchlab.runs import OpenedRun
 _BATCH = 64
 
 
-def judge(folder: str, classes: list[str], shown: Input) -> Callable[[Tensor], Tensor]:
+def judge(folder: str, classes: list[str], generated: Input) -> Callable[[Tensor], Tensor]:
     """(n, C, S, S) in [0, 1], in the ink of `shown` → (n, K) probabilities: of `classes` in their order, then of what
     else the run knows. The images are brought to the run's size, channels and ink.
 
@@ -29,7 +29,7 @@ def judge(folder: str, classes: list[str], shown: Input) -> Callable[[Tensor], T
             "Train one on the same classes"
         )
     classifier = run.classifier()
-    invert = run.ink != "none" and run.input.ink != shown.ink
+    invert = run.ink != "none" and run.input.ink != generated.ink
     order = [run.classes.index(name) for name in classes]
     order += [i for i in range(len(run.classes)) if i not in order]
 

@@ -47,17 +47,17 @@ class Gallery:
     unreadable: list[tuple[str, str]]  # (name, why)
     fresh: int  # how many had to be embedded now
     notes: list[str] = field(default_factory=list)
-    shown: Callable[[int], np.ndarray] | None = None  # place → (H, W, 3) uint8
+    pixels_of: Callable[[int], np.ndarray] | None = None  # place → (H, W, 3) uint8
 
     def __len__(self) -> int:
         return len(self.names)
 
     def picture(self, place: int, side_px: int = THUMB_PX) -> Image.Image | None:
         """The photo, no larger than side_px; None when it can no longer be read."""
-        if self.shown is None:
+        if self.pixels_of is None:
             return None
         try:
-            image = Image.fromarray(self.shown(place))
+            image = Image.fromarray(self.pixels_of(place))
         except (OSError, BadImage):
             return None
         image.thumbnail((side_px, side_px))
@@ -81,12 +81,12 @@ def of_folder(retriever: Retriever, folder: Path) -> Gallery:
     kept = _Kept(retriever, fingerprint("folder", str(folder.resolve())))
     made = kept.refreshed(str(folder), names, looks, load)
 
-    def shown(place: int) -> np.ndarray:
+    def pixels_of(place: int) -> np.ndarray:
         content = (folder / made.names[place]).read_bytes()
         return decode(content, 2 * THUMB_PX, 3, "pad").transpose(1, 2, 0)
 
     notes = made.notes + ([f"{others} other files left alone"] if others else [])
-    return replace(made, shown=shown, notes=notes)
+    return replace(made, pixels_of=pixels_of, notes=notes)
 
 
 def of_run(retriever: Retriever) -> Gallery:
@@ -113,7 +113,7 @@ def of_run(retriever: Retriever) -> Gallery:
 
     looks = [data.fingerprint] * len(split)
     made = kept.refreshed(f"{name} photos of the run", list(split.ids), looks, load, pictures=len(split) <= OWN_SMALL)
-    return replace(made, shown=lambda place: _small(split, place))
+    return replace(made, pixels_of=lambda place: _small(split, place))
 
 
 def _small(split: Any, place: int) -> np.ndarray:
@@ -165,7 +165,7 @@ class _Kept:
             return None
         pixels = np.memmap(file, np.uint8, mode="r", shape=(n, 3, side, side))
         opened = self._gallery(found, 0)
-        return replace(opened, shown=lambda i: np.array(pixels[i].transpose(1, 2, 0)))
+        return replace(opened, pixels_of=lambda i: np.array(pixels[i].transpose(1, 2, 0)))
 
     def _gallery(self, index: dict[str, Any], fresh: int) -> Gallery:
         rows = self.folder / index["rows"]
@@ -244,10 +244,10 @@ def _inside(folder: Path) -> tuple[list[str], int]:
     found, others = [], 0
     for here, inner, files in os.walk(folder):
         inner[:] = [name for name in inner if not name.startswith(".")]
-        shown = [name for name in files if not name.startswith(".")]
-        images = [name for name in shown if name.lower().endswith(SUFFIXES)]
+        visible = [name for name in files if not name.startswith(".")]
+        images = [name for name in visible if name.lower().endswith(SUFFIXES)]
         found += [os.path.relpath(os.path.join(here, name), folder) for name in images]
-        others += len(shown) - len(images)
+        others += len(visible) - len(images)
     return sorted(found), others
 
 

@@ -65,16 +65,16 @@ class Retriever:
         resize = self.run.config["data"].get("resize", "pad")
         return fingerprint(digest, self.run.config["model"], resize, self.runtime.precision, decode.VERSION)
 
-    def sketches(self, asked: list[Any]) -> list[Tensor | str]:
+    def sketches(self, samples: list[Any]) -> list[Tensor | str]:
         """Per (C, S, S) uint8 or drawing in the convention its (D,) embedding; a reason (str) stays one."""
-        out: list[Any] = list(asked)
-        pictures = [i for i, one in enumerate(asked) if isinstance(one, np.ndarray)]
-        drawings = [i for i, one in enumerate(asked) if isinstance(one, list)]
+        out: list[Any] = list(samples)
+        pictures = [i for i, one in enumerate(samples) if isinstance(one, np.ndarray)]
+        drawings = [i for i, one in enumerate(samples) if isinstance(one, list)]
         if pictures:
-            for i, row in zip(pictures, self._sketch.logits(stack([asked[i] for i in pictures])), strict=True):
+            for i, row in zip(pictures, self._sketch.logits(stack([samples[i] for i in pictures])), strict=True):
                 out[i] = row
         if drawings:
-            for i, row in zip(drawings, self._sketch.logits(of_drawings([asked[i] for i in drawings])), strict=True):
+            for i, row in zip(drawings, self._sketch.logits(of_drawings([samples[i] for i in drawings])), strict=True):
                 out[i] = row
         return out
 

@@ -46,12 +46,14 @@ def donut(g: Rng, hand: Rng) -> list[Part]:
         parts.append(blob(wave, "icing", drawn=bool(hand.random() < 0.25)))
     parts.append(blob(oval(x, y, hole, hole * g.uniform(0.85, 1.1), 28), "hole"))
     if iced and g.random() < 0.6:
-        shown = hand.random() < 0.6
+        visible = hand.random() < 0.6
         for angle in np.linspace(0, 360, int(g.integers(4, 9)), endpoint=False) + g.uniform(0, 40):
             cx, cy = arc(0, 0, (1 + hole) / 2, (1 + hole) / 2, angle, angle, 1)[0]
             dx, dy = g.normal(0, 0.07, 2)
             parts.append(
-                corners((cx - dx, cy - dy), (cx + dx, cy + dy), closed=False, fill="sprinkle", width=0.06, drawn=shown)
+                corners(
+                    (cx - dx, cy - dy), (cx + dx, cy + dy), closed=False, fill="sprinkle", width=0.06, drawn=visible
+                )
             )
     return parts
 
@@ -131,9 +133,9 @@ def sun(g: Rng, hand: Rng) -> list[Part]:
             parts.append(Part(ray, False, False, "ray", 0.08))
     parts.insert(0 if disc_first and not star_like else len(parts), blob(oval(0, 0, r, r), "body"))
     if g.random() < 0.15:
-        shown = bool(hand.random() < 0.8)
-        parts += [blob(oval(x, -r * 0.25, 0.05, 0.05, 8), "dark", shown) for x in (-r * 0.35, r * 0.35)]
-        parts.append(bend(arc(0, r * 0.1, r * 0.5, r * 0.4, 10, 170, 14), "dark", 0.04, shown))
+        visible = bool(hand.random() < 0.8)
+        parts += [blob(oval(x, -r * 0.25, 0.05, 0.05, 8), "dark", visible) for x in (-r * 0.35, r * 0.35)]
+        parts.append(bend(arc(0, r * 0.1, r * 0.5, r * 0.4, 10, 170, 14), "dark", 0.04, visible))
     return parts
 
 

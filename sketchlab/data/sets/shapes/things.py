@@ -24,11 +24,11 @@ def eye(g: Rng, hand: Rng) -> list[Part]:
     pupil = iris * g.uniform(0.3, 0.6)
     parts.append(blob(oval(x, y, pupil, pupil, 14), "dark", drawn=bool(hand.random() < 0.75)))
     if g.random() < 0.6:
-        shown, n = bool(hand.random() < 0.85), int(g.integers(3, 9))
+        visible, n = bool(hand.random() < 0.85), int(g.integers(3, 9))
         for s in np.linspace(-0.75, 0.75, n) + g.normal(0, 0.04, n):
             foot, long = -up * (1 - abs(s) ** 1.8), g.uniform(0.2, 0.4)
             tip = (s + long * (0.6 * s + g.normal(0, 0.15)), foot - long)
-            parts.append(corners((s, foot), tip, closed=False, fill="dark", width=0.035, drawn=shown))
+            parts.append(corners((s, foot), tip, closed=False, fill="dark", width=0.035, drawn=visible))
     return parts
 
 
@@ -149,8 +149,8 @@ def house(g: Rng, hand: Rng) -> list[Part]:
         parts.append(corners(*door, closed=False, drawn=bool(hand.random() < 0.85)))
     if g.random() < 0.55:
         cx, cy, r = (0.55 if x < 0 else -0.55) * wide, wall * 0.4, 0.17 * wide
-        shown = bool(hand.random() < 0.8)
-        parts += _window(cx, cy, r, shown, bool(shown and hand.random() < 0.5))
+        visible = bool(hand.random() < 0.8)
+        parts += _window(cx, cy, r, visible, bool(visible and hand.random() < 0.5))
     return parts
 
 
@@ -169,11 +169,11 @@ def ice_cream(g: Rng, hand: Rng) -> list[Part]:
     for i, (x, y, radius) in [] if full else list(enumerate(balls)):
         parts.append(bend(arc(x, y, radius, radius, 160 - 5 * (i > 0), 380 + 5 * (i > 0), 24)))
     if g.random() < 0.4:
-        shown = bool(hand.random() < 0.75)
+        visible = bool(hand.random() < 0.75)
         for s in (0.3, 0.65):
             for end in (-1, 1):
                 a, b = (end * wide * (1 - s * 0.2), 0.05 + s * 0.1), (end * -wide * (1 - s) * 0.75, long * s)
-                parts.append(corners(a, b, closed=False, fill="waffle", width=0.03, drawn=shown))
+                parts.append(corners(a, b, closed=False, fill="waffle", width=0.03, drawn=visible))
     if g.random() < 0.2:
         x, y, radius = balls[-1]
         parts.append(blob(oval(x, y - radius - 0.08, 0.1, 0.1, 14), "cherry", drawn=bool(hand.random() < 0.8)))
@@ -205,9 +205,9 @@ def paper_clip(g: Rng, hand: Rng) -> list[Part]:
 
 def smiley_face(g: Rng, hand: Rng) -> list[Part]:
     parts = [blob(oval(0, 0, 1, 1), "body", drawn=bool(hand.random() < 0.93))]
-    apart, high, tall, dot = g.uniform(0.25, 0.42), g.uniform(0.2, 0.42), g.uniform(0.8, 2.2), g.uniform(0.06, 0.13)
+    spacing, high, tall, dot = g.uniform(0.25, 0.42), g.uniform(0.2, 0.42), g.uniform(0.8, 2.2), g.uniform(0.06, 0.13)
     style = hand.random()
-    for x in (-apart, apart):
+    for x in (-spacing, spacing):
         parts.append(blob(oval(x, -high, dot, dot * tall, 14), "dark", drawn=bool(style < 0.45)))
         if 0.45 <= style < 0.75:
             parts.append(corners((x, -high - dot * 1.6), (x, -high + dot * 1.6), closed=False))
