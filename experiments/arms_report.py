@@ -20,8 +20,8 @@ from sketchlab.metrics.declared import of_pipeline
 from sketchlab.report import canvas, scores, sentences
 from sketchlab.report.comparison import pairs
 from sketchlab.report.comparison.groups import Group, distinct, kind
+from sketchlab.report.comparison.leaderboard import OF, device, entry, time, trainable
 from sketchlab.report.comparison.paired import Test
-from sketchlab.report.comparison.standing import OF, device, standing, time, trainable
 from sketchlab.report.read import Run, glance
 from sketchlab.storage.files import atomic, read_json
 
@@ -67,18 +67,18 @@ def row(experiment: Experiment, group: Group) -> dict[str, Any]:
     out: dict[str, Any] = {"arm": group.name, "seeds": len(group.runs)}
     run = next(iter(group.runs.values()))
     for key in experiment.keys:
-        stood, name = standing(group, pairs.Samples(key)), key.split("/", 1)[1]
-        out |= {name: stood.mean, f"{name} low": stood.low, f"{name} high": stood.high, f"{name} sd": stood.sd}
+        row, name = entry(group, pairs.Samples(key)), key.split("/", 1)[1]
+        out |= {name: row.mean, f"{name} low": row.low, f"{name} high": row.high, f"{name} sd": row.sd}
         if key == experiment.keys[0]:
-            out |= {"interval": OF.get(stood.of, ""), "n": stood.n, "single": stood.single}
+            out |= {"interval": OF.get(row.of, ""), "n": row.n, "single": row.single}
             out["chance"] = scores.chance(run, *key.split("/", 1))
     known = [p for p in experiment.published if p.arm == group.name]
-    out["published"] = "; ".join(map(said, known))
+    out["published"] = "; ".join(map(reference, known))
     out |= {"trained": trainable(group), "time": time(group), "device": device(group)}
     return out | {"code": ", ".join(sorted({str(r.status.get("code") or "") for r in group.runs.values()}))}
 
 
-def said(published: Published) -> str:
+def reference(published: Published) -> str:
     low, high = _wilson(published)
     interval = "" if low is None else f" [{_share(low)}, {_share(high)}], n = {published.n}"
     return f"{_share(published.value)}{interval} ({published.label})"

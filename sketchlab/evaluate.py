@@ -19,8 +19,8 @@ from sketchlab.data.strokes.batch import Strokes
 from sketchlab.engine.rundir import RunDir, identity, now
 from sketchlab.engine.task import Explained
 from sketchlab.errors import UserError, exit_on_error
-from sketchlab.pipelines.classify import gradcam, mixing
-from sketchlab.pipelines.classify.answers import answers
+from sketchlab.pipelines.classify import bilstm2d, gradcam
+from sketchlab.pipelines.classify.predictions import evaluation
 from sketchlab.runs import BATCH, KINDS, OpenedRun, transfer
 from sketchlab.runs.classify import drop, stress, stress_strokes
 from sketchlab.runs.reading import ink_of
@@ -170,18 +170,18 @@ def work(
     if (run.path / "model.csv").exists():
         shutil.copyfile(run.path / "model.csv", folder.path / "model.csv")
     logits = all_logits(classifier.logits, samples)
-    scores = folder.keep("test", answers(logits, samples, run.classes, pipeline.get("mistakes", 0)))
+    scores = folder.keep("test", evaluation(logits, samples, run.classes, pipeline.get("mistakes", 0)))
     if len(samples.groups.unique()) < len(samples):
         folder.keep("test", {"groups": samples.groups})
-    evaluation = drop.result(run, plan, samples, logits, used)
-    write_json(folder.path / "evaluation.json", evaluation)
+    result = drop.result(run, plan, samples, logits, used)
+    write_json(folder.path / "evaluation.json", result)
     if net is not None:
         most, device = pipeline.get("explain", 0), classifier.runtime.device
         seed = run.config["seed"]
         prepare = classifier.strokes
         parts: Explained = {
             "Grad-CAM": lambda: gradcam.explained(net, classifier.images, samples, logits, most, seed, device, prepare),
-            "maps of the LSTMs": lambda: mixing.answers(net, classifier.images, samples, most, seed, prepare),
+            "maps of the LSTMs": lambda: bilstm2d.hidden_states(net, classifier.images, samples, most, seed, prepare),
         }
         folder.explain("test", parts)
     if stress_images:
@@ -193,7 +193,7 @@ def work(
         table = stress.curves(classifier.logits, kinds, samples, stress_images, BATCH)
         folder.table("stress.csv", table.to_dict("records"))
     folder.restore_rows([{"step": 1, "epoch": 1, **scores}])
-    for line in drop.lines(evaluation):
+    for line in drop.lines(result):
         folder.say(line)
     folder.status(state="finished", ended=now(), code=provenance.short(files), metrics=scores, best={})
 

@@ -162,11 +162,11 @@ def _onnx(net: nn.Module, file: Path, example: Tensor, run: OpenedRun) -> Callab
     with _refused("onnxruntime cannot read what torch exported"):
         session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
 
-    def answer(batch: Tensor) -> Tensor:
+    def output(batch: Tensor) -> Tensor:
         with _refused(f"what torch exported fails on {kind} of shape {list(batch.shape)}"):
             return torch.from_numpy(session.run(["logits"], {kind: batch.numpy()})[0])
 
-    return answer
+    return output
 
 
 @contextlib.contextmanager

@@ -76,11 +76,11 @@ def predict(arguments: argparse.Namespace) -> int:
     with writer(arguments.out, run.classes, drawn) as write:
         total = None if drawn else len(names)  # how many lines a file has is known at its end
         with tqdm(total=total, unit=" rows", delay=1, file=sys.stderr, mininterval=0.5) as bar:
-            for row, answer in answers(run, names, arguments.ink):
+            for row, probabilities in predictions(run, names, arguments.ink):
                 n += 1
-                bad += isinstance(answer, str)
-                say(line(row.name, answer, run.classes, k, width))
-                write(row, answer)
+                bad += isinstance(probabilities, str)
+                say(line(row.name, probabilities, run.classes, k, width))
+                write(row, probabilities)
                 bar.update()
     if bad:
         print(f"{bad} of {n} {'rows' if drawn else 'images'} could not be read", file=sys.stderr)
@@ -132,7 +132,7 @@ def holds_drawings(name: str) -> bool:
     return name.lower().endswith(reading.SUFFIXES)
 
 
-def answers(run: OpenedRun, names: list[str], ink: str | None) -> Iterator[tuple[Row, np.ndarray | str]]:
+def predictions(run: OpenedRun, names: list[str], ink: str | None) -> Iterator[tuple[Row, np.ndarray | str]]:
     """Each row with its (n_classes,) probabilities or why there are none, in order; one batch in memory at a time."""
     classifier, reader, waiting = run.classifier(ink), run.reader(ink), rows(names)
     with ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="decode") as pool:
@@ -140,7 +140,7 @@ def answers(run: OpenedRun, names: list[str], ink: str | None) -> Iterator[tuple
             images = [row.name for row in batch if row.sample is None]
             read = iter(reading.squares(images, reader, pool))
             samples = [next(read) if row.sample is None else row.sample for row in batch]
-            yield from zip(batch, classifier.answers(samples), strict=True)
+            yield from zip(batch, classifier.probabilities(samples), strict=True)
 
 
 def rows(names: Iterable[str]) -> Iterator[Row]:
@@ -152,12 +152,12 @@ def rows(names: Iterable[str]) -> Iterator[Row]:
             yield Row(name, "", None)
 
 
-def line(name: str, answer: np.ndarray | str, classes: list[str], k: int, width: int) -> str:
+def line(name: str, probabilities: np.ndarray | str, classes: list[str], k: int, width: int) -> str:
     """image  class .93  class .05: a row for people."""
-    if isinstance(answer, str):
-        return f"{name:<{width}}  cannot be read: {answer}"
-    best = np.argsort(-answer, kind="stable")[:k]
-    return f"{name:<{width}}  " + "  ".join(f"{classes[i]} {answer[i]:.3f}" for i in best)
+    if isinstance(probabilities, str):
+        return f"{name:<{width}}  cannot be read: {probabilities}"
+    best = np.argsort(-probabilities, kind="stable")[:k]
+    return f"{name:<{width}}  " + "  ".join(f"{classes[i]} {probabilities[i]:.3f}" for i in best)
 
 
 @contextlib.contextmanager
@@ -167,7 +167,7 @@ def writer(path: Path | None, classes: list[str], drawn: bool) -> Iterator[Any]:
     drawn: with a column key_id, QuickDraw's name of a drawing.
     """
     if path is None:
-        yield lambda row, answer: None
+        yield lambda row, probabilities: None
         return
     if path.is_dir() or not path.parent.is_dir():
         raise UserError(f"--out {path}: expected a file name in a folder that exists")
@@ -175,13 +175,13 @@ def writer(path: Path | None, classes: list[str], drawn: bool) -> Iterator[Any]:
         lines = csv.writer(file, lineterminator="\n")
         lines.writerow(["image", *["key_id"] * drawn, "prediction", *(f"p_{name}" for name in classes), "error"])
 
-        def write(row: Row, answer: np.ndarray | str) -> None:
+        def write(row: Row, probabilities: np.ndarray | str) -> None:
             named = [row.name, *[row.key_id] * drawn]
-            if isinstance(answer, str):
-                lines.writerow([*named, "", *[""] * len(classes), answer])
+            if isinstance(probabilities, str):
+                lines.writerow([*named, "", *[""] * len(classes), probabilities])
             else:
-                best = classes[int(answer.argmax())]
-                lines.writerow([*named, best, *(f"{p:.6g}" for p in answer), ""])
+                best = classes[int(probabilities.argmax())]
+                lines.writerow([*named, best, *(f"{p:.6g}" for p in probabilities), ""])
 
         yield write
 

@@ -94,7 +94,7 @@ def retrieve(arguments: argparse.Namespace) -> int:
     n = bad = 0
     on_sheet: list[list[Cell]] = []
     with _writer(arguments.out / "matches.csv", k) as write:
-        for row, query, found in _answers(retriever, names, search):
+        for row, query, found in _searched(retriever, names, search):
             n += 1
             bad += isinstance(found, str)
             say(_line(row.name, found, photos))
@@ -152,7 +152,7 @@ def _search(retriever: Retriever, photos: Gallery, k: int, spec: str | None) -> 
 Found = tuple[list[float], list[int]]  # distances and places
 
 
-def _answers(retriever: Retriever, names: list[str], search: Any) -> Iterator[tuple[Row, Any, Found | str]]:
+def _searched(retriever: Retriever, names: list[str], search: Any) -> Iterator[tuple[Row, Any, Found | str]]:
     """Each row with what was asked and its matches, or why there are none; one batch in memory at a time."""
     waiting = rows(names)
     with ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="decode") as pool:

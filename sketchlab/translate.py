@@ -53,7 +53,7 @@ def translate(arguments: argparse.Namespace) -> int:
             part = names[start : start + BATCH]
             read = reading.squares(part, reader(run, arguments.to), pool)
             good = [i for i, one in enumerate(read) if not isinstance(one, str)]
-            made = iter(answers(run, net, [read[i] for i in good], arguments.to)) if good else iter(())
+            made = iter(translated(run, net, [read[i] for i in good], arguments.to)) if good else iter(())
             for i, name in enumerate(part):
                 if i not in good:
                     bad += 1
@@ -91,7 +91,7 @@ def reader(run: OpenedRun, to: str) -> Any:
 
 
 @torch.no_grad()
-def answers(run: OpenedRun, net: Any, read: list[Any], to: str) -> np.ndarray:
+def translated(run: OpenedRun, net: Any, read: list[Any], to: str) -> np.ndarray:
     """(n, S, S[, 3]) uint8; drawings dark on white."""
     given = Prepare(run.input, None)(torch.from_numpy(np.stack(read)))  # (n, 1 or C, S, S)
     made = net(given.expand(-1, run.input.channels, -1, -1))

@@ -203,7 +203,7 @@ def test_a_file_is_read_as_its_rows_are_asked_for(trained, words, monkeypatch):
     monkeypatch.setattr(reading.ndjson_files, "lines", lambda path: endless)
     monkeypatch.setattr(predict, "BATCH", 4)
     run = open_run(trained("points"))
-    found = list(itertools.islice(predict.answers(run, [str(words / "line.ndjson")], None), 6))
+    found = list(itertools.islice(predict.predictions(run, [str(words / "line.ndjson")], None), 6))
     assert [row.name[-1] for row, _ in found] == list("123456") and next(endless).number == 9
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import uvicorn
 
-from sketchlab.app.judge import Judge, PhotoJudge, opened
-from sketchlab.app.maker import Maker, makes
+from sketchlab.app.page_generator import Maker, makes
+from sketchlab.app.page_model import Judge, PhotoJudge, opened
 from sketchlab.app.server import application, is_loopback
 from sketchlab.errors import UserError, exit_on_error
 from sketchlab.runs import OpenedRun

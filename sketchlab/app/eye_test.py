@@ -76,7 +76,7 @@ class EyeTest:
     def verdict(self, test: int) -> dict[str, Any]:
         """The shares of a test and of all answers, in words. Raises UserError before the test is over."""
         self._check(test, 0)
-        every = answers(self.run.path)
+        every = votes(self.run.path)
         mine = [answer for answer in every if answer["test"] == test]
         if len(mine) < self.n:
             raise UserError(f"test {test}: {len(mine)} of {self.n} answered; what the pictures were is told at the end")
@@ -128,7 +128,7 @@ def _name(who: str) -> str:
     return who
 
 
-def answers(folder: Path) -> list[dict[str, Any]]:
+def votes(folder: Path) -> list[dict[str, Any]]:
     """All answers kept in a run folder. Raises UserError for a file that was changed or cut."""
     path = folder / FILE
     text = path.read_text(encoding="utf-8") if path.exists() else ""
@@ -151,7 +151,7 @@ def _append(folder: Path, line: dict[str, Any]) -> None:
         raise UserError(f"{folder}: {error.strerror}") from None
     try:
         fcntl.flock(held, fcntl.LOCK_EX)  # two people may be asked at the same time
-        before = answers(folder)
+        before = votes(folder)
         due = sum(answer["test"] == line["test"] for answer in before)
         if line["place"] != due:
             raise UserError(f"place {line['place']}: picture {due} of test {line['test']} comes next; each counts once")

@@ -28,8 +28,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from sketchlab.app import keep
 from sketchlab.app.clean import clean
 from sketchlab.app.eye_test import EyeTest
-from sketchlab.app.judge import Judge, PhotoJudge
-from sketchlab.app.maker import Maker, png
+from sketchlab.app.page_generator import Maker, png
+from sketchlab.app.page_model import Judge, PhotoJudge
 from sketchlab.data.strokes import simplify
 from sketchlab.errors import UserError
 

@@ -178,7 +178,7 @@ class Run:
             self._tables[split] = self._predictions(split)
         return self._tables[split]
 
-    def answers(self, split: str) -> pd.DataFrame:
+    def predicted_classes(self, split: str) -> pd.DataFrame:
         """The predictions of a split without probabilities and distances: what was said of each sample."""
         table = self.predictions(split)
         return table.drop(columns=[c for c in table if c.startswith(("p_", "distance_"))])

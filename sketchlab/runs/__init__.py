@@ -213,16 +213,16 @@ class OpenedRun:
 
         names, load = given(images, self.reader(ink))
         classifier = self.classifier(ink)
-        found: list[np.ndarray] = []
+        outputs: list[np.ndarray] = []
         for start in range(0, len(names), BATCH):
-            part = classifier.answers([load(i) for i in range(start, min(start + BATCH, len(names)))])
-            if bad := next(((i, said) for i, said in enumerate(part) if isinstance(said, str)), None):
+            part = classifier.probabilities([load(i) for i in range(start, min(start + BATCH, len(names)))])
+            if bad := next(((i, output) for i, output in enumerate(part) if isinstance(output, str)), None):
                 raise UserError(f"predict: cannot read {names[start + bad[0]]}: {bad[1]}")
-            found += [said for said in part if isinstance(said, np.ndarray)]
-        probabilities = np.stack(found)
-        answers = [self.classes[i] for i in probabilities.argmax(1)]
+            outputs += [output for output in part if isinstance(output, np.ndarray)]
+        probabilities = np.stack(outputs)
+        predictions = [self.classes[i] for i in probabilities.argmax(1)]
         columns = {f"p_{c}": probabilities[:, i] for i, c in enumerate(self.classes)}
-        return pd.DataFrame({"image": names, "prediction": answers, **columns})
+        return pd.DataFrame({"image": names, "prediction": predictions, **columns})
 
     def reader(self, ink: str | None = None) -> Callable[[bytes], np.ndarray]:
         """Bytes of an image file → (C, S, S) uint8, as the run's own data was read. It raises decode.BadImage."""

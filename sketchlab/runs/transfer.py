@@ -51,8 +51,8 @@ def compose(run: OpenedRun, overrides: list[str]) -> config.RunConfig:
     if not any(word.startswith("data=") for word in overrides):
         words += [f"data={choices['data']}", *_words(run.config["data"], "data")]
     chosen = config.from_overrides([*words, *overrides])
-    theirs, said = chosen.data.config, [word.lstrip("+~") for word in overrides]
-    if not reading.of_strokes(asdict(theirs), run.input) or any(map(_RASTER.match, said)):
+    theirs, typed = chosen.data.config, [word.lstrip("+~") for word in overrides]
+    if not reading.of_strokes(asdict(theirs), run.input) or any(map(_RASTER.match, typed)):
         return chosen
     look = reading.raster_of(run.config["data"], run.input)
     return replace(chosen, data=replace(chosen.data, config=replace(theirs, raster=look)))

@@ -182,9 +182,9 @@ def run(cfg: Any, words: list[str], hydra_cfg: Any) -> float:
         traceback.print_exc()
         message = f"{type(error).__name__}: {error}"
     finally:
-        said = {"words": words, "state": state, "before": before, "folder": folder, "message": message}
-        said |= {"plan": planned} if planned else {}
-        write_json(place / "runs" / f"{hydra_cfg.job.num}.json", said)
+        outcome = {"words": words, "state": state, "before": before, "folder": folder, "message": message}
+        outcome |= {"plan": planned} if planned else {}
+        write_json(place / "runs" / f"{hydra_cfg.job.num}.json", outcome)
     if state == "interrupted":
         handed_on(signum)
         workers.end(128 + signum) if beside else sys.exit(128 + signum)

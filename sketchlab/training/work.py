@@ -81,7 +81,7 @@ def _built(runtime: Any, run: RunConfig, folder: Any, data: Any) -> tuple[Any, A
         )
     task = run.pipeline.build(model, data, loop, runtime, run.seed)
     if path_of_judge := getattr(run.pipeline.config, "judge", None):
-        from sketchlab.runs.gan.judge import judge
+        from sketchlab.runs.gan.scoring_classifier import judge
 
         task.judge = judge(path_of_judge, data.classes, run.model.config.input)
     return task, loop

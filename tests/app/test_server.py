@@ -15,7 +15,7 @@ from starlette.testclient import TestClient
 from sketchlab import config
 from sketchlab.app import __main__ as app
 from sketchlab.app import server
-from sketchlab.app.judge import Judge, PhotoJudge, opened
+from sketchlab.app.page_model import Judge, PhotoJudge, opened
 from sketchlab.data.sets import shapes
 from sketchlab.data.strokes import simplify
 from tests import finished

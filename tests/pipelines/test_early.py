@@ -37,7 +37,7 @@ def test_a_drawing_after_some_strokes_has_those_strokes():
 def test_each_row_is_what_asking_every_cut_drawing_gives():
     split, drawn = samples()
     whole = ask(split.gather(torch.arange(12)))
-    table = early.answers(ask, split, whole, batch=5)["early"]
+    table = early.after_each_stroke(ask, split, whole, batch=5)["early"]
     assert table.strokes.tolist() == [1, 2, 3, 4, 5, 6, 7, 8] and set(table.n) == {12}
     for k in range(1, 9):
         logits = ask(stroke_batch.of_drawings([strokes[:k] for strokes in drawn]))
@@ -55,7 +55,7 @@ def test_each_row_is_what_asking_every_cut_drawing_gives():
 
 def test_no_answer_that_is_sure_has_no_share_of_right_ones():
     split, _ = samples()
-    table = early.answers(lambda raw: torch.zeros(len(raw), 3), split, torch.zeros(12, 3), batch=64)["early"]
+    table = early.after_each_stroke(lambda raw: torch.zeros(len(raw), 3), split, torch.zeros(12, 3), batch=64)["early"]
     assert (table.sure == 0).all() and table.sure_right.map(math.isnan).all()
 
 
@@ -63,4 +63,4 @@ def test_images_have_no_strokes():
     split = Split(
         Images(torch.zeros(2, 1, 4, 4, dtype=torch.uint8)), torch.arange(2), torch.zeros(2), ["a", "b"], torch.arange(2)
     )
-    assert early.answers(ask, split, torch.zeros(2, 3), batch=4) == {}
+    assert early.after_each_stroke(ask, split, torch.zeros(2, 3), batch=4) == {}

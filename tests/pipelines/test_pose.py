@@ -63,9 +63,9 @@ def test_the_loss_of_a_constant_guess_is_one():
 
 
 def test_scores_against_a_plain_count():
-    said = torch.tensor([[10.0, 0.5], [-20.0, 0.7], [175.0, 0.9], [0.0, 1.0]])
+    predicted = torch.tensor([[10.0, 0.5], [-20.0, 0.7], [175.0, 0.9], [0.0, 1.0]])
     stands = torch.tensor([[20.0, 0.5], [-20.0, 0.9], [-175.0, 0.6], [5.0, 0.8]])
-    found = pose.answers(said, stands, torch.tensor([0, 0, 2, 2]), ["a", "b", "c"])
+    found = pose.evaluation(predicted, stands, torch.tensor([0, 0, 2, 2]), ["a", "b", "c"])
     assert found["angle_error_deg"] == pytest.approx((10 + 0 + 10 + 5) / 4)
     assert found["size_error"] == pytest.approx((0 + 0.2 + 0.3 + 0.2) / 4)
     assert found["chance"]["angle_error_deg"] == pytest.approx((20 + 20 + 175 + 5) / 4)

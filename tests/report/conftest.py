@@ -114,20 +114,20 @@ def base(folder: Path, classes: list[str], n_val: int, rows: list[dict], pipelin
     return folder
 
 
-def answers(folder: Path, split: str, classes: list[str], labels: np.ndarray, said: np.ndarray) -> None:
+def write_predictions(folder: Path, split: str, classes: list[str], labels: np.ndarray, predicted: np.ndarray) -> None:
     """predictions, confusion and pictures of mistakes, as a classifier leaves them."""
     shares = np.full((len(labels), len(classes)), 0.1 / max(len(classes) - 1, 1))
-    shares[np.arange(len(labels)), said] = 0.9 - 0.001 * np.arange(len(labels))
+    shares[np.arange(len(labels)), predicted] = 0.9 - 0.001 * np.arange(len(labels))
     table = {
         "id": [f"{classes[c]}/{i:03d}" for i, c in enumerate(labels)],
         "label": [classes[c] for c in labels],
-        "prediction": [classes[c] for c in said],
+        "prediction": [classes[c] for c in predicted],
     }
     put(folder, f"predictions_{split}.csv", {**table, **{f"p_{name}": shares[:, i] for i, name in enumerate(classes)}})
     counts = np.zeros((len(classes), len(classes)), dtype=np.int64)
-    np.add.at(counts, (labels, said), 1)
+    np.add.at(counts, (labels, predicted), 1)
     put(folder, f"arrays/{split}_confusion.npy", counts)
-    if len(places := np.flatnonzero(labels != said)[:30]):
+    if len(places := np.flatnonzero(labels != predicted)[:30]):
         put(folder, f"arrays/{split}_mistake_places.npy", places)
         pixels = np.random.default_rng(0).integers(0, 256, (len(places), 32, 32), dtype=np.uint8)
         put(folder, f"arrays/{split}_mistake_pixels.npy", pixels)
@@ -136,10 +136,11 @@ def answers(folder: Path, split: str, classes: list[str], labels: np.ndarray, sa
 def guesses(classes: int, n: int, right: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """(labels, answers): a share `right` of them correct, to the sample."""
     labels = np.arange(n) % classes
-    said = labels.copy()
+    predicted = labels.copy()
     wrong = np.random.default_rng(seed).permutation(n)[: n - round(right * n)]
-    said[wrong] = (labels[wrong] + 1 + np.random.default_rng(seed + 1).integers(0, classes - 1, len(wrong))) % classes
-    return labels, said
+    other = np.random.default_rng(seed + 1).integers(0, classes - 1, len(wrong))
+    predicted[wrong] = (labels[wrong] + 1 + other) % classes
+    return labels, predicted
 
 
 def classifier(
@@ -157,7 +158,7 @@ def classifier(
     top = int(np.argmax(curve))
     base(folder, classes, n, rows, metrics=final, best={"epoch": top + 1, "val/accuracy": curve[top]})
     for split in ("val", "test") if test else ("val",):
-        answers(folder, split, classes, *guesses(len(classes), n, right))
+        write_predictions(folder, split, classes, *guesses(len(classes), n, right))
     put(folder, "samples/data.png", np.full((40, 80), 128, dtype=np.uint8))
     if test:
         data = json.loads((folder / "data.json").read_text())
@@ -184,7 +185,7 @@ def collapsed(folder: Path) -> Path:
         best={"epoch": 8, "val/accuracy": 36 / 62},
     )
     labels = np.arange(62) % 2
-    answers(folder, "val", ["ant", "bee"], labels, np.zeros(62, dtype=int))
+    write_predictions(folder, "val", ["ant", "bee"], labels, np.zeros(62, dtype=int))
     return folder
 
 
@@ -254,7 +255,7 @@ def baseline(folder: Path) -> Path:
     rows = [{"step": 1, "epoch": 1, "val/accuracy": 0.86, "test/accuracy": 0.86}]
     base(folder, ["photo", "sketch"], 100, rows, metrics={"val/accuracy": 0.86, "test/accuracy": 0.86}, best={})
     for split in ("val", "test"):
-        answers(folder, split, ["photo", "sketch"], *guesses(2, 100, 0.86))
+        write_predictions(folder, split, ["photo", "sketch"], *guesses(2, 100, 0.86))
     (folder / "model.csv").unlink()
     put(folder, "env.json", {"python": "3.12.1", "parameters": {"total": 0, "trainable": 0}})
     return folder
@@ -351,10 +352,10 @@ def _swept(folder: Path, model: str, lr: float, seed: int, labels, hit, luck, ch
         put(folder, f"{name}.{'yaml' if name == 'config' else 'json'}", content)
     put(folder, "metrics.jsonl", [*rows, {"step": 80, "epoch": 8, **{k: v for k, v in final.items() if "test" in k}}])
     put(folder, "timing.jsonl", [{"step": 10 * e, "epoch": e, "train_s": 5.0, "eval_s": 0.5} for e in range(1, 9)])
-    said = np.where(hit, labels, (labels + 1) % 4)
+    predicted = np.where(hit, labels, (labels + 1) % 4)
     lines = [
         f"{names[t]}/{i:04d},{names[t]},{names[s]},0.1,0.2,0.3,0.4"
-        for i, (t, s) in enumerate(zip(labels, said, strict=True))
+        for i, (t, s) in enumerate(zip(labels, predicted, strict=True))
     ]
     (folder / "predictions_test.csv").write_text("\n".join(["id,label,prediction,p_ant,p_bee,p_cat,p_dog", *lines, ""]))
 

@@ -11,7 +11,7 @@ import pytest
 
 from sketchlab import stats
 from sketchlab.report import sentences
-from sketchlab.report.comparison import answer, groups, pairs, standing
+from sketchlab.report.comparison import conclusion, groups, leaderboard, pairs
 from sketchlab.report.comparison.family import Family
 from sketchlab.report.read import read
 from sketchlab.report.run import gan as generator
@@ -19,7 +19,7 @@ from sketchlab.report.run import transfer, warnings
 from sketchlab.report.run.headline import headline
 from sketchlab.report.sentences import Gap, Sentence, Value, render, stored
 from sketchlab.runs.transfer import _same_name
-from tests.report.conftest import answers, base, classifier, gan, put, retrieval, sweep
+from tests.report.conftest import base, classifier, gan, put, retrieval, sweep, write_predictions
 
 KEY = "test/accuracy"
 
@@ -83,7 +83,7 @@ def random_classifier(folder: Path, seed: int) -> tuple[Path, int, int, bool]:
     data["splits"]["train"]["per_class"] = draw.integers(1, 60, n_classes).tolist()
     put(folder, "data.json", data)
     for split in ("val", "test") if test else ("val",):
-        answers(folder, split, names, labels, said)
+        write_predictions(folder, split, names, labels, said)
     return folder, n, n_classes, test
 
 
@@ -158,7 +158,7 @@ def compared(root: Path) -> Family:
     runs, _ = groups.read_all(groups.find([root])[0])
     own, samples = groups.gather(runs)[0], pairs.Samples(KEY)
     ranked = [group for block in pairs.test_sets(own, KEY) for group in block]
-    rows = [standing.standing(group, samples) for group in ranked]
+    rows = [leaderboard.standing(group, samples) for group in ranked]
     return Family(KEY, ranked, rows, pairs.compare(own, KEY, samples), [], None, {})
 
 
@@ -168,16 +168,16 @@ def test_headlines_of_random_comparisons(tmp_path, seed):
     n, seeds = int(draw.choice([1, 4, 20, 100])), range(int(draw.integers(1, 4)))
     shares = {name: float(draw.choice([0.05, 0.25, 0.3, 0.7, 1.0])) for name in "abc"[: int(draw.integers(2, 4))]}
     family = compared(sweep(tmp_path, shares, seeds=seeds, n=n))
-    (line,) = answer.headline([family])
+    (line,) = conclusion.headline([family])
     checked([line])
-    best = family.standings[0]
+    best = family.leaderboard[0]
     assert line.subject == best.group.name and line.numbers["value"].value == best.mean
-    at_chance = {row.group.name: row.low is not None and row.low <= 0.25 for row in family.standings}
+    at_chance = {row.group.name: row.low is not None and row.low <= 0.25 for row in family.leaderboard}
     stated = "" if line.numbers["chance"] is None else line.numbers["chance"].kind
     second = line.numbers["against"].subject if "against" in line.numbers else ""
     both = at_chance[line.subject] and at_chance.get(second, False)
     assert stated == ("both at chance" if both else "leader at chance" if at_chance[line.subject] else "")
-    warned = [s.numbers["groups"] for s in answer.at_chance(family)]
+    warned = [s.numbers["groups"] for s in conclusion.at_chance(family)]
     assert warned == ([", ".join(name for name, at in at_chance.items() if at)] if any(at_chance.values()) else [])
     checked([pair.record for pair in family.pairs])
     for pair in family.pairs:
@@ -246,10 +246,10 @@ def test_a_generator_has_no_share_of_hits(tmp_path):
 
 def test_groups_at_chance_are_called_so(tmp_path):
     family = compared(sweep(tmp_path, {"a": 0.26, "b": 0.25}))
-    (line,) = answer.headline([family])
+    (line,) = conclusion.headline([family])
     text = render(line)
     assert "no evidence of a difference to " in text and text.endswith(" Both are at chance (.250).")
-    (warning,) = answer.at_chance(family)
+    (warning,) = conclusion.at_chance(family)
     assert render(warning) == (
         f"test/accuracy cannot be told from guessing in {family.groups[0].name}, {family.groups[1].name}: see the "
         "column of intervals. Guessing gives .250."
@@ -258,7 +258,7 @@ def test_groups_at_chance_are_called_so(tmp_path):
 
 def test_two_good_groups_are_not_at_chance(tmp_path):
     family = compared(sweep(tmp_path, {"a": 0.81, "b": 0.8}))
-    assert "chance" not in render(answer.headline([family])[0]) and answer.at_chance(family) == []
+    assert "chance" not in render(conclusion.headline([family])[0]) and conclusion.at_chance(family) == []
 
 
 def test_a_network_without_probabilities_is_not_too_sure(tmp_path):

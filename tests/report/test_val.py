@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from sketchlab import report
 from sketchlab.report import scores
-from sketchlab.report.comparison import groups, pairs, standing
+from sketchlab.report.comparison import groups, leaderboard, pairs
 from sketchlab.report.comparison.compare import compare
 from sketchlab.report.comparison.pairs import Samples
 from sketchlab.report.read import read
@@ -82,7 +82,7 @@ def test_n_is_what_the_score_was_measured_on(tmp_path):
     assert run.split("val")["n"] == 500
     found = scores.score(run, "val/kid", 0.03)
     (group,), *_ = groups.gather([run])
-    row = standing.standing(group, Samples("val/kid"))
+    row = leaderboard.standing(group, Samples("val/kid"))
     axes = Figure().subplots()
     curves._panel(run, axes, "epoch", "kid", ["val/kid"])
     labels = [text.get_text() for text in axes.get_legend().get_texts()]

@@ -19,7 +19,7 @@ from sketchlab.engine.settings import Config as Loop
 from sketchlab.errors import UserError
 from sketchlab.pipelines.baseline.declared import SCORES as SCORES
 from sketchlab.pipelines.baseline.frozen import OnFeatures
-from sketchlab.pipelines.classify.answers import answers
+from sketchlab.pipelines.classify.predictions import evaluation
 from sketchlab.schema import Machine, Shown
 
 IGNORES = ("loop",)  # groups of the configuration that decide nothing here: a baseline is fitted in one go
@@ -123,7 +123,7 @@ class Baseline:
 
     def evaluate(self, split: str) -> dict[str, Any]:
         """Scores, confusion, predictions and mistakes, as pipelines/classify/answers.py names them."""
-        return answers(self.log_probabilities(split), self.data.splits[split], self.classes, self.config.mistakes)
+        return evaluation(self.log_probabilities(split), self.data.splits[split], self.classes, self.config.mistakes)
 
 
 def arrays(estimator: Any) -> dict[str, Any]:

@@ -16,11 +16,13 @@ STROKES = 8  # as many as the document's frames; by then most drawings are finis
 SURE = 0.9  # an answer is called sure from this probability on
 
 
-def answers(ask: Callable[[Any], Tensor], samples: Any, logits: Tensor, batch: int) -> dict[str, pd.DataFrame]:
+def after_each_stroke(
+    predict: Callable[[Any], Tensor], samples: Any, logits: Tensor, batch: int
+) -> dict[str, pd.DataFrame]:
     """early: one row for each number of strokes 1 … 8; {} where the samples are not kept as strokes.
 
-    ask: raw batch → (B, n_classes) logits on the CPU, of a network in eval mode. logits: (n, n_classes), the answers to
-    the whole drawings, in order; a drawing with fewer strokes counts with these.
+    predict: raw batch → (B, n_classes) logits on the CPU, of a network in eval mode. logits: (n, n_classes), those of the
+    whole drawings, in order; a drawing with fewer strokes counts with these.
     Columns: strokes; n, all drawings; finished, of them; accuracy with its 95% interval low, high (Wilson); confidence,
     the mean probability of the class that was said; sure, the share of answers with probability ≥ .9; sure_right, the
     share of those that are right, with sure_low and sure_high.
@@ -35,7 +37,7 @@ def answers(ask: Callable[[Any], Tensor], samples: Any, logits: Tensor, batch: i
         for k in range(STROKES):
             longer = (strokes[places] > k + 1).nonzero()[:, 0]
             if len(longer):
-                found = ask(raw.take(longer).begun(k + 1)).double().softmax(1).max(1)
+                found = predict(raw.take(longer).begun(k + 1)).double().softmax(1).max(1)
                 confidence[k, places[longer]], predicted[k, places[longer]] = found.values, found.indices
     labels = samples.labels.cpu()
     return {"early": pd.DataFrame([_row(k + 1, confidence[k], predicted[k], labels, strokes) for k in range(STROKES)])}

@@ -104,7 +104,7 @@ def keys(seed: int, places: Tensor) -> Tensor:
     return rng.fold_each(rng.fold(seed, "pose"), places)
 
 
-def answers(predicted: Tensor, pose: Tensor, labels: Tensor, classes: list[str]) -> dict[str, Any]:
+def evaluation(predicted: Tensor, pose: Tensor, labels: Tensor, classes: list[str]) -> dict[str, Any]:
     """angle_error_deg and size_error, mean absolute errors; chance, what the best constant gives; pose, per class.
 
     said: (n, 2) degrees and size as the head says; pose: (n, 2) as it was. The constant: upright, and the median size.

@@ -17,9 +17,9 @@ from sketchlab.engine.settings import Config as Loop
 from sketchlab.engine.task import Explained, trainable
 from sketchlab.errors import UserError
 from sketchlab.layers.chain import Trained, flatten, frozen_prefix, set_train
-from sketchlab.pipelines.classify import early, gradcam, mixing, pose
-from sketchlab.pipelines.classify.answers import answers
+from sketchlab.pipelines.classify import bilstm2d, early, gradcam, pose
 from sketchlab.pipelines.classify.declared import SCORES as SCORES
+from sketchlab.pipelines.classify.predictions import evaluation
 from sketchlab.schema import Machine, Shown
 
 
@@ -200,11 +200,11 @@ class Classify:
     def evaluate(self, split: str) -> dict[str, Any]:
         """Scores, confusion, predictions and mistakes, as pipelines/classify/answers.py names them."""
         self.answered[split] = self.logits(split)
-        found = answers(self.answered[split], self.data.splits[split], self.data.classes, self.config.mistakes)
-        return found if self.pose is None else {**found, **self._pose_answers(split)}
+        found = evaluation(self.answered[split], self.data.splits[split], self.data.classes, self.config.mistakes)
+        return found if self.pose is None else {**found, **self._pose_scores(split)}
 
     @torch.no_grad()
-    def _pose_answers(self, split: str) -> dict[str, Any]:
+    def _pose_scores(self, split: str) -> dict[str, Any]:
         """The second head asked about every drawing of a split, each turned by its own key; pose.py has the scores."""
         samples = self.data.splits[split]
         predicted, known = [torch.empty(0, 2)], [torch.empty(0, 2)]
@@ -215,7 +215,7 @@ class Classify:
             predicted.append(pose.read(words).cpu())
             known.append(truth.cpu())
         whole = self.runtime.gather({"said": torch.cat(predicted), "known": torch.cat(known)}, len(samples))
-        return pose.answers(whole["said"], whole["known"], samples.labels.cpu(), self.data.classes)
+        return pose.evaluation(whole["said"], whole["known"], samples.labels.cpu(), self.data.classes)
 
     def explain(self, split: str) -> Explained:
         """Of its last answers to a split: where it looked (gradcam.py, mixing.py), how early it knew (early.py)."""
@@ -232,8 +232,8 @@ class Classify:
         seed, prepare = self.seed, self.data.prepare
         return {
             "Grad-CAM": lambda: gradcam.explained(self.net, images, samples, logits, most, seed, device, prepare),
-            "maps of the LSTMs": lambda: mixing.answers(self.net, images, samples, most, seed, prepare),
-            "answers after each stroke": lambda: early.answers(ask, samples, logits, self.eval_batch),
+            "maps of the LSTMs": lambda: bilstm2d.hidden_states(self.net, images, samples, most, seed, prepare),
+            "answers after each stroke": lambda: early.after_each_stroke(ask, samples, logits, self.eval_batch),
         }
 
 

@@ -18,8 +18,8 @@ from sketchlab.engine.runtime import Runtime
 from sketchlab.engine.settings import Config as Loop
 from sketchlab.engine.task import Explained
 from sketchlab.errors import UserError
-from sketchlab.pipelines.gan import calibration as gan_calibration
 from sketchlab.pipelines.gan import feature_nets
+from sketchlab.pipelines.gan import reference_scores as gan_calibration
 from sketchlab.pipelines.gan import scores as gan_scores
 from sketchlab.pipelines.gan.data import Packs, Reals
 from sketchlab.pipelines.gan.declared import SCORES as SCORES

@@ -17,8 +17,8 @@ from sketchlab.engine.task import Explained, trainable
 from sketchlab.errors import UserError
 from sketchlab.layers.chain import Trained, frozen_prefix, set_train
 from sketchlab.metrics import retrieval as metrics
-from sketchlab.pipelines.retrieve import answers as found
 from sketchlab.pipelines.retrieve import losses, mining
+from sketchlab.pipelines.retrieve import rankings as found
 from sketchlab.pipelines.retrieve.declared import SCORES as SCORES
 from sketchlab.pipelines.retrieve.embedding_map import embedding_map
 from sketchlab.pipelines.retrieve.pair_maker import MATCHES, PairMaker
@@ -259,7 +259,7 @@ class Retrieve:
         rank_by = torch.stack([scores[name].per_query for name in RANK_BY[self.config.match]]).sum(0)
         self.searched[split] = sketches, photos, matches, rank_by
         chosen_on = "val" if "val" in self.splits else "none"
-        return found.answers(scores) | {
+        return found.evaluation(scores) | {
             "loss": loss.item(),
             "distance_match": match.mean().item(),
             "distance_other": other.mean().item(),

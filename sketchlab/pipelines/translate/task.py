@@ -15,8 +15,8 @@ from sketchlab.engine import optim
 from sketchlab.engine.runtime import Runtime
 from sketchlab.engine.settings import Config as Loop
 from sketchlab.errors import UserError
-from sketchlab.pipelines.gan import calibration as gan_calibration
 from sketchlab.pipelines.gan import feature_nets
+from sketchlab.pipelines.gan import reference_scores as gan_calibration
 from sketchlab.pipelines.gan import scores as gan_scores
 from sketchlab.pipelines.gan.data import Reals
 from sketchlab.pipelines.gan.sheets import sheet

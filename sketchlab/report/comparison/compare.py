@@ -12,12 +12,12 @@ import matplotlib
 
 from sketchlab.errors import UserError
 from sketchlab.report import page, scores, tables
-from sketchlab.report.comparison import answer, figures, inspect, kinds, listings, pairs, published, tested
+from sketchlab.report.comparison import conclusion, figures, inspect, kinds, listings, pairs, published, tested
 from sketchlab.report.comparison.family import Family, Table
 from sketchlab.report.comparison.groups import Group, find, gather, kind, read_all
+from sketchlab.report.comparison.leaderboard import entry
 from sketchlab.report.comparison.pairs import Samples
 from sketchlab.report.comparison.published import Published
-from sketchlab.report.comparison.standing import standing
 from sketchlab.report.read import Run
 from sketchlab.report.run.facts import listed
 from sketchlab.report.sentences import Sentence, render
@@ -55,16 +55,16 @@ def compare(
         families = [_family(groups, key, chosen, known, out, notes) for key in dict.fromkeys(chosen.values())]
     if without := [title for of, title in kinds.titles(groups).items() if of not in chosen]:
         notes.append(render(Sentence("no score to compare", ", ".join(without))))
-    chance = [found for family in families for found in answer.at_chance(family)]
-    notes = [*map(render, chance), *notes, *map(render, answer.unfinished(groups))] + [
+    chance = [found for family in families for found in conclusion.at_chance(family)]
+    notes = [*map(render, chance), *notes, *map(render, conclusion.unfinished(groups))] + [
         f"{run.name}: {note}" for run in runs for note in run.notes
     ]
     listed_runs = listings.runs_table(families)
     written = _tables(families, listed_runs, out)
     text = page.render(
         title=f"{len(runs)} runs in {len(groups)} group{'s' * (len(groups) != 1)}",
-        state=answer.states(runs),
-        headline=" ".join(map(render, answer.headline(families))),
+        state=conclusion.states(runs),
+        headline=" ".join(map(render, conclusion.headline(families))),
         under=f"compared by {', '.join(keys)}" if keys else "all of the same settings",
         warnings=_short(notes),
         sections=_sections(families, keys, listed_runs, written, out),
@@ -106,13 +106,13 @@ def _family(
     own = [group for group in groups if chosen.get(group.kind) == key]
     ranked = [group for block in pairs.test_sets(own, key) for group in block]
     samples = Samples(key)
-    rows = [standing(group, samples) for group in ranked]
+    rows = [entry(group, samples) for group in ranked]
     literature, hidden = published.fitting(known, ranked, key)
     metric = key.split("/", 1)[1]
     watched = f"val/{metric}"
     on_curves, _ = published.fitting(known, ranked, watched)
     name = page.anchor(key)
-    drawn = figures.standings(out / "figures" / f"scores-{name}", rows, key, literature) if len(rows) > 1 else None
+    drawn = figures.leaderboard(out / "figures" / f"scores-{name}", rows, key, literature) if len(rows) > 1 else None
     notes += hidden + _counted(own, ranked, key) + _blind(own, key)
     curves = {}
     for of in dict.fromkeys(group.kind for group in own):
@@ -148,7 +148,7 @@ def _tables(families: list[Family], listed_runs: Table, out: Path) -> list[Path]
     written = tables.write(out / "tables" / "runs", *listed_runs)
     for family in families:
         name = page.anchor(family.key)
-        written += tables.write(out / "tables" / f"groups-{name}", *answer.answer_table(family))
+        written += tables.write(out / "tables" / f"groups-{name}", *conclusion.answer_table(family))
         if family.pairs:
             written += tables.write(out / "tables" / f"pairs-{name}", *tested.table(family))
     return written
@@ -165,7 +165,7 @@ def _sections(
     groups = [group for family in families for group in family.groups]
     own = [(title, "".join(kinds.kind(f, of) for f in families)) for of, title in kinds.titles(groups).items()]
     return [
-        ("Answer", "".join(answer.answer(family, len(families) > 1) for family in families)),
+        ("Answer", "".join(conclusion.conclusion(family, len(families) > 1) for family in families)),
         *own,
         ("Pairs", "".join(map(tested.tested, families))),
         ("What differs", listings.differs(groups, keys)),

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from sketchlab.report.comparison.figures import Drawn
 from sketchlab.report.comparison.groups import Group
+from sketchlab.report.comparison.leaderboard import Entry
 from sketchlab.report.comparison.pairs import Pair
 from sketchlab.report.comparison.published import Published
-from sketchlab.report.comparison.standing import Standing
 
 Table = tuple[list[str], list[list[object]], list[str]]  # columns, rows, columns set to the right
 
@@ -19,7 +19,7 @@ class Family:
 
     key: str
     groups: list[Group]  # the best first; those without a finished run last
-    standings: list[Standing]
+    leaderboard: list[Entry]
     pairs: list[Pair]
     published: list[Published]
     figure: Drawn | None

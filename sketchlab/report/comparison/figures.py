@@ -17,8 +17,8 @@ from matplotlib.ticker import MaxNLocator
 from sketchlab.report import canvas, scores
 from sketchlab.report.canvas import short, two_lines
 from sketchlab.report.comparison.groups import Group
+from sketchlab.report.comparison.leaderboard import Entry, of_scores
 from sketchlab.report.comparison.published import Published
-from sketchlab.report.comparison.standing import Standing, of_scores
 from sketchlab.report.read import Run
 
 SHOWN = 12  # groups with a line of their own; more cannot be told apart
@@ -138,7 +138,7 @@ def _run(group: Group) -> Run:
     return [*group.runs.values(), *group.unfinished][0]
 
 
-def standings(path: Path, rows: list[Standing], key: str, published: list[Published]) -> Drawn:
+def leaderboard(path: Path, rows: list[Entry], key: str, published: list[Published]) -> Drawn:
     """One row per group: mean and 95% interval, single runs as small dots, chance and published values as lines."""
     split, metric = key.split("/", 1)
     rows = rows[:40]

@@ -220,7 +220,7 @@ def distinct(group: Group, notes: list[str]) -> Group:
             notes.append(render(Sentence("copy", group.name, {"run": run.name, "first": first.name})))
     kept = kept or group.runs  # baselines are fitted, not trained: equal ones say that the seed changes nothing
     runs = list(kept.values())
-    if len(runs) > 1 and all(_same_answers(runs[0], run) for run in runs[1:]):
+    if len(runs) > 1 and all(_same_predictions(runs[0], run) for run in runs[1:]):
         notes.append(render(Sentence("seed changes nothing", group.name, {"n": len(group.runs)})))
         return replace(group, runs=dict([next(iter(kept.items()))]), fixed=True)
     return replace(group, runs=kept)
@@ -249,7 +249,7 @@ def _digest(run: Run, name: str) -> str | None:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _same_answers(run: Run, other: Run) -> bool:
+def _same_predictions(run: Run, other: Run) -> bool:
     """Whether two runs say the same of every sample of every split; probabilities and distances may differ."""
     if run.data.get("splits") != other.data.get("splits"):
         return False
@@ -259,7 +259,7 @@ def _same_answers(run: Run, other: Run) -> bool:
         return False
     if any(not math.isclose(run.final()[key], other.final().get(key, math.nan), abs_tol=1e-9) for key in scored):
         return False
-    return all(run.answers(split).equals(other.answers(split)) for split in splits)
+    return all(run.predicted_classes(split).equals(other.predicted_classes(split)) for split in splits)
 
 
 def _mixed(groups: Iterable[Group], keys: list[str], by: Sequence[str]) -> list[str]:

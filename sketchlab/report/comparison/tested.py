@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sketchlab.report import page
-from sketchlab.report.comparison import pairs, standing
+from sketchlab.report.comparison import leaderboard, pairs
 from sketchlab.report.comparison.family import Family, Table
 from sketchlab.report.comparison.pairs import Pair
 from sketchlab.report.scores import share
@@ -24,7 +24,7 @@ def tested(family: Family) -> str:
     if not family.pairs:
         return ""
     quotes = []
-    guesses = {id(row.group): standing.guessing(row) for row in family.standings}
+    guesses = {id(row.group): leaderboard.guessing(row) for row in family.leaderboard}
     for pair in family.pairs:
         style = "quote better" if pair.verdict.endswith(("better", "worse")) else "quote"
         remarks = list(pair.notes) if pair.test else []
@@ -34,7 +34,7 @@ def tested(family: Family) -> str:
         quotes.append(f'<p class="{style}">{page.escape(pair.sentence)}{notes}</p>')
     columns, rows, right = table(family)
     blocks = pairs.test_sets(family.groups, family.key)
-    n, all_pairs = len(family.standings), sum(len(block) * (len(block) - 1) // 2 for block in blocks)
+    n, all_pairs = len(family.leaderboard), sum(len(block) * (len(block) - 1) // 2 for block in blocks)
     out = f"<h3>By {page.escape(family.key)}</h3>"
     if all_pairs > len(family.pairs):
         out += page.paragraph(

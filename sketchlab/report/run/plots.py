@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from sketchlab.report import canvas, scores
 from sketchlab.report.canvas import PALETTE, Plot, short
 from sketchlab.report.read import Run
-from sketchlab.report.run import curves, sure
+from sketchlab.report.run import calibration, curves
 from sketchlab.report.run import retrieve as retrieval
 
 NUMBERED = 30  # classes up to which a confusion matrix carries its counts
@@ -27,7 +27,7 @@ def draw(run: Run) -> list[Plot]:
         parts = {
             "curves": curves.curves,
             "confusion matrices": _matrices,
-            "plots of calibration": sure.plots,
+            "plots of calibration": calibration.plots,
             "pictures of mistakes": _mistakes,
             "plots of the search": retrieval.plots,
             "the balance of the classes": _balance,

@@ -12,7 +12,7 @@ import pandas as pd
 from sketchlab.report import page, scores
 from sketchlab.report.canvas import Plot
 from sketchlab.report.read import Run
-from sketchlab.report.run import facts, looking, mixing, plots, pose, sure, transfer
+from sketchlab.report.run import bilstm2d, calibration, facts, gradcam, plots, pose, transfer
 from sketchlab.report.run import gan as generator
 from sketchlab.report.run import retrieve as retrieval
 from sketchlab.report.scores import share, text
@@ -37,10 +37,10 @@ def sections(run: Run, drawn: list[Plot]) -> list[tuple[str, str]]:
         "How it is doing": lambda: generator.section(run),
         "Curves": lambda: page.charts(drawn, "curve"),
         "Confusion": lambda: confusion(run, drawn),
-        "How sure, how early": lambda: sure.sure(run, drawn),
+        "How sure, how early": lambda: calibration.sure(run, drawn),
         "How turned, how large": lambda: pose.pose(run),
         "Worst mistakes": lambda: mistakes(run),
-        "Where it looked": lambda: looking.looking(run) + mixing.mixing(run),
+        "Where it looked": lambda: gradcam.looking(run) + bilstm2d.mixing(run),
         "Pictures": lambda: samples(run),
         "Not shown": lambda: not_shown(run),
         "Data": lambda: facts.data(run, drawn),

@@ -177,11 +177,11 @@ def _overfit(run: Run) -> Iterator[Sentence]:
     if len(before) and train[-1] > before[-1]:  # what gets worse on training samples too does not overfit
         yield Sentence("loss rose", "val/loss", {**facts, "before": before[-1], "train": train[-1]})
     else:
-        sure = Sentence("too sure", "val/loss") if "p_" in _answers(run) else None
+        sure = Sentence("too sure", "val/loss") if "p_" in _predicted(run) else None
         yield Sentence("overfits", "val/loss", {**facts, "sure": sure})
 
 
-def _answers(run: Run) -> set[str]:
+def _predicted(run: Run) -> set[str]:
     """How the columns of the predictions on val begin; p_ are a classifier's probabilities."""
     return {name[:2] for name in run.predictions("val")} if "val" in run.predicted() else set()
 

@@ -36,8 +36,8 @@ class Classifier:
     def logits(self, raw: Any) -> Tensor:
         """(B, C, S, S) uint8 or Strokes → (B, n_classes) on the CPU; a baseline's log-probabilities."""
         if self.net is None:
-            said = self.estimator.predict_log_proba(self.images(raw).cpu().flatten(1).numpy())
-            return torch.from_numpy(np.maximum(said, np.log(np.finfo(np.float64).tiny)))  # finite, as it was scored
+            logs = self.estimator.predict_log_proba(self.images(raw).cpu().flatten(1).numpy())
+            return torch.from_numpy(np.maximum(logs, np.log(np.finfo(np.float64).tiny)))  # finite, as it was scored
         with self.runtime.autocast():
             return self.net(self.images(raw)).float().cpu()
 
@@ -55,7 +55,7 @@ class Classifier:
         with self.runtime.autocast():
             return pose.read(self.both(self.images(raw))[1].float()).cpu()
 
-    def answers(self, samples: list[Any]) -> list[np.ndarray | str]:
+    def probabilities(self, samples: list[Any]) -> list[np.ndarray | str]:
         """Per (C, S, S) uint8 or drawing in the convention its (n_classes,) probabilities; a reason (str) stays one."""
         out: list[Any] = list(samples)
         pictures = [i for i, one in enumerate(samples) if isinstance(one, np.ndarray)]
@@ -65,6 +65,6 @@ class Classifier:
             (drawings, lambda: of_drawings([samples[i] for i in drawings])),
         ):
             if places:
-                for i, said in zip(places, self.logits(raw()).double().softmax(1).numpy(), strict=True):
-                    out[i] = said
+                for i, probability in zip(places, self.logits(raw()).double().softmax(1).numpy(), strict=True):
+                    out[i] = probability
         return out

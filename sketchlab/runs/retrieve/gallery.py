@@ -70,8 +70,8 @@ def of_folder(retriever: Retriever, folder: Path) -> Gallery:
         raise UserError(f"--gallery {folder}: {'not a folder' if folder.exists() else 'no such folder'}")
     names, others = _inside(folder)
     if not names:
-        said = f", only {others} other files" if others else ""
-        raise UserError(f"--gallery {folder}: no images in this folder ({' '.join(SUFFIXES)}){said}")
+        but = f", only {others} other files" if others else ""
+        raise UserError(f"--gallery {folder}: no images in this folder ({' '.join(SUFFIXES)}){but}")
     looks = [_look(folder / name) for name in names]
 
     def load(chosen: list[int]) -> list[np.ndarray | str]:

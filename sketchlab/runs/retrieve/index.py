@@ -52,10 +52,10 @@ def opened(spec: str, embedded: Tensor, rows: Path) -> Any:
         for part in embedded.split(_ROWS):
             made.add(part.contiguous().numpy())
     except (RuntimeError, AssertionError) as error:  # faiss's C++ exceptions, in words about its sources
-        said = " ".join(str(error).split()).rpartition("Error: ")[2] or str(error)
+        reason = " ".join(str(error).split()).rpartition("Error: ")[2] or str(error)
         raise UserError(
             f"--index {spec}: faiss refuses it for {len(embedded)} embeddings of {embedded.shape[1]} numbers "
-            f"({said}); HNSW32 suits any, IVF<lists>,PQ<bytes> needs 40 photos a list and bytes that divide the numbers"
+            f"({reason}); any: HNSW32; IVF<lists>,PQ<bytes> needs 40 photos a list and bytes that divide the numbers"
         ) from None
     with atomic(file) as temporary:
         library.write_index(made, str(temporary))

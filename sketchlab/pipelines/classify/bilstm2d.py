@@ -24,7 +24,7 @@ SHOWN = 6  # of a split whose hidden states are kept, at most
 BATCH = 16  # whose gradients are held at once
 
 
-def answers(net: nn.Module, images: Any, samples: Any, most: int, seed: int, prepare: Any) -> dict[str, Any]:
+def hidden_states(net: nn.Module, images: Any, samples: Any, most: int, seed: int, prepare: Any) -> dict[str, Any]:
     """Of a network that mixes in space, asked about a keyed sample of a split; {} for any other, or when most is 0.
 
     images: raw batch → what the network takes, on its device. prepare: of the data set; it draws.

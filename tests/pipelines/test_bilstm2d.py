@@ -9,7 +9,7 @@ from sketchlab.engine.runtime import Runtime
 from sketchlab.errors import UserError
 from sketchlab.layers.chain import flatten
 from sketchlab.models.cnn_bilstm2d import DIRECTIONS, BiLSTM2D
-from sketchlab.pipelines.classify import gradcam, mixing
+from sketchlab.pipelines.classify import bilstm2d, gradcam
 from tests import every
 
 
@@ -43,7 +43,7 @@ def test_the_field_is_the_gradient_by_differences():
         def gather(self, places):
             return torch.randn(len(places), 2, 8, 8, generator=torch.Generator().manual_seed(0))
 
-    field = mixing.field(Chain(), lambda raw: raw, Samples(), torch.arange(20))
+    field = bilstm2d.field(Chain(), lambda raw: raw, Samples(), torch.arange(20))
     expected = torch.zeros(8, 8)
     expected[4, 4] = 2 * 2 * 3.0  # two frames, two channels; what pulls the other way does not count
     assert torch.equal(field, expected)

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from sketchlab.report.read import read
-from sketchlab.report.run import mixing
+from sketchlab.report.run import bilstm2d
 
 
 def test_the_square_holds_its_share():
@@ -13,7 +13,7 @@ def test_the_square_holds_its_share():
         field = draw.random((8, 8)) ** 4
         for share in (0.3, 0.5, 0.9):
             sides = [side for side in range(1, 18, 2) if _inside(field, side // 2) >= share * field.sum() - 1e-12]
-            assert mixing.square(field, share, 4.0) == min(8, sides[0])
+            assert bilstm2d.square(field, share, 4.0) == min(8, sides[0])
 
 
 def _inside(field: np.ndarray, reach: int) -> float:
@@ -35,9 +35,9 @@ def test_the_page_shows_both(run_folder):
         "hidden_pixels": np.zeros((2, 16, 16), np.uint8),
     }.items():
         np.save(folder / "arrays" / f"test_{name}.npy", value)
-    page = mixing.mixing(read(folder))
+    page = bilstm2d.mixing(read(folder))
     assert page.count("<img") == 4 and "mean of 20 drawings of test" in page and "square of 4 px" in page
 
 
 def test_a_run_without_them_has_none(run_folder):
-    assert mixing.mixing(read(run_folder("classifier"))) == ""
+    assert bilstm2d.mixing(read(run_folder("classifier"))) == ""

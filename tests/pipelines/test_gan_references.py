@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from sketchlab.metrics import generation
-from sketchlab.pipelines.gan import calibration as gan_calibration
-from sketchlab.pipelines.gan.calibration import Calibration, entry, mean, warnings
+from sketchlab.pipelines.gan import reference_scores as gan_calibration
 from sketchlab.pipelines.gan.feature_nets import Features
+from sketchlab.pipelines.gan.reference_scores import Calibration, entry, mean, warnings
 
 SIZE = 16
 CONFIG = SimpleNamespace(eval_images=60, kid_subsets=5, kid_subset_size=30)

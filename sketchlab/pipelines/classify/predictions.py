@@ -12,7 +12,7 @@ from torch import Tensor
 from sketchlab.metrics import classification as metrics
 
 
-def answers(logits: Tensor, samples: Any, classes: list[str], mistakes: int) -> dict[str, Any]:
+def evaluation(logits: Tensor, samples: Any, classes: list[str], mistakes: int) -> dict[str, Any]:
     """loss (nats), accuracy, top5 (over five classes), class_accuracy (mean over classes), confusion, predictions.
 
     logits: (n, n_classes) for every sample of the split `samples`, in order; log-probabilities will do.

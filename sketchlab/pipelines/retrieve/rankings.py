@@ -132,7 +132,7 @@ def warnings(scores: dict[str, Score]) -> dict[str, str]:
     }
 
 
-def answers(scores: dict[str, Score]) -> dict[str, Any]:
+def evaluation(scores: dict[str, Score]) -> dict[str, Any]:
     """Scores as Task.evaluate gives them: values, chance, and per_query_<name> arrays."""
     each = {f"per_query_{name}": score.per_query for name, score in scores.items() if len(score.per_query)}
     chances = {name: score.chance for name, score in scores.items()}

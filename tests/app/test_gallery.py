@@ -19,7 +19,7 @@ from sketchlab import config, generate
 from sketchlab import report as reports
 from sketchlab.app import __main__ as app
 from sketchlab.app import server
-from sketchlab.app.maker import Maker
+from sketchlab.app.page_generator import Maker
 from sketchlab.runs import OpenedRun
 from sketchlab.stats import wilson
 from tests import finished

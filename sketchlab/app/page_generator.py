@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from sketchlab.app.eye_test import EyeTest
-from sketchlab.app.judge import choice, named
+from sketchlab.app.page_model import choice, named
 from sketchlab.errors import UserError
 from sketchlab.metrics.declared import FEATURES
 from sketchlab.runs import OpenedRun

@@ -6,7 +6,7 @@ import pytest
 
 from sketchlab import stats
 from sketchlab.report.read import read
-from sketchlab.report.run import plots, sure
+from sketchlab.report.run import calibration, plots
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def folder(run_folder):
 
 def test_bins_are_counted_by_hand(folder):
     run = read(folder)
-    found, table = run.predictions("test"), sure.bins(run, "test")
+    found, table = run.predictions("test"), calibration.bins(run, "test")
     total = 0.0
     for row in table.to_dict("records"):
         inside = found[(found["p_a"] > row["from"]) & (found["p_a"] <= row["to"])]
@@ -38,7 +38,7 @@ def test_bins_are_counted_by_hand(folder):
         assert (row["n"], row["right"]) == (len(inside), right)
         assert (row["low"], row["high"]) == stats.wilson(right, len(inside))
         total += abs(right - inside["p_a"].sum())
-    assert table["n"].sum() == 200 and sure.gap(table) == pytest.approx(total / 200)
+    assert table["n"].sum() == 200 and calibration.gap(table) == pytest.approx(total / 200)
 
 
 def test_the_page_shows_both(folder):
@@ -46,23 +46,23 @@ def test_the_page_shows_both(folder):
     drawn = plots.draw(run)
     names = {plot.path.stem for plot in drawn if plot.kind in ("calibration", "early")}
     assert names == {"val_calibration", "test_calibration", "test_early"}
-    page = sure.sure(run, drawn)
+    page = calibration.sure(run, drawn)
     assert page.count("<img") == 2 and "Expected calibration error" in page
     assert "Answers after every stroke" in page and "nan" not in page
 
 
 def test_a_run_without_probabilities_has_no_section(run_folder):
     run = read(run_folder("gan"))
-    assert sure.sure(run, []) == "" and not list(sure.plots(run))
+    assert calibration.sure(run, []) == "" and not list(calibration.plots(run))
 
 
 def test_bands_of_drawings_that_show_the_same_objects_are_wider(folder, monkeypatch):
     """As if there were as many drawings as independent ones; with each its own object they stay as written."""
-    alone = sure.early(read(folder), "test")
+    alone = calibration.early(read(folder), "test")
     written = pd.read_csv(folder / "early_test.csv")
     assert alone.equals(written)
-    monkeypatch.setattr(sure.scores, "effective_n", lambda *_: 50.0)
-    grouped = sure.early(read(folder), "test")
+    monkeypatch.setattr(calibration.scores, "effective_n", lambda *_: 50.0)
+    grouped = calibration.early(read(folder), "test")
     low, high = stats.wilson_band(written["accuracy"].to_numpy(), 50.0)
     assert np.allclose(grouped["low"], low) and np.allclose(grouped["high"], high)
     assert (grouped["high"] - grouped["low"] > written["high"] - written["low"]).all()

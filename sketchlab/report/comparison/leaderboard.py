@@ -33,7 +33,7 @@ OF = {  # what an interval is about, in words
 
 
 @dataclass(frozen=True)
-class Standing:
+class Entry:
     group: Group
     key: str
     single: list[float]  # one value per finished run
@@ -49,7 +49,7 @@ class Standing:
         return self.group.declared(self.key)
 
 
-def standing(group: Group, samples: Samples) -> Standing:
+def entry(group: Group, samples: Samples) -> Entry:
     """The widest interval the files allow: over runs and samples, where each sample's score is kept."""
     key = samples.key
     runs = [run for run in group.runs.values() if math.isfinite(run.final().get(key, math.nan))]
@@ -59,7 +59,7 @@ def standing(group: Group, samples: Samples) -> Standing:
         low, high = (group.declared(key).clip(value) for value in (low, high))
     mean = float(np.mean(single)) if single else math.nan
     sd = float(np.std(single, ddof=1)) if len(single) > 1 else math.nan
-    return Standing(group, key, single, mean, sd, low, high, of, _sizes(runs, key))
+    return Entry(group, key, single, mean, sd, low, high, of, _sizes(runs, key))
 
 
 def _interval(runs: list[Run], single: list[float], samples: Samples) -> tuple[float | None, float | None, str]:
@@ -125,7 +125,7 @@ def _range(sizes: list[int]) -> str:
     return "–" if not sizes else str(sizes[0]) if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
 
 
-def guessing(row: Standing) -> Value | None:
+def guessing(row: Entry) -> Value | None:
     """What guessing gives, where the group is not better than that: its interval reaches it, or lies beyond it."""
     split, metric = row.key.split("/", 1)
     guesses = [guess for run in row.group.runs.values() if (guess := scores.chance(run, split, metric)) is not None]
@@ -136,7 +136,7 @@ def guessing(row: Standing) -> Value | None:
     return Value(row.score, guess) if reached else None
 
 
-def interval(row: Standing) -> str:
+def interval(row: Entry) -> str:
     if row.low is None or row.high is None:
         return "–"
     digits = 2 if row.high - row.low >= 0.05 else 3

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from sketchlab.report import page, scores
-from sketchlab.report.comparison import inspect, pairs, standing
+from sketchlab.report.comparison import inspect, leaderboard, pairs
 from sketchlab.report.comparison.family import Family, Table
 from sketchlab.report.comparison.groups import KINDS, Group
 from sketchlab.report.comparison.pairs import Pair
@@ -40,7 +40,7 @@ def headline(families: Sequence[Family]) -> list[Sentence]:
     """Who leads, and how sure that is."""
     out = []
     for family in families:
-        if not family.standings:
+        if not family.leaderboard:
             continue
         blocks = pairs.test_sets(family.groups, family.key)
         out += [_leader(family, block[0], len(blocks) > 1) for block in blocks[:LEADERS]]
@@ -51,13 +51,13 @@ def headline(families: Sequence[Family]) -> list[Sentence]:
 
 def _leader(family: Family, best: Group, several: bool) -> Sentence:
     """The best group on one test set against the second."""
-    rows = {id(row.group): row for row in family.standings}
+    rows = {id(row.group): row for row in family.leaderboard}
     row, (split, metric) = rows[id(best)], family.key.split("/", 1)
     first = next((pair for pair in family.pairs if pair.a is best and pair.verdict != "not paired"), None)
     runs = Sentence("mean of runs", best.name, {"n": len(row.single)}) if len(row.single) > 1 else None
     chance = None
-    if (guess := standing.guessing(row)) is not None:
-        both = first is not None and standing.guessing(rows[id(first.b)]) is not None
+    if (guess := leaderboard.guessing(row)) is not None:
+        both = first is not None and leaderboard.guessing(rows[id(first.b)]) is not None
         chance = Sentence("both at chance" if both else "leader at chance", best.name, {"chance": guess})
     facts = {
         "where": scores.SPLITS.get(split, split),
@@ -94,7 +94,7 @@ def _against(pair: Pair) -> Sentence:
 
 def at_chance(family: Family) -> list[Sentence]:
     """Groups that guessing explains, as one warning."""
-    found = {row.group.name: guess for row in family.standings if (guess := standing.guessing(row)) is not None}
+    found = {row.group.name: guess for row in family.leaderboard if (guess := leaderboard.guessing(row)) is not None}
     if not found:
         return []
     guesses = ", ".join(dict.fromkeys(text(*guess) for guess in found.values()))
@@ -107,7 +107,7 @@ def answer_table(family: Family) -> Table:
     has_other = any(math.isfinite(pairs.mean(g, other)) for g in family.groups)
     called = KINDS if len({g.kind for g in family.groups}) > 1 else {}
     columns = ["group", *(["kind"] if called else []), "runs", f"{split} {metric}", "95% interval", "sd", "n"]
-    devices = {standing.device(group) for group in family.groups}
+    devices = {leaderboard.device(group) for group in family.groups}
     blocks = {id(g): str(i) for i, block in enumerate(pairs.test_sets(family.groups, family.key), 1) for g in block}
     sets = len(set(blocks.values())) > 1
     columns += (
@@ -116,7 +116,7 @@ def answer_table(family: Family) -> Table:
         + ["trainable", "time"]
         + ["device"] * (len(devices) > 1)
     )
-    by_group = {id(row.group): row for row in family.standings}
+    by_group = {id(row.group): row for row in family.leaderboard}
     rows = []
     for group in family.groups:
         row = by_group.get(id(group))
@@ -124,26 +124,26 @@ def answer_table(family: Family) -> Table:
         line: list[object] = [group.name, *([called.get(group.kind, group.kind)] if called else []), count]
         if row:
             sd = text(row.score, row.sd) if math.isfinite(row.sd) else "–"
-            line += [text(row.score, row.mean), standing.interval(row), sd, row.n]
+            line += [text(row.score, row.mean), leaderboard.interval(row), sd, row.n]
         else:
             line += ["–"] * 4
         line += [blocks.get(id(group), "–")] * sets
         if has_other:
             value = pairs.mean(group, other)
             line.append(text(group.declared(other), value) if math.isfinite(value) else "–")
-        line += [standing.trainable(group), standing.time(group)]
-        rows.append(line + [standing.device(group)] * (len(devices) > 1))
+        line += [leaderboard.trainable(group), leaderboard.time(group)]
+        rows.append(line + [leaderboard.device(group)] * (len(devices) > 1))
     right = [c for c in columns if c not in ("group", "kind", "device")]
     return columns, rows, right
 
 
-def answer(family: Family, titled: bool) -> str:
+def conclusion(family: Family, titled: bool) -> str:
     columns, rows, right = answer_table(family)
     out = f"<h3>By {page.escape(family.key)}</h3>" if titled else ""
-    out += page.table(columns, rows[:LISTED], right, first=bool(family.standings))
+    out += page.table(columns, rows[:LISTED], right, first=bool(family.leaderboard))
     more = page.table(columns, rows[LISTED:], right) if rows[LISTED:] else ""
     out += page.details(f"{len(rows) - LISTED} more groups", more)
-    devices = {standing.device(group) for group in family.groups}
+    devices = {leaderboard.device(group) for group in family.groups}
     on = f" All on {devices.pop()}." if len(devices) == 1 else ""
     out += page.paragraph(f"{_intervals(family)}Time: the median run; trainable: parameters that train.{on}", "soft")
     if "test set" in columns:
@@ -161,8 +161,8 @@ def answer(family: Family, titled: bool) -> str:
 def _intervals(family: Family) -> str:
     """What the intervals speak of, and of which groups where they differ."""
     of: dict[str, list[str]] = {}
-    for row in family.standings:
+    for row in family.leaderboard:
         of.setdefault(row.of, []).append(row.group.name)
     of.pop("", None)
-    parts = [f"{standing.OF[k]}{f' ({listed(names, 3)})' if len(of) > 1 else ''}" for k, names in of.items()]
+    parts = [f"{leaderboard.OF[k]}{f' ({listed(names, 3)})' if len(of) > 1 else ''}" for k, names in of.items()]
     return f"Intervals are for {'; for '.join(parts)}. " if parts else ""

@@ -12,7 +12,7 @@ from sketchlab import stats
 from sketchlab.data.dataset import Images, Pairs, Split
 from sketchlab.errors import UserError
 from sketchlab.metrics import retrieval as metrics
-from sketchlab.pipelines.retrieve import answers
+from sketchlab.pipelines.retrieve import rankings
 from sketchlab.pipelines.retrieve.embedding_map import MOST, THUMB_PX, embedding_map, plane
 
 
@@ -35,10 +35,10 @@ def embedded(split: Pairs, spread: float = 0.1) -> tuple[torch.Tensor, torch.Ten
 
 
 def test_every_score_says_how_it_was_measured():
-    scores = answers.search(*embedded(PAIR), PAIR)
+    scores = rankings.search(*embedded(PAIR), PAIR)
     match, other = torch.rand(24), torch.rand(24) + 0.5
-    scores |= answers.pairs(match, other, 0.6)
-    said = answers.protocol(list(scores), PAIR, "class", "val", False)
+    scores |= rankings.pairs(match, other, 0.6)
+    said = rankings.protocol(list(scores), PAIR, "class", "val", False)
     assert list(said) == list(scores) == [*metrics.NAMES[:-1], "roc_area", "pair_accuracy"]
     assert said["recall@5"] == (
         "the object drawn is among the 5 nearest; 24 sketches, each in all 12 photos of the split, exact search"
@@ -46,18 +46,18 @@ def test_every_score_says_how_it_was_measured():
     assert "48 pairs" in said["roc_area"] and "best on val" in said["pair_accuracy"]
     assert said["recall@1"].startswith("the object drawn is the nearest; ")
     assert said["class_mAP"].startswith("average precision by class over the whole ranking; ")
-    own = answers.protocol(["class_mAP@200", "pair_accuracy"], PAIR, "class", "val", True)
+    own = rankings.protocol(["class_mAP@200", "pair_accuracy"], PAIR, "class", "val", True)
     assert "200 nearest" in own["class_mAP@200"] and "these very pairs: optimistic" in own["pair_accuracy"]
 
 
 def test_without_objects_nothing_is_scored_by_instance():
     loose = SimpleNamespace(sketch=PAIR.sketch, photo=side(12, 3, "p"), objects=False)
     loose.photo.groups.add_(1000)
-    answers.check_gallery(loose, "val")
-    assert set(answers.search(*embedded(PAIR), loose)) == {n for n in metrics.NAMES[:-1] if n.startswith("class_")}
+    rankings.check_gallery(loose, "val")
+    assert set(rankings.search(*embedded(PAIR), loose)) == {n for n in metrics.NAMES[:-1] if n.startswith("class_")}
     loose.objects = True
     with pytest.raises(UserError, match="24 of 24 sketches have no photo of the object they show"):
-        answers.check_gallery(loose, "val")
+        rankings.check_gallery(loose, "val")
 
 
 def test_roc_area_has_an_interval_over_queries():
@@ -65,7 +65,7 @@ def test_roc_area_has_an_interval_over_queries():
     areas, widths, n = [], [], 150
     for _ in range(60):
         match, other = torch.randn(n, generator=draw), torch.randn(n, generator=draw) + 1
-        score = answers.pairs(match, other, None)["roc_area"]
+        score = rankings.pairs(match, other, None)["roc_area"]
         assert score.per_query.mean().item() == pytest.approx(score.value)
         areas.append(score.value)
         low, high = stats.interval(stats.estimate_mean(score.per_query.numpy()[None]))

@@ -10,7 +10,7 @@ from sketchlab import stats
 from sketchlab.report import scores, sentences
 from sketchlab.report.comparison import figures, groups, pairs
 from sketchlab.report.comparison.compare import compare
-from sketchlab.report.comparison.standing import interval, standing
+from sketchlab.report.comparison.leaderboard import entry, interval
 from sketchlab.report.read import read
 from sketchlab.report.run import warnings
 from sketchlab.report.run.headline import headline
@@ -29,7 +29,7 @@ def changed(path, **updates):
 def stood(root, key=KEY):
     runs, _ = groups.read_all(groups.find([root])[0])
     (group,) = groups.gather(runs)[0]
-    return standing(group, pairs.Samples(key)), group
+    return entry(group, pairs.Samples(key)), group
 
 
 def answers_of(group):
