@@ -119,7 +119,7 @@ def runs(test: Test) -> str:
 
 def pair_row(tested: Tested) -> dict[str, Any]:
     t, claim = tested.test, tested.claim
-    out: dict[str, Any] = {"a": claim.a, "b": claim.b, "key": claim.key, "said": claim.said}
+    out: dict[str, Any] = {"a": claim.a, "b": claim.b, "key": claim.key, "quote": claim.quote}
     out["verdict"] = of_claim(tested)
     if t is None:
         return out | {"notes": "; ".join(tested.notes)}
@@ -147,7 +147,7 @@ def page(experiment: Experiment, groups: dict[str, Group], rows: list[dict], tes
     if tested:
         out += ["", f"## Claims and questions, by {names[0]}", ""]
         for each in tested:
-            what = f"“{each.claim.said}”" if each.claim.said else f"Is {each.claim.a} better than {each.claim.b}?"
+            what = f"“{each.claim.quote}”" if each.claim.quote else f"Is {each.claim.a} better than {each.claim.b}?"
             out.append(f"- {what} **{of_claim(each)}**. {sentence(each)}.")
     seeds = " ".join(f"`{word}`" for word in experiment.of_seed(0))
     out += ["", f"<details><summary>Commands</summary>\n\nEach with {seeds} and so on:\n"]

@@ -14,7 +14,7 @@ from sketchlab.report.comparison import pairs
 from sketchlab.report.comparison.groups import Group
 from sketchlab.report.comparison.paired import Test
 
-WORDS = {  # (what the document says, what was found) → of the claim
+WORDS = {  # (what the study claims, what was found) → of the claim
     ("better", "better"): "holds here",
     ("better", "worse"): "does not hold here: the other way round",
     ("better", "no evidence of a difference"): "not shown here: no evidence of a difference",
@@ -49,16 +49,16 @@ def test(experiment: Experiment, groups: dict[str, Group]) -> list[Tested]:
             found.append((claim, turned, pair.verdict, pair.notes))
     tests = [t for _, t, _, _ in found if t is not None]
     adjusted = iter(stats.holm([t.p for t in tests]))
-    return [_judged(claim, t, next(adjusted) if t else None, v, len(tests), notes) for claim, t, v, notes in found]
+    return [_tested(claim, t, next(adjusted) if t else None, v, len(tests), notes) for claim, t, v, notes in found]
 
 
-def _judged(claim: Claim, test: Test | None, p: float | None, verdict: str, many: int, notes: tuple) -> Tested:
+def _tested(claim: Claim, test: Test | None, p: float | None, verdict: str, many: int, notes: tuple) -> Tested:
     if test is None or p is None:
         return Tested(claim, None, None, verdict, many, notes)
-    return Tested(claim, test, p, pairs.judge(test, p, many), many, notes)
+    return Tested(claim, test, p, pairs.verdict_of(test, p, many), many, notes)
 
 
 def of_claim(tested: Tested) -> str:
-    if not tested.claim.said:
+    if not tested.claim.quote:
         return tested.verdict
     return WORDS.get((tested.claim.expects, tested.verdict), f"cannot be told here: {tested.verdict}")

@@ -24,8 +24,8 @@ class Claim:
 
     a: str
     b: str
-    said: str = ""  # by the document; "" = it asks, or leaves it open
-    expects: str = "better"  # or "no better", where the document says that
+    quote: str = ""  # of the study; "" = it asks, or leaves it open
+    expects: str = "better"  # or "no better", where the study claims that
     key: str = ""  # the score; "" = the experiment's first
 
 

@@ -1,18 +1,18 @@
-"""Document 003's takeaways with numbers: how often D is trained, its options, more data, one class or many.
+"""mamin's takeaways with numbers: how often D is trained, its options, more data, one class or many.
 
 Claims: with the discriminator trained every other batch its mean prediction comes closer to .5 for real and generated
 images; the best sketches came from gd_ratio=2, half the learning rate for D and JReLU; a discriminator trained ahead
 made no difference, a pretrained one had limited success, a gate that raises the learning rate when the losses stand
 still helped at times; more data helps; one class at a time helps.
 
-Protocol: the document's networks and batch of 64, the same number of generator steps for every arm of a question, KID
+Protocol: mamin's networks and batch of 64, the same number of generator steps for every arm of a question, KID
 on the same test drawings, the same features, more seeds where the machine allows it (--seeds). Drawings are
 antialiased and centred (data/raster=picture), at 64 px.
 
 Deviations: `sheep` (8,000 drawings, sketch-rnn's set) stands for QuickDraw's cats and dogs in the first two questions;
 options are compared on one built-in shape at 32 px, where a run takes a minute; one class against many is asked on the
 built-in shapes, some 1,600 training images either way. A pretrained MobileNetV2 stands for ResNet-18 and judges one
-image at a time, as does the arm beside it. KID stands for the document's eye. Labels of real images are .9.
+image at a time, as does the arm beside it. KID stands for mamin's eye. Labels of real images are .9.
 
 Cost of one core in bf16, for 100 generator steps with their evaluations: 80 s at 64 px (sheep), 5 to 15 s at 32 px.
 
@@ -48,7 +48,7 @@ PRETRAINED = ["model.pack=1", "model.discriminator=mobilenet_v2", "model.weights
 MOST_CURVES = 4
 TITLES = {
     "ratio": "Sheep, 64 px: how often the discriminator is trained",
-    "options": "One built-in shape, 32 px: the document's options",
+    "options": "One built-in shape, 32 px: mamin's options",
     "data": "Sheep, 64 px: more data",
     "classes": "Built-in shapes, 32 px: one class or all, told or not",
 }

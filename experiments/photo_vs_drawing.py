@@ -1,4 +1,4 @@
-"""Document 002: with 200 training images, is transfer learning worth it, and how sure can one be?
+"""photo_drawing: with 200 training images, is transfer learning worth it, and how sure can one be?
 
 Claims: a network pretrained on ImageNet, all of it fine-tuned on 200 photos and drawings, is right on .93 ± .026 of 100
 test images; the same network from random weights is much worse; naive Bayes on raw pixels is worse still; a random
@@ -42,7 +42,7 @@ from sketchlab.training.neighbours import folder_of
 
 SIZES = (25, 50, 100)  # training images of the learning curves, besides all
 _BASELINE = ["data=photo_drawing", "pipeline.mistakes=100"]
-ARMS = {  # name → what to run; the document's own four first
+ARMS = {  # name → what to run; photo_drawing's own four first
     "mobilenet_v2 fine-tuned": ["experiment=photo_vs_drawing"],
     "mobilenet_v2 from scratch": ["experiment=photo_vs_drawing_scratch"],
     "naive Bayes on pixels": ["model=pixels_naive_bayes", *_BASELINE],

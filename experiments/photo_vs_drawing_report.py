@@ -17,7 +17,7 @@ from sketchlab.report.comparison.groups import Group, kind
 from sketchlab.report.read import Run, glance
 
 KEY = "test/accuracy"
-PRINTED = {  # what the document prints of its own images and network; it shows the other two as pictures
+PRINTED = {  # what photo_drawing prints of its own images and network; it shows the other two as pictures
     "mobilenet_v2 fine-tuned": ".93 ± .026",
     "random forest on features": ".86 ± .035",
 }
@@ -124,7 +124,7 @@ def page(table: Any, curves: Any, tested: list[pairs.Pair], missing: list[str], 
     out = [
         "# Photo or drawing: what 200 training images are enough for",
         "",
-        f"All arms on the same {n} test images: accuracy ± binomial standard error sqrt(p(1 − p)/n) as the document "
+        f"All arms on the same {n} test images: accuracy ± binomial standard error sqrt(p(1 − p)/n) as photo_drawing "
         "prints it, Wilson's 95% interval; mean ± standard deviation over splits of the same images, which share most "
         "of them; time of the arm's first run with all it needs (decoding, frozen layers, training, test, report).",
         "",
@@ -139,7 +139,7 @@ def page(table: Any, curves: Any, tested: list[pairs.Pair], missing: list[str], 
         )
     load = max((r["load"] for r in rows if r["load"] == r["load"]), default=math.nan)
     cores, device = os.cpu_count() or 1, ", ".join(sorted({r["device"] for r in rows}))
-    out += ["", f"Device: {device}, {cores} cores. The document's {PRINTED['mobilenet_v2 fine-tuned']} is of another "
+    out += ["", f"Device: {device}, {cores} cores. photo_drawing's {PRINTED['mobilenet_v2 fine-tuned']} is of another "
             "network and other images."]  # fmt: skip
     if load > cores:
         out[-1] += f" The cores were shared while this ran (load up to {load:.0f}): free ones take about half of the "

@@ -1,4 +1,4 @@
-"""Document 001: photos found by sketch with a Siamese network, and what it wished to try.
+"""das_debnath: photos found by sketch with a Siamese network, and what it wished to try.
 
 Claims: two equal networks and the contrastive loss bring sketches and photos of one class together, so that the ten
 nearest photos are what was meant ("Testing and Inference"; it prints no metric). It wishes for standard backbones (VGG,
@@ -11,14 +11,14 @@ same for all arms and seeds. Weights of the best epoch on val. Five seeds. The a
 differ in that alone from the frozen MobileNetV2 with a fresh last layer of 128 numbers, which trains in seconds.
 
 Deviations: whichever classes of Sketchy lie in SKETCHLAB_DATA (5 of 125 where the kept figures were made), so figures
-of the whole set do not compare; the document divides sketches at random, 80 to 20, which leaks: an arm does so too and
+of the whole set do not compare; das_debnath divides sketches at random, 80 to 20, which leaks: an arm does so too and
 shows what that is worth; embeddings of backbones have length 1. What "as published" leaves out stands in
 conf/experiment/001_sketchy.yaml. ResNet-18 and GoogLeNet need torchvision's own weights.
 
 The kept figures: seeds 0 and 1 on a GPU, 2 to 4 of the frozen arms on a CPU.
 
 Cost: on an H200 busy with other experiments half a minute to two minutes a run. On two cores in bf16 a frozen arm 45 s
-of a core once its features are kept, the document's network 40 s an epoch, 200 epochs of which want a GPU (20 epochs:
+of a core once its features are kept, das_debnath's network 40 s an epoch, 200 epochs of which want a GPU (20 epochs:
 34 minutes of a core); fine-tuned backbones want one too.
 
     python experiments/retrieval_001.py [--arms 'frozen*'] [--seeds 5] [--jobs 1] [--smoke] [--report] [key=value …]
@@ -85,7 +85,7 @@ _SMALL = ["data=shapes", "data.classes=[circle,square,triangle]", "data.per_clas
 
 
 def smoke(arm: Arm, execute: Execute) -> list[str]:
-    """Loss, sampler and optimizer as they are, on a small network; a dropout where the document's has one."""
+    """Loss, sampler and optimizer as they are, on a small network; a dropout where das_debnath's has one."""
     kept = ("pipeline.", "loop.optimizer", "loop.lr", "loop.weight_decay")
     words = ["model=small_siamese", *(word for word in arm.words if word.startswith(kept))]
     if "001_sketchy_vgg16" in arm.words[0]:

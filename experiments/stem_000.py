@@ -1,6 +1,6 @@
 """Does Sketch-a-Net's stem help VGG16 on sketches? And which part of it?
 
-Claims of the first document: larger first filters and 3×3 pools, after Sketch-a-Net, "did seem to help" a pretrained
+Claims of chen2019: larger first filters and 3×3 pools, after Sketch-a-Net, "did seem to help" a pretrained
 VGG16 on sketches (its part "Modifying the neural network": best epoch .81, against .58 of the frozen one, on 62
 sketches of two classes); fine-tuning the whole model "did not seem to do much". It leaves open
 which of the changes does it.
@@ -13,10 +13,10 @@ A frozen network with an inflated filter is the same function whatever the side:
 with the unmodified one, and "frozen, 15×15, pools 3" asks about the pools alone.
 
 Deviations: ten classes instead of ants and bees, on which 62 sketches tell nothing; test on sketches that chose nothing
-instead of the best epoch on val; 5 epochs of the document's SGD (lr .001, momentum .9, batches of 8), which are 300
+instead of the best epoch on val; 5 epochs of chen2019's SGD (lr .001, momentum .9, batches of 8), which are 300
 steps where its 25 epochs were 270, the frozen ones 60 at .01 on features computed once; no dropout; one linear layer
 on the average of the last map, because VGG16's fully connected layers are not at hand everywhere (model.head=vgg has
-them); padding keeps all maps at VGG16's sizes; the document does not say how large its filter was nor how it started:
+them); padding keeps all maps at VGG16's sizes; chen2019 does not say how large its filter was nor how it started:
 15×15, fresh, is taken for it.
 
 Cost: the whole grid, 240 runs, in 10 min 12 s on an H200, eight at a time (--jobs 8) beside other experiments. On two
@@ -43,7 +43,7 @@ def stem(kernel_px: int, pool_px: int, start: str = "inflate") -> list[str]:
     return [f"model={model}", f"model.kernel_px={kernel_px}", f"model.pool_px={pool_px}", f"model.stem={start}"]
 
 
-GRID = [  # of fine-tuned networks, besides the three of the document
+GRID = [  # of fine-tuned networks, besides chen2019
     (kernel, pool, start) for start in ("inflate", "fresh") for kernel in (3, 7, 11, 15) for pool in (2, 3)
     if (kernel, pool, start) not in ((3, 2, "inflate"), (15, 3, "inflate"), (15, 3, "fresh"))
 ]  # fmt: skip

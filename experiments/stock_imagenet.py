@@ -1,6 +1,6 @@
 """What does a stock ImageNet network, 1000 classes and all, see in sketches?
 
-Claim (the starting question of the first document, after Ballester and Araujo 2016, "On the Performance of GoogLeNet
+Claim (the starting question of chen2019, after Ballester and Araujo 2016, "On the Performance of GoogLeNet
 and AlexNet Applied to Sketches"): networks trained on photos take most sketches for paper clips and safety pins.
 
 Protocol: the network as published, nothing trained; every sketch of TU-Berlin, and for comparison the photos of

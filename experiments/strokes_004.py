@@ -1,18 +1,18 @@
-"""Document 004: does a network that sees a drawing stroke by stroke know it better than one that does not?
+"""frankenstein: does a network that sees a drawing stroke by stroke know it better than one that does not?
 
 Claims: an LSTM over the frames "can look for patterns across the 8 or fewer strokes … in a way that the CNN can not do
 on its own" (its part "Our Neural Network"), which is why CNN + LSTM is built; scale and rotation of training drawings
 are its first wish ("Extensions"). Its text prints no accuracy of either network, so nothing is published beside ours.
 
 Protocol: experiment=quickdraw_words, eight QuickDraw words of some 1,150 drawings each, 80/10/10, the same for all
-arms and seeds; the document's networks and frames, Adam, batches of 32; three seeds; the weights of the best epoch on
-val are tested once. cnn_bilstm2d has Sequencer's mixing by rows and columns (the document's motivating paper) in place
+arms and seeds; frankenstein's networks and frames, Adam, batches of 32; three seeds; the weights of the best epoch on
+val are tested once. cnn_bilstm2d has Sequencer's mixing by rows and columns (frankenstein's motivating paper) in place
 of the LSTM; stroke_lstm reads points instead of frames. Each with mild stroke augmentation (turned by up to 10°,
 stretched, scaled, shifted) and without.
 
 Deviations: eight words and hundreds of drawings instead of 18 words of 10,000; 6 epochs at a rate that falls from .002
 instead of 40 at .001; frames divided by .25, because ink is rare. `python -m sketchlab.run experiment=quickdraw_18` is
-the document's own training; its two networks stand below and need a GPU and the 18 words.
+frankenstein's own training; its two networks stand below and need a GPU and the 18 words.
 
 Cost of one core in bf16: 4 to 6 minutes a run (measured beside another), 27 runs in two hours.
 

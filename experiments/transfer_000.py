@@ -1,4 +1,4 @@
-"""The first document: can a photo network be taught sketches with less than a hundred of them?
+"""chen2019: can a photo network be taught sketches with less than a hundred of them?
 
 Claims: frozen VGG16 recognises photos (about .95) but stays near chance on sketches, trained on photos or sketches;
 fine-tuning all layers does not help; larger first filters and overlapping pools, after Sketch-a-Net, do (best
@@ -10,9 +10,9 @@ score; the best epoch is shown beside what the best of 25 epochs of pure chance 
 images cannot tell .70 from .81.
 
 Deviations: no random crops and mirror images (data/augment=crop brings them back); head=pool, because the fully
-connected layers of VGG16 are not at hand everywhere (model.head=vgg with torchvision's own file is the document's net,
+connected layers of VGG16 are not at hand everywhere (model.head=vgg with torchvision's own file is chen2019's net,
 8,194 parameters in the last layer); ant and butterfly stand in for ant and bee, and Sketchy's dogs and elephants for
-photos to sketches, unless --bee says that the whole of TU-Berlin is there. The document's text swaps the tutorial's
+photos to sketches, unless --bee says that the whole of TU-Berlin is there. chen2019's text swaps the tutorial's
 flag: what trained is counted here.
 
 Cost: all 60 runs in 3 min 47 s on an H200, eight at a time (--jobs 8) beside another experiment. On two cores in bf16 a

@@ -1,6 +1,6 @@
-"""Drawings to frames, and an epoch of document 004's network: sketchlab's way beside PIL, OpenCV and JSON bitmaps.
+"""Drawings to frames, and an epoch of frankenstein's network: sketchlab's way beside PIL, OpenCV and JSON bitmaps.
 
-Frames are document 004's: 1-px lines on 256×256, the largest of each 4×4 cell, frame k with strokes 0…k, eight of them.
+Frames are frankenstein's: 1-px lines on 256×256, the largest of each 4×4 cell, frame k with strokes 0…k, eight of them.
 stroke_peers.py has the other ways; they get their drawings prepared, sketchlab gathers them from its store on disk.
 """
 
@@ -176,7 +176,7 @@ def epoch_rows(words: list[str], repeats: int, workers: int, folder: Path) -> It
             reached=lambda theirs, mine, goal=goal, waiting=waiting: theirs >= goal * mine and waiting < MOST_WAITING,
             notes={
                 "network": f"cnn_lstm, {len(data.classes)} classes, batch {size}, Adam; the weights start the same",
-                "bare": f"the document's layers (Conv3d), fp32{' (TF32)' * (runtime.device.type == 'cuda')}, "
+                "bare": f"frankenstein's layers (Conv3d), fp32{' (TF32)' * (runtime.device.type == 'cuda')}, "
                 + SOURCES[source].format(workers),
                 "sketchlab": f"{runtime.precision}, {run.runtime.workers} threads that fetch",
                 "waiting_for_data": f"{waiting:.2%}",

@@ -33,7 +33,7 @@ LINKS = {
 }
 PARAMETERS = {  # at 18 classes, all of them trained
     "VGG16, fine-tuned": 14_723_922,
-    "VGG16, document's head": 134_334_290,
+    "VGG16, three linear layers": 134_334_290,
     "cnn_lstm": 2_388_522,
     "siamese": 40_254_465,
 }

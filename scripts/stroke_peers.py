@@ -1,4 +1,4 @@
-"""What people do instead: drawings to frames with PIL and OpenCV, frames kept as JSON, document 004's network plainly.
+"""What people do instead: drawings to frames with PIL and OpenCV, frames kept as JSON, frankenstein's network plainly.
 
 plain PIL draws and pools after every stroke. best PIL and OpenCV draw once, each stroke with the bits of the frames
 that show it, the last stroke first, and pool with OR: four pixels side by side are one 32-bit word. JSON holds finished
@@ -180,7 +180,7 @@ class Beside(nn.Module):
 
 
 def twin(net: Any) -> nn.Sequential:
-    """cnn_lstm as the document has it, with the same weights: Conv3d, ReLU and MaxPool3d, LSTM, two linear layers."""
+    """cnn_lstm as frankenstein has it, with the same weights: Conv3d, ReLU and MaxPool3d, LSTM, two linear layers."""
     convs: list[nn.Module] = []
     for conv in net.front.layers:
         plain = nn.Conv3d(conv.in_channels // 3, conv.out_channels, 3, padding=1)

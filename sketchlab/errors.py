@@ -12,7 +12,7 @@ STRICT = "SKETCHLAB_STRICT"  # set by the tests: what fails in explaining a resu
 
 
 class UserError(Exception):
-    """A mistake that the person at the keyboard can mend.
+    """A mistake that the person at the keyboard can fix.
 
     The message is one line (a list of broken files may follow on lines of its own): which key or file, what came,
     what was expected, what exists, what to do.

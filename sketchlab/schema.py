@@ -39,6 +39,7 @@ ADDED: dict[int, list[tuple[str, str, str, Any]]] = {
 # old dotted key → the one of today, with its group: an old name is one line, older folders load, and ids stay
 RENAMED: dict[str, str] = {
     "hydra.sweeper.stop_hopeless": "hydra.sweeper.median_pruning",
+    "pipeline.judge": "pipeline.scoring_classifier",
 }
 
 

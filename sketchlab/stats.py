@@ -134,7 +134,7 @@ def square_and_add(a: float, a_interval: Interval, b: float, b_interval: Interva
 
 
 def t_interval(values: ArrayLike, level: float = 0.95) -> Mean:
-    """Mean over seeds and its interval by Student's t (1908); it speaks of new seeds, on these same examples."""
+    """Mean over seeds and its interval by Student's t (1908); it is about new seeds, on these same examples."""
     array = _values(values, "values", least=2)
     _check(level=level)
     mean, sd, n = float(array.mean()), float(array.std(ddof=1)), len(array)

@@ -14,7 +14,7 @@ from tests.test_bench import SCRIPTS, bench
 FRESH = ["model.weights=none", "model.tune=scratch"]
 WORDS = {
     "VGG16, fine-tuned": ["model=vgg16", *FRESH],
-    "VGG16, document's head": ["model=vgg16", "model.head=vgg", *FRESH],
+    "VGG16, three linear layers": ["model=vgg16", "model.head=vgg", *FRESH],
     "cnn_lstm": ["model=cnn_lstm"],
     "siamese": ["model=siamese"],
 }

@@ -24,16 +24,16 @@ def folders(tmp_path_factory) -> dict[str, Path]:
     root = tmp_path_factory.mktemp("gan")
     out = {}
     every.train(every.small("small_cnn", "loop.epochs=1"), str(root / "judge"))
-    judge = every.folder_in(root / "judge")
+    classifier = every.folder_in(root / "judge")
     more = {
-        "dcgan_conditional": [f"pipeline.judge={judge}", "pipeline.ema=0.5"],
+        "dcgan_conditional": [f"pipeline.scoring_classifier={classifier}", "pipeline.ema=0.5"],
         "small_dcgan": [],
         "small_cyclegan": [],
     }
     for model, words in more.items():
         every.train(every.small(model, "loop.epochs=1", "loop.lr=0.02", *words), str(root / model))
         out[model] = every.folder_in(root / model)
-    return out | {"judge": judge}
+    return out | {"judge": classifier}
 
 
 def main(module, *words) -> int:
@@ -89,15 +89,19 @@ def test_judge_scored_the_conditional_run(folders):
     assert 0 <= rows[0]["val/class_accuracy"] <= 1 <= rows[0]["val/inception_score"] <= 3
     assert (folders["dcgan_conditional"] / "arrays" / "test_asked_confusion.npy").exists()
     identity = OpenedRun(folders["dcgan_conditional"]).document["identity"]["pipeline"]
-    assert identity["judge"] == folders["judge"].name and identity["features"] == "random"
+    assert identity["scoring_classifier"] == folders["judge"].name and identity["features"] == "random"
 
 
 def test_judge_that_does_not_know_a_class(folders, tmp_path):
-    words = every.small("dcgan_conditional", f"pipeline.judge={folders['judge']}", "data.classes=[circle,sun]")
+    words = every.small(
+        "dcgan_conditional", f"pipeline.scoring_classifier={folders['judge']}", "data.classes=[circle,sun]"
+    )
     with pytest.raises(UserError, match="it does not know sun; it knows circle, square, line"):
         every.train(words, str(tmp_path))
     with pytest.raises(UserError, match="pipeline=gan; expected one of classify"):
-        every.train(every.small("dcgan_conditional", f"pipeline.judge={folders['small_dcgan']}"), str(tmp_path))
+        every.train(
+            every.small("dcgan_conditional", f"pipeline.scoring_classifier={folders['small_dcgan']}"), str(tmp_path)
+        )
 
 
 def test_photos_become_sketches_and_back(folders, tmp_path, capsys):

@@ -1,4 +1,4 @@
-"""The experiment of document 002, its two quickest arms on shapes: runs, tables, sentences, figure."""
+"""The experiment of photo_drawing, its two quickest arms on shapes: runs, tables, sentences, figure."""
 
 from __future__ import annotations
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import uvicorn
 
-from sketchlab.app.page_generator import Maker, makes
-from sketchlab.app.page_model import Judge, PhotoJudge, opened
+from sketchlab.app.page_generator import PageGenerator, makes
+from sketchlab.app.page_model import PageModel, PhotoModel, opened
 from sketchlab.app.server import application, is_loopback
 from sketchlab.errors import UserError, exit_on_error
 from sketchlab.runs import OpenedRun
@@ -49,8 +49,8 @@ def serve(arguments: argparse.Namespace) -> None:
     with listener:
         if arguments.save is not None:
             made(arguments.save)
-        judges, makers = runs(arguments.runs)
-        app = application(judges, arguments.save, arguments.host, makers)
+        models, generators = runs(arguments.runs)
+        app = application(models, arguments.save, arguments.host, generators)
         host, port = listener.getsockname()[:2]
         print(f"draw at http://{f'[{host}]' if ':' in host else host}:{port}/ (Ctrl-C ends it)", flush=True)
         if not is_loopback(arguments.host):
@@ -59,21 +59,21 @@ def serve(arguments: argparse.Namespace) -> None:
         uvicorn.Server(options).run(sockets=[listener])
 
 
-def runs(paths: list[Path]) -> tuple[list[Judge | PhotoJudge], list[Maker]]:
+def runs(paths: list[Path]) -> tuple[list[PageModel | PhotoModel], list[PageGenerator]]:
     """Those that say something about a drawing, and those that make pictures; each is told of as it is opened."""
-    judges: list[Judge | PhotoJudge] = []
-    makers: list[Maker] = []
+    models: list[PageModel | PhotoModel] = []
+    generators: list[PageGenerator] = []
     for path in paths:
         run = OpenedRun(path)
         if makes(run):
-            makers.append(Maker(run))
-            no_test = [f"no eye test: {makers[-1].why}"] * bool(makers[-1].why)
-            about = [*makers[-1].facts()["about"], *no_test]
+            generators.append(PageGenerator(run))
+            no_test = [f"no eye test: {generators[-1].why}"] * bool(generators[-1].why)
+            about = [*generators[-1].facts()["about"], *no_test]
         else:
-            judges.append(opened(path))
-            about = judges[-1].facts()["about"]
+            models.append(opened(path))
+            about = models[-1].facts()["about"]
         print(f"{path}: {', '.join(about)}", flush=True)
-    return judges, makers
+    return models, generators
 
 
 def listen(host: str, port: int) -> socket.socket:

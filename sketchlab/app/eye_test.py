@@ -138,7 +138,7 @@ def votes(folder: Path) -> list[dict[str, Any]]:
         if not whole or not all({"test", "place", "truth", "said"} <= set(line) for line in found):
             raise ValueError("it is cut, or a line is no answer")
     except (ValueError, TypeError) as error:
-        raise UserError(f"{path}: {error}; mend it, or move it away to begin anew") from None
+        raise UserError(f"{path}: {error}; fix it, or move it away to begin anew") from None
     return found
 
 

@@ -26,7 +26,7 @@ def makes(run: OpenedRun) -> bool:
     return (run.config.get("pipeline") or {}).get("name") == "gan"
 
 
-class Maker:
+class PageGenerator:
     """Raises UserError for a run that is not finished or kept no generator. Without test data it still makes pictures:
     `why` then says, in a line, why there is no eye test."""
 

@@ -23,7 +23,7 @@ THUMB_PX = 96  # their side
 _FIRST = [[[0, 255], [0, 255]]]  # a line: the first question compiles, allocates, and shows that the run can answer
 
 
-class Judge:
+class PageModel:
     """A classifier: networks that take images, frames or points, and baselines. Raises UserError for any other run."""
 
     def __init__(self, run: OpenedRun) -> None:
@@ -69,7 +69,7 @@ class Judge:
         }
 
 
-class PhotoJudge:
+class PhotoModel:
     """A retrieval run and its own photos: the nearest of them. Raises UserError when they are not to be had."""
 
     def __init__(self, run: OpenedRun) -> None:
@@ -107,11 +107,11 @@ class PhotoJudge:
         return {**named(self.run), "about": about, "limit": None, "late": None}
 
 
-def opened(path: Path) -> Judge | PhotoJudge:
+def opened(path: Path) -> PageModel | PhotoModel:
     """Raises UserError for a run that cannot say anything about a drawing."""
     run = OpenedRun(path)
     retrieves = (run.config.get("pipeline") or {}).get("name") == "retrieve"
-    return PhotoJudge(run) if retrieves else Judge(run)
+    return PhotoModel(run) if retrieves else PageModel(run)
 
 
 def choice(run: OpenedRun, group: str) -> str:
@@ -120,7 +120,7 @@ def choice(run: OpenedRun, group: str) -> str:
 
 
 def named(run: OpenedRun) -> dict[str, Any]:
-    """How the page speaks of a run."""
+    """How the page names a run."""
     names = {"model": choice(run, "model"), "data": choice(run, "data"), "id": run.path.resolve().name}
     return {**names, "classes": run.classes}
 

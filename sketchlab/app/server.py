@@ -28,8 +28,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from sketchlab.app import keep
 from sketchlab.app.clean import clean
 from sketchlab.app.eye_test import EyeTest
-from sketchlab.app.page_generator import Maker, png
-from sketchlab.app.page_model import Judge, PhotoJudge
+from sketchlab.app.page_generator import PageGenerator, png
+from sketchlab.app.page_model import PageModel, PhotoModel
 from sketchlab.data.strokes import simplify
 from sketchlab.errors import UserError
 
@@ -47,29 +47,29 @@ _HEADERS = {
 _MAKE: dict[str, type] = {"run": int, "class": str, "seed": int}
 _EYE: dict[str, type] = {"run": int, "test": int, "place": int}
 Answer = Callable[[dict[str, Any]], Any]
-Judges = Sequence[Judge | PhotoJudge]
-Makers = Sequence[Maker]
+PageModels = Sequence[PageModel | PhotoModel]
+PageGenerators = Sequence[PageGenerator]
 Run = TypeVar("Run")
 
 
-def application(judges: Judges, save: Path | None, host: str, makers: Makers = ()) -> ASGIApp:
+def application(models: PageModels, save: Path | None, host: str, generators: PageGenerators = ()) -> ASGIApp:
     """save: folder for labelled drawings, None = none. host: as given to --host, for the check of Host.
 
-    makers: runs of a GAN; requests count them from 0 too, apart from the judges.
+    generators: runs of a GAN; requests count them from 0 too, apart from the models.
     """
     questions: dict[str, tuple[Answer, dict[str, type]]] = {
-        "/judge": (lambda body: _judge(judges, body), {"run": int, "drawing": list}),
-        "/clean": (lambda body: _clean(judges, body), {"run": int, "class": str, "drawing": list}),
+        "/predict": (lambda body: _predict(models, body), {"run": int, "drawing": list}),
+        "/clean": (lambda body: _clean(models, body), {"run": int, "class": str, "drawing": list}),
         "/read": (lambda body: keep.read(body["line"]), {"line": str}),
-        "/ndjson": (lambda body: {"line": _line(judges, body).decode()}, {"run": int, "label": str, "drawing": list}),
-        "/save": (lambda body: _save(judges, save, body), {"run": int, "label": str, "drawing": list}),
-        "/make": (lambda body: _of(makers, body).make(body["class"], body["seed"]), _MAKE),
-        "/eye": (lambda body: _eye_picture(makers, body), _EYE),
-        "/eye/answer": (lambda body: _eye_answer(makers, body), {**_EYE, "said": str, "who": str}),
-        "/eye/verdict": (lambda body: _eye(makers, body).verdict(body["test"]), {"run": int, "test": int}),
+        "/ndjson": (lambda body: {"line": _line(models, body).decode()}, {"run": int, "label": str, "drawing": list}),
+        "/save": (lambda body: _save(models, save, body), {"run": int, "label": str, "drawing": list}),
+        "/make": (lambda body: _of(generators, body).make(body["class"], body["seed"]), _MAKE),
+        "/eye": (lambda body: _eye_picture(generators, body), _EYE),
+        "/eye/answer": (lambda body: _eye_answer(generators, body), {**_EYE, "said": str, "who": str}),
+        "/eye/verdict": (lambda body: _eye(generators, body).verdict(body["test"]), {"run": int, "test": int}),
     }
-    facts = {"runs": [judge.facts() for judge in judges], "save": save is not None}
-    facts["makers"] = [maker.facts() for maker in makers]
+    facts = {"runs": [model.facts() for model in models], "save": save is not None}
+    facts["generators"] = [generator.facts() for generator in generators]
     routes = [Route(path, _asked(answer, keys), methods=["POST"]) for path, (answer, keys) in questions.items()]
     routes.append(Route("/runs", lambda request: JSONResponse(facts, headers=_HEADERS), methods=["GET"]))
     routes += [Route(path, _file(content, kind), methods=["GET"]) for path, content, kind in static()]
@@ -195,14 +195,14 @@ def _of(runs: Sequence[Run], body: dict[str, Any]) -> Run:
     return runs[body["run"]]
 
 
-def _judge(judges: Judges, body: dict[str, Any]) -> dict[str, Any]:
-    return _of(judges, body).answer(simplify.convention(body["drawing"]))
+def _predict(models: PageModels, body: dict[str, Any]) -> dict[str, Any]:
+    return _of(models, body).answer(simplify.convention(body["drawing"]))
 
 
-def _clean(judges: Judges, body: dict[str, Any]) -> dict[str, Any]:
+def _clean(models: PageModels, body: dict[str, Any]) -> dict[str, Any]:
     """The clean shape of a class laid over the drawing, in the drawing's own units, and what to say of it."""
     name, strokes = body["class"], simplify.checked(body["drawing"])
-    pose = _of(judges, body).pose(simplify.convention(body["drawing"]))
+    pose = _of(models, body).pose(simplify.convention(body["drawing"]))
     found = clean(name, strokes, near_deg=pose[0] if pose else 0)
     if found is None:
         return {"strokes": None, "says": f"There is no clean form of “{name[:40]}”."}
@@ -216,30 +216,30 @@ def _clean(judges: Judges, body: dict[str, Any]) -> dict[str, Any]:
     return {"strokes": lines, "size": found.size, "turn_deg": found.turn_deg, "says": says}
 
 
-def _line(judges: Judges, body: dict[str, Any]) -> bytes:
+def _line(models: PageModels, body: dict[str, Any]) -> bytes:
     """recognized as QuickDraw means it: the network that was playing, here the run shown, put this word first."""
     word, drawing = keep.check_word(body["label"]), simplify.convention(body["drawing"])
-    return keep.line(word, drawing, _of(judges, body).recognises(drawing, word))
+    return keep.line(word, drawing, _of(models, body).recognises(drawing, word))
 
 
-def _save(judges: Judges, folder: Path | None, body: dict[str, Any]) -> dict[str, Any]:
+def _save(models: PageModels, folder: Path | None, body: dict[str, Any]) -> dict[str, Any]:
     if folder is None:
         raise UserError("this page keeps no drawings: start it with --save DIR")
     word = keep.check_word(body["label"])
-    return {"label": word, "n": keep.append(folder, word, _line(judges, body))}
+    return {"label": word, "n": keep.append(folder, word, _line(models, body))}
 
 
-def _eye(makers: Makers, body: dict[str, Any]) -> EyeTest:
-    maker = _of(makers, body)
-    if maker.eye is None:
-        raise UserError(f"no eye test of this run: {maker.why}")
-    return maker.eye
+def _eye(generators: PageGenerators, body: dict[str, Any]) -> EyeTest:
+    generator = _of(generators, body)
+    if generator.eye is None:
+        raise UserError(f"no eye test of this run: {generator.why}")
+    return generator.eye
 
 
-def _eye_picture(makers: Makers, body: dict[str, Any]) -> dict[str, Any]:
+def _eye_picture(generators: PageGenerators, body: dict[str, Any]) -> dict[str, Any]:
     """A picture and nothing that tells what it is."""
-    return {"src": png(_eye(makers, body).picture(body["test"], body["place"]))}
+    return {"src": png(_eye(generators, body).picture(body["test"], body["place"]))}
 
 
-def _eye_answer(makers: Makers, body: dict[str, Any]) -> dict[str, Any]:
-    return _eye(makers, body).answer(body["test"], body["place"], body["said"], body["who"])
+def _eye_answer(generators: PageGenerators, body: dict[str, Any]) -> dict[str, Any]:
+    return _eye(generators, body).answer(body["test"], body["place"], body["said"], body["who"])

@@ -1,4 +1,4 @@
-"""A random forest (Breiman 2001) on frozen features of a network, as document 002 has it; grown by scikit-learn."""
+"""A random forest (Breiman 2001) on frozen features of a network, as photo_drawing has it; grown by scikit-learn."""
 
 from __future__ import annotations
 

@@ -152,7 +152,7 @@ def check_(chosen: argparse.Namespace) -> int:
     for pair in found.same:
         print(f"  {pair}")
     if found.close:
-        print("the next closest, for a person to judge:")
+        print("the next closest, for a person to check:")
     for pair in found.close:
         print(f"  {pair}")
     return int(bool(leaks or wrong or found.blank or any("left out" in note for note in data.notes)))

@@ -16,7 +16,7 @@ from sketchlab.data.strokes.raster import pictures
 from sketchlab.inputs import Input
 
 _COLUMNS, _ROWS = 10, 6
-_MOST = 100_000  # of a larger split so many are looked at, drawn by lot
+_MOST = 100_000  # of a larger split so many are looked at, sampled at random
 
 
 def grid(images: Tensor, columns: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""3×3×3 convolutions over space and strokes: the front of document 004's networks.
+"""3×3×3 convolutions over space and strokes: the front of frankenstein's networks.
 
 The mathematics is that of (Conv3d 3³ padding 1, ReLU, MaxPool3d 1×2×2) for each width; tests hold it against those
 layers. Three things are done otherwise, for speed and for the same bits every time:

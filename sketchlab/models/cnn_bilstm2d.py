@@ -1,11 +1,11 @@
-"""Document 004's convolutions with Sequencer's mixing (Tatsunami and Taki 2022) in place of the LSTM.
+"""frankenstein's convolutions with Sequencer's mixing (Tatsunami and Taki 2022) in place of the LSTM.
 
 Sequencer's BiLSTM2D reads a map in two directions of space, so the map it is given here is the last one of the front,
 the channels of all frames side by side: 8×8 places of 64 values for 8 frames and 8 channels. Strokes are told apart by
 their channels; what is read step by step is the picture, downwards, upwards, and both ways across.
 
 A block is Sequencer's: x + BiLSTM2D(LayerNorm(x)), then x + MLP(LayerNorm(x)) with GELU. Deviations: no stochastic
-depth, no patch merging; the head is the document's, on all places, not on their mean.
+depth, no patch merging; the head is frankenstein's, on all places, not on their mean.
 """
 
 from __future__ import annotations

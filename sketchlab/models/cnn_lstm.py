@@ -1,6 +1,6 @@
-"""Document 004's network: convolutions over a drawing's frames, an LSTM over its strokes, all outputs to two layers.
+"""frankenstein's network: convolutions over a drawing's frames, an LSTM over its strokes, all outputs to two layers.
 
-With its sizes, 8 frames of 64×64 and 18 classes it has 2,388,522 parameters. The document names a projected LSTM
+With its sizes, 8 frames of 64×64 and 18 classes it has 2,388,522 parameters. frankenstein names a projected LSTM
 (Sak et al. 2014) and uses none: proj_size is 0 here too.
 """
 

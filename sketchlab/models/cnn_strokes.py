@@ -1,4 +1,4 @@
-"""The LSTM-free twin of document 004's network: the same convolutions, then all maps to two linear layers."""
+"""The LSTM-free twin of frankenstein's network: the same convolutions, then all maps to two linear layers."""
 
 from __future__ import annotations
 

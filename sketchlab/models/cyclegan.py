@@ -3,7 +3,7 @@
 generator=resnet, discriminator=patch: the authors' (their section 7.2): reflection padding, instance norm without scale
 and shift, nothing tracked; 9 blocks at 256 px, 6 at 128; the 70×70 PatchGAN. Convolutions start from N(0, .02).
 
-generator=short, discriminator=dcgan: document 003's: two 4×4 convolutions of stride 2, `blocks` residual blocks, two
+generator=short, discriminator=dcgan: mamin's: two 4×4 convolutions of stride 2, `blocks` residual blocks, two
 4×4 transposed ones, a norm after every one of them, the last too, LeakyReLU(.2); its DCGAN's discriminator. That its
 residual blocks use transposed convolutions of stride 1 is left out: they compute what plain ones do.
 """
@@ -29,11 +29,11 @@ _LEAK = 0.2
 @dataclass(frozen=True)
 class Config:
     input: Input  # pairs, used unpaired; mean and std 0.5, for tanh gives −1 to 1
-    generator: str  # resnet (the authors') or short (document 003's)
+    generator: str  # resnet (the authors') or short (mamin's)
     width: int  # channels of the generators' first map, doubled at each of two halvings
     blocks: int  # residual blocks
-    norm: str  # instance (the authors') or batch (document 003)
-    discriminator: str  # patch (the authors'), or dcgan (document 003: one answer for the whole image)
+    norm: str  # instance (the authors') or batch (mamin)
+    discriminator: str  # patch (the authors'), or dcgan (mamin: one answer for the whole image)
     width_d: int  # channels of the discriminators' first map, doubled up to 8 times that
     halvings_d: int  # convolutions of stride 2 in patch; 3 = a field of 70×70 px
 

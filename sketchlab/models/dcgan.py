@@ -1,12 +1,12 @@
-"""DCGAN (Radford, Metz, Chintala 2016) as document 003 builds it, with the document's variations and class labels.
+"""DCGAN (Radford, Metz, Chintala 2016) as mamin builds it, with mamin's variations and class labels.
 
 4×4 convolutions of stride 2, up in the generator, down in the discriminator; tanh at the generator's end; no norm after
 the generator's last layer, nor after the discriminator's first and last. Convolutions start from N(0, .02), weights of
 norms from N(1, .02).
 
-Not in the document: a batch norm of the discriminator keeps no running statistics (they would mix real and fake, and
+Not in mamin: a batch norm of the discriminator keeps no running statistics (they would mix real and fake, and
 nothing uses them); last layers have a bias; instance norm has a scale and a shift to learn, and the generator's first
-layer follows `norm` too, which the document leaves to batch norm. Packs of images for
+layer follows `norm` too, which mamin leaves to batch norm. Packs of images for
 the discriminator, laid one on the other as channels (Lin, Khetan, Fanti, Oh 2018, PacGAN): one at a time, the generator
 soon draws the same circle from any noise; alike images in a pack betray it. Labels: an embedding beside
 the noise (Mirza, Osindero 2014), and a discriminator that adds the product of its features with the embedding of the
@@ -81,7 +81,7 @@ class Config:
 
 
 class JReLU(nn.Module):
-    """leaky(.1) − .4, at most 6 (J. Howard, as document 003 quotes it)."""
+    """leaky(.1) − .4, at most 6 (J. Howard, as mamin quotes it)."""
 
     def forward(self, x: Tensor) -> Tensor:
         return (F.leaky_relu(x, 0.1) - 0.4).clamp(max=6.0)

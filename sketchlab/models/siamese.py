@@ -1,7 +1,7 @@
-"""Document 001's network for sketches and photos: convolutions that keep the size, then three linear layers.
+"""das_debnath's network for sketches and photos: convolutions that keep the size, then three linear layers.
 
 At 100×100 grey: channels 1 → 4 → 8 → 8, each 3×3 on a mirrored border, ReLU, batch norm; 80,000 → 500 → 500 → 5.
-40,254,465 parameters, of which the first linear layer has 40,000,500. The document leaves widths and border open; they
+40,254,465 parameters, of which the first linear layer has 40,000,500. das_debnath leaves widths and border open; they
 are those of the tutorial whose layers it names. Its embedding is not brought to unit length.
 """
 
@@ -21,9 +21,9 @@ FITS = ("retrieve",)
 
 @dataclass(frozen=True)
 class Config:
-    input: Input  # pairs; document 001: 100 px, grey
+    input: Input  # pairs; das_debnath: 100 px, grey
     widths: list[int]  # channels after each convolution: as many blocks as numbers
-    pool_px: int  # side of a max-pool after each block; 1 = none, as document 001
+    pool_px: int  # side of a max-pool after each block; 1 = none, as das_debnath
     hidden: list[int]  # widths of the linear layers before the last
     embedding: int  # numbers per image
     normalise: bool  # embeddings of length 1, so that distances lie between 0 and 2

@@ -309,7 +309,7 @@ def confused(run: Run, split: str, top: int = 15) -> pd.DataFrame:
 
 
 def mistakes(run: Run, split: str) -> pd.DataFrame | None:
-    """Wrong predictions, the surest first: place (row of the file), id, label, prediction, wrong, right.
+    """Wrong predictions, the most confident first: place (row of the file), id, label, prediction, wrong, right.
 
     wrong: the probability given to the predicted class, right: to the true one; NaN where the file has none.
     """

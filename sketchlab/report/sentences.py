@@ -74,7 +74,7 @@ WORDS = {
     "written": "{where}: {line}",
     "nothing trains": "No parameter of this network was trainable: the scores are those of the network it started "
     "from.",
-    "guessing": f"The {{where}} {{metric}} {{value}} cannot be told from guessing ({{guess}}): {INTERVAL}",
+    "guessing": f"The {{where}} {{metric}} {{value}} is not significantly better than guessing ({{guess}}): {INTERVAL}",
     "nothing learnt": "At chance: on {where} the loss is {loss:.3f} ≈ ln {classes} = {level:.3f}, and the accuracy "
     "{value} is what guessing gives ({guess}). The network has learned nothing it can use here: look at the learning "
     "rate, at what is frozen, and at whether labels and images belong together.",
@@ -98,7 +98,7 @@ WORDS = {
     "the training loss rose too, from {before:.3g} to {train:.3g}: training did not converge; try a smaller loop.lr.",
     "unequal classes": "Unequal classes: training has {rarest:#sample} of its rarest class and {commonest} of its "
     "commonest.{accuracy}",
-    "accuracy of unequal classes": " Accuracy speaks mostly of the common ones; the table by class speaks of all.",
+    "accuracy of unequal classes": " Accuracy is mostly about the common ones; the table by class covers all.",
     "other predictions": "predictions_{subject}.csv has accuracy {counted:share}, the final metrics say "
     "{value:share}: they come from different states of the network.",
     # a GAN: what the detectors answer
@@ -120,8 +120,8 @@ WORDS = {
     "learning rates when that happens.",
     "moves": "the losses still move ({numbers}).",
     "losses": "over {n:#evaluation} loss_g moved by {g:.1%}, loss_d by {d:.1%}",
-    "judge": "The judge gets only {value:.2f} of the real images of {subject} right: what it says of generated ones "
-    "means little. It should be trained on pictures of this size, drawn as these are.",
+    "scoring classifier": "The scoring classifier gets only {value:.2f} of the real images of {subject} right: what it "
+    "says of generated ones means little. It should be trained on pictures of this size, drawn as these are.",
     "kid before": "KID on {subject}, in {features} features: {value:.3g}, {share:.2%} of {before:.3g} before training.",
     "fid bias": "{score} on {where} is {value:.4g}. Of real images against real ones it is {real:.3g} with {n_real} "
     "and {n_other} of them, and 0 with very many: so much is its bias here (Chong and Forsyth 2020), which falls as "
@@ -144,7 +144,7 @@ WORDS = {
     "network": "the network of {subject}",
     "one run of each": "; one run of each says nothing about the settings",
     "both at chance": " Both are at chance ({chance}).",
-    "leader at chance": " That cannot be told from guessing ({chance}).",
+    "leader at chance": " That is not significantly better than guessing ({chance}).",
     # a comparison: its pairs
     "pair better": "{better} better than {other} {where}, by {gap} ({how}).",
     "pair few": "{subject}: too few to tell {where} ({how}; {seen}).",
@@ -163,8 +163,8 @@ WORDS = {
     "samples": "{n:#sample}",
     "unknown samples": "unknown samples",
     # a comparison: its warnings and notes
-    "at chance": "{subject} cannot be told from guessing in {groups}: see the column of intervals. Guessing gives "
-    "{chance}.",
+    "at chance": "{subject} is not significantly better than guessing in {groups}: see the column of intervals. "
+    "Guessing gives {chance}.",
     "pair at chance": "both are at chance ({chance})",
     "unfinished": "{subject}: {states}; drawn as curves, but in no mean and in no test.",
     "half a run": "Left out, half a run: {subject} has no {missing}.",
@@ -209,9 +209,9 @@ WORDS = {
     "drop": "Drop: {drop:.1f} points, 95% Newcombe [{low:.1f}, {high:.1f}]: {verdict}.",
     "drop clear": "more than noise explains",
     "drop unclear": "no evidence of a change",
-    "drop at chance": "neither score can be told from guessing ({chance:share}), so there was nothing to lose",
+    "drop at chance": "neither score is significantly better than guessing ({chance:share}), so there was nothing to lose",
     "where the drop is of": "The interval is of two shares of different samples; the run's own is its {split} score "
-    "on the same {classes:#class}, by {weights}. It speaks of these two data sets as they are: colours, framing and "
+    "on the same {classes:#class}, by {weights}. It holds for these two data sets as they are: colours, framing and "
     "difficulty differ with the kind of picture.",
 }
 

@@ -46,8 +46,8 @@ def prepare(run: RunConfig) -> Prepared:
 
 
 def check(run: RunConfig) -> None:
-    """What can be known before data is read, which may take minutes: the device, the weights, trackers, a judge, and
-    where results go. Raises UserError."""
+    """What can be known before data is read, which may take minutes: the device, the weights, trackers, a scoring
+    classifier, and where results go. Raises UserError."""
     from sketchlab.runs import OpenedRun
     from sketchlab.training import launch, track
 
@@ -56,8 +56,8 @@ def check(run: RunConfig) -> None:
         if model and hasattr(sys.modules[model.module], "fingerprint"):
             model.constant("fingerprint")(model.config)
     track.check(run.run.track)
-    if judge := getattr(run.pipeline.config, "judge", None):
-        OpenedRun(Path(judge))
+    if classifier := getattr(run.pipeline.config, "scoring_classifier", None):
+        OpenedRun(Path(classifier))
     if launch.env_rank() == 0:
         root = Path(run.run.root).resolve()
         try:

@@ -80,10 +80,10 @@ def _built(runtime: Any, run: RunConfig, folder: Any, data: Any) -> tuple[Any, A
             f"a batch has {loop.batch_size}"
         )
     task = run.pipeline.build(model, data, loop, runtime, run.seed)
-    if path_of_judge := getattr(run.pipeline.config, "judge", None):
-        from sketchlab.runs.gan.scoring_classifier import judge
+    if folder_of_classifier := getattr(run.pipeline.config, "scoring_classifier", None):
+        from sketchlab.runs.gan.scoring_classifier import scoring_classifier
 
-        task.judge = judge(path_of_judge, data.classes, run.model.config.input)
+        task.scoring_classifier = scoring_classifier(folder_of_classifier, data.classes, run.model.config.input)
     return task, loop
 
 

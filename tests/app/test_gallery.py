@@ -1,4 +1,4 @@
-"""The corner for generators: pictures as `generate` makes them, an eye test that is blind and keeps its answers."""
+"""The gallery for generators: pictures as `generate` makes them, an eye test that is blind and keeps its answers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from sketchlab import config, generate
 from sketchlab import report as reports
 from sketchlab.app import __main__ as app
 from sketchlab.app import server
-from sketchlab.app.page_generator import Maker
+from sketchlab.app.page_generator import PageGenerator
 from sketchlab.runs import OpenedRun
 from sketchlab.stats import wilson
 from tests import finished
@@ -34,8 +34,8 @@ def run(run_of, tmp_path) -> Path:
 
 
 def client_of(*runs: Path) -> TestClient:
-    makers = [Maker(OpenedRun(path)) for path in runs]
-    return TestClient(server.application([], None, "127.0.0.1", makers), base_url=HERE)
+    generators = [PageGenerator(OpenedRun(path)) for path in runs]
+    return TestClient(server.application([], None, "127.0.0.1", generators), base_url=HERE)
 
 
 @pytest.fixture
@@ -75,8 +75,11 @@ def test_new_pictures_are_those_of_generate(client, run_of, tmp_path, number, ki
 
 def test_facts(client):
     reply = client.get("/runs").json()
-    assert reply["runs"] == [] and [maker["model"] for maker in reply["makers"]] == ["small_dcgan", "dcgan_conditional"]
-    plain, classes = reply["makers"]
+    assert reply["runs"] == [] and [generator["model"] for generator in reply["generators"]] == [
+        "small_dcgan",
+        "dcgan_conditional",
+    ]
+    plain, classes = reply["generators"]
     assert plain["classes"] == [] and sorted(classes["classes"]) == ["circle", "line", "square"]
     assert plain["about"][0] == "32 × 32 pixels, trained on shapes" and "KID" in plain["about"][1]
     assert plain["eye"] == {"n": 12, "why": ""}  # six pictures to test with
@@ -86,7 +89,7 @@ def test_facts(client):
 
 
 def shown(client: TestClient, test: int, run: int = 0) -> list[str]:
-    n = client.get("/runs").json()["makers"][run]["eye"]["n"]
+    n = client.get("/runs").json()["generators"][run]["eye"]["n"]
     return [client.post("/eye", json={"run": run, "test": test, "place": i}).json()["src"] for i in range(n)]
 
 
@@ -127,15 +130,15 @@ def _words(run: Path) -> list[str]:
 def test_order_and_pictures_follow_from_the_tests_number(client, run):
     first, second = shown(client, 1), shown(client, 2)
     assert first == shown(client_of(run), 1) and first != second and len(set(first)) == 12
-    maker = Maker(OpenedRun(run))
-    assert maker.eye is not None
-    orders = [tuple(maker.eye._item(test, place) < 6 for place in range(12)) for test in range(200)]
+    generator = PageGenerator(OpenedRun(run))
+    assert generator.eye is not None
+    orders = [tuple(generator.eye._item(test, place) < 6 for place in range(12)) for test in range(200)]
     assert len(set(orders)) > 150
     assert np.allclose(np.mean(orders, axis=0), 0.5, atol=0.15)  # no place tells anything
 
 
 def test_a_conditional_run_is_asked_for_the_classes_of_the_real_ones(run_of):
-    eye = Maker(OpenedRun(run_of("gan_classes"))).eye
+    eye = PageGenerator(OpenedRun(run_of("gan_classes"))).eye
     assert eye is not None
     names, images = eye._of(3)
     half = eye.each
@@ -223,7 +226,7 @@ MAKE = {"run": 0, "class": "", "seed": 0}
         ("/eye/answer", ANSWER | {"truth": "real"}),
         ("/eye/answer", EYE),
         ("/eye/verdict", {"run": 0, "test": -1}),
-        ("/judge", {"run": 0, "drawing": [[[0, 9], [0, 9]]]}),  # nothing here judges
+        ("/predict", {"run": 0, "drawing": [[[0, 9], [0, 9]]]}),  # nothing here models
     ],
 )
 def test_requests_that_are_wrong(client, run, route, body):
@@ -241,15 +244,15 @@ def test_without_the_data_it_makes_pictures_and_says_why_there_is_no_test(run):
     document = json.loads((run / "data.json").read_text())
     (run / "data.json").write_text(json.dumps(document | {"fingerprint": "0123456789abcdef"}))
     client = client_of(run)
-    eye = client.get("/runs").json()["makers"][0]["eye"]
+    eye = client.get("/runs").json()["generators"][0]["eye"]
     assert eye["n"] == 0 and "not those it was trained on" in eye["why"]
     assert "not those it was trained on" in said(client.post("/eye", json=EYE))
     assert client.post("/make", json=MAKE).status_code == 200
 
 
 def test_the_command_takes_them_apart_and_refuses_unfinished_ones(run, run_of, tmp_path, capsys):
-    judges, makers = app.runs([run, run_of("images")])
-    assert len(judges) == len(makers) == 1 and "trained on shapes" in capsys.readouterr().out
+    models, generators = app.runs([run, run_of("images")])
+    assert len(models) == len(generators) == 1 and "trained on shapes" in capsys.readouterr().out
     for state, word in (("running", "still training"), ("interrupted", "not finished")):
         other = finished.change_status(run, tmp_path / state, state=state)
         with pytest.raises(SystemExit):

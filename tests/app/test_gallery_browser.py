@@ -1,4 +1,4 @@
-"""The corner for generators in headless Chromium: new pictures, and a whole eye test by mouse and keys."""
+"""The gallery for generators in headless Chromium: new pictures, and a whole eye test by mouse and keys."""
 
 from __future__ import annotations
 
@@ -57,11 +57,11 @@ def test_another_eight_of_a_class_and_the_other_run(page):
         "() => new Set([...document.querySelectorAll('#made figcaption')].map(c => c.textContent)).size === 1"
     )
     assert page.locator("#made figcaption").first.inner_text() == "line"
-    page.locator("#makers input").nth(1).check()
+    page.locator("#generators input").nth(1).check()
     page.wait_for_function("() => !document.querySelector('#made figcaption')")
     assert not page.locator("#kind").is_visible() and not page.locator("#draw").is_visible()
     page.locator("#views input").first.check()
-    assert page.locator("#sheet").is_visible() and not page.locator("#corner").is_visible()
+    assert page.locator("#sheet").is_visible() and not page.locator("#gallery").is_visible()
 
 
 def test_an_eye_test_from_start_to_end(page, served):
@@ -105,7 +105,7 @@ def test_nothing_runs_off_the_side(page, width):
 
 
 def test_all_controls_are_reached_by_keyboard(page):
-    page.locator("#makers input").first.focus()
+    page.locator("#generators input").first.focus()
     reached = []
     for _ in range(4):
         page.keyboard.press("Tab")

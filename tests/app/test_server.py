@@ -15,7 +15,7 @@ from starlette.testclient import TestClient
 from sketchlab import config
 from sketchlab.app import __main__ as app
 from sketchlab.app import server
-from sketchlab.app.page_model import Judge, PhotoJudge, opened
+from sketchlab.app.page_model import PageModel, PhotoModel, opened
 from sketchlab.data.sets import shapes
 from sketchlab.data.strokes import simplify
 from tests import finished
@@ -24,14 +24,14 @@ from tests.app.conftest import NAMES
 KINDS = ("images", "frames", "points", "strokes", "baseline")
 LINE = [[[0, 200], [0, 200], [0, 9]]]
 HERE = "http://127.0.0.1:8004"
-SCRIPTS = ("/app.js", "/ask.js", "/corner.js", "/sheet.js")
+SCRIPTS = ("/app.js", "/ask.js", "/gallery.js", "/sheet.js")
 
 
 @pytest.fixture(scope="session")
-def judges(run_of):
-    made: dict[str, Judge] = {}
+def models(run_of):
+    made: dict[str, PageModel] = {}
 
-    def one(kind: str) -> Judge:
+    def one(kind: str) -> PageModel:
         made[kind] = made.get(kind) or opened(run_of(kind))
         return made[kind]
 
@@ -39,14 +39,14 @@ def judges(run_of):
 
 
 def client_of(
-    *judges: Judge | PhotoJudge, save: Path | None = None, host: str = "127.0.0.1", at: str = HERE
+    *models: PageModel | PhotoModel, save: Path | None = None, host: str = "127.0.0.1", at: str = HERE
 ) -> TestClient:
-    return TestClient(server.application(list(judges), save, host), base_url=at)
+    return TestClient(server.application(list(models), save, host), base_url=at)
 
 
 @pytest.fixture
-def client(judges, tmp_path):
-    return client_of(judges("frames"), judges("images"), save=tmp_path)
+def client(models, tmp_path):
+    return client_of(models("frames"), models("images"), save=tmp_path)
 
 
 def said(reply, status: int = 400) -> str:
@@ -60,30 +60,30 @@ def said(reply, status: int = 400) -> str:
 # --- what is served is what was trained
 
 
-def seen(judge: Judge, monkeypatch) -> list:
+def seen(model: PageModel, monkeypatch) -> list:
     """What the network or baseline is given, from now on."""
-    kept, images = [], judge.classifier.images
+    kept, images = [], model.classifier.images
 
     def spy(raw):
         kept.append(images(raw))
         return kept[-1]
 
-    monkeypatch.setitem(judge.classifier.__dict__, "images", spy)
+    monkeypatch.setitem(model.classifier.__dict__, "images", spy)
     return kept
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_drawing_of_the_data_gives_the_bits_it_gave_in_training(kind, judges, words, monkeypatch):
+def test_a_drawing_of_the_data_gives_the_bits_it_gave_in_training(kind, models, words, monkeypatch):
     """Through the page's own route, as its line stands in the file, raw or simplified."""
-    judge = judges(kind)
-    data = config.component("data", judge.run.config["data"]).build(judge.run.input)
-    split, kept, client = data.splits["test"], seen(judge, monkeypatch), client_of(judge)
+    model = models(kind)
+    data = config.component("data", model.run.config["data"]).build(model.run.input)
+    split, kept, client = data.splits["test"], seen(model, monkeypatch), client_of(model)
     n_raw = 0
     for place, sample in enumerate(split.ids):
         name, key = sample.split("/")
         drawing = line_of(words, name, key) if kind != "images" else shapes.drawing(name, int(key))
         n_raw += len(drawing[0]) == 3
-        reply = client.post("/judge", json={"run": 0, "drawing": drawing})
+        reply = client.post("/predict", json={"run": 0, "drawing": drawing})
         assert reply.status_code == 200, reply.text
         expected = data.prepare(split.gather(torch.tensor([place])), None)
         assert kept[-1].dtype == expected.dtype and torch.equal(kept[-1], expected), sample
@@ -95,24 +95,24 @@ def line_of(words: Path, name: str, key_id: str) -> list:
     return next(line["drawing"] for line in lines if line["key_id"] == key_id)
 
 
-def test_the_answer_is_the_runs_own(judges):
-    judge = judges("frames")
-    client = client_of(judge)
+def test_the_answer_is_the_runs_own(models):
+    model = models("frames")
+    client = client_of(model)
     drawing = [[[0, 255, 255, 0, 0], [0, 0, 255, 255, 0]]]
-    reply = client.post("/judge", json={"run": 0, "drawing": drawing}).json()
-    own = judge.run.predict([drawing])
+    reply = client.post("/predict", json={"run": 0, "drawing": drawing}).json()
+    own = model.run.predict([drawing])
     assert reply["classes"][0]["name"] == own["prediction"][0] and reply["kind"] == "classes"
     for row in reply["classes"]:
         assert row["p"] == pytest.approx(own[f"p_{row['name']}"][0], abs=1e-5)
     assert [row["p"] for row in reply["classes"]] == sorted((row["p"] for row in reply["classes"]), reverse=True)
 
 
-def test_a_raw_drawing_inside_the_square_is_still_scaled(judges, monkeypatch):
+def test_a_raw_drawing_inside_the_square_is_still_scaled(models, monkeypatch):
     """A small drawing on the page lies within 0…255 by chance; its times say that it is raw."""
-    judge = judges("frames")
-    kept, client = seen(judge, monkeypatch), client_of(judge)
+    model = models("frames")
+    kept, client = seen(model, monkeypatch), client_of(model)
     for side in (20, 250):
-        client.post("/judge", json={"run": 0, "drawing": [[[5, 5 + side], [5, 5 + side], [0, 1]]]})
+        client.post("/predict", json={"run": 0, "drawing": [[[5, 5 + side], [5, 5 + side], [0, 1]]]})
     assert torch.equal(kept[0], kept[1])
 
 
@@ -125,12 +125,12 @@ def test_facts_of_each_run(client):
     assert "accuracy on test (n = " in frames["about"][1]
 
 
-def test_a_retrieval_run_shows_its_nearest_photos(judges):
-    judge = judges("photos")
-    client = client_of(judge)
-    reply = client.post("/judge", json={"run": 0, "drawing": LINE}).json()
+def test_a_retrieval_run_shows_its_nearest_photos(models):
+    model = models("photos")
+    client = client_of(model)
+    reply = client.post("/predict", json={"run": 0, "drawing": LINE}).json()
     assert reply["kind"] == "photos" and len(reply["photos"]) == 10
-    own = judge.retriever.matches([[[0, 255], [0, 255]]], judge.gallery)
+    own = model.retriever.matches([[[0, 255], [0, 255]]], model.gallery)
     assert [(one["name"], one["distance"]) for one in reply["photos"]] == [(one.name, one.distance) for one in own]
     assert all(one["src"].startswith("data:image/jpeg;base64,") for one in reply["photos"])
     facts = client.get("/runs").json()["runs"][0]
@@ -154,14 +154,14 @@ def test_a_clean_square_in_place_of_a_drawn_one(client):
     assert none["strokes"] is None and "sheep" in none["says"]
 
 
-def test_a_run_with_a_second_head_is_quoted(judges):
-    judge, strokes = judges("pose"), [[[100, 300], [50, 54], [0, 1]]]
-    degrees, size = judge.pose(simplify.convention(strokes))
-    told = client_of(judge).post("/clean", json={"run": 0, "class": "line", "drawing": strokes}).json()
+def test_a_run_with_a_second_head_is_quoted(models):
+    model, strokes = models("pose"), [[[100, 300], [50, 54], [0, 1]]]
+    degrees, size = model.pose(simplify.convention(strokes))
+    told = client_of(model).post("/clean", json={"run": 0, "class": "line", "drawing": strokes}).json()
     expected = f"(the run itself says turned by {round(degrees)}°, {size * 200:.0f} on the longer side)"
     assert expected in told["says"] and abs(told["turn_deg"]) < 3
-    plain = client_of(judges("frames")).post("/clean", json={"run": 0, "class": "line", "drawing": strokes}).json()
-    assert judges("frames").pose(LINE) is None and "itself" not in plain["says"]
+    plain = client_of(models("frames")).post("/clean", json={"run": 0, "class": "line", "drawing": strokes}).json()
+    assert models("frames").pose(LINE) is None and "itself" not in plain["says"]
 
 
 def test_a_saved_line_is_read_back_as_it_was(client):
@@ -188,8 +188,8 @@ def test_a_line_that_is_no_drawing(client, line):
     assert "not a drawing" in said(client.post("/read", json={"line": line}))
 
 
-def test_labelled_drawings_are_what_a_run_trains_on(judges, tmp_path):
-    client = client_of(judges("frames"), save=tmp_path)
+def test_labelled_drawings_are_what_a_run_trains_on(models, tmp_path):
+    client = client_of(models("frames"), save=tmp_path)
     for i in range(8):
         for name, drawing in (("ice cream", [[[0, 9 + i], [0, 30], [0, 1]]]), ("line", [[[0, 99], [0, i], [0, 1]]])):
             reply = client.post("/save", json={"run": 0, "label": name, "drawing": drawing})
@@ -233,8 +233,8 @@ def test_labels_that_are_no_file_names(client, tmp_path, label):
     assert {*tmp_path.parent.rglob("*")} == before
 
 
-def test_without_a_folder_nothing_is_kept(judges):
-    reply = client_of(judges("frames")).post("/save", json={"run": 0, "label": "line", "drawing": LINE})
+def test_without_a_folder_nothing_is_kept(models):
+    reply = client_of(models("frames")).post("/save", json={"run": 0, "label": "line", "drawing": LINE})
     assert "--save" in said(reply)
 
 
@@ -262,12 +262,12 @@ BAD_DRAWINGS = [
 @pytest.mark.parametrize("drawing", BAD_DRAWINGS, ids=lambda d: str(d)[:20])
 def test_drawings_that_are_none(client, drawing):
     for route, more in (
-        ("/judge", {"run": 0}),
+        ("/predict", {"run": 0}),
         ("/clean", {"run": 0, "class": "line"}),
         ("/save", {"run": 0, "label": "line"}),
     ):
         said(client.post(route, json={**more, "drawing": drawing}))
-    assert client.post("/judge", json={"run": 0, "drawing": LINE}).status_code == 200
+    assert client.post("/predict", json={"run": 0, "drawing": LINE}).status_code == 200
 
 
 BAD_BODIES = [
@@ -294,14 +294,14 @@ BAD_BODIES = [
 
 @pytest.mark.parametrize("body", BAD_BODIES, ids=lambda b: str(b)[:40])
 def test_bodies_that_are_wrong(client, body):
-    said(client.post("/judge", content=body, headers={"Content-Type": "application/json"}))
-    assert client.post("/judge", json={"run": 0, "drawing": LINE}).status_code == 200
+    said(client.post("/predict", content=body, headers={"Content-Type": "application/json"}))
+    assert client.post("/predict", json={"run": 0, "drawing": LINE}).status_code == 200
 
 
 def test_a_million_points_are_too_many(client):
     many = list(range(1_000_000))
-    assert "20,000 points" in said(client.post("/judge", json={"run": 0, "drawing": [[many, many]]}), 413)
-    assert client.post("/judge", json={"run": 0, "drawing": LINE}).status_code == 200
+    assert "20,000 points" in said(client.post("/predict", json={"run": 0, "drawing": [[many, many]]}), 413)
+    assert client.post("/predict", json={"run": 0, "drawing": LINE}).status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -312,10 +312,10 @@ def test_paths_that_climb_or_are_not_there(client, path):
 
 
 def test_wrong_methods_and_types(client):
-    assert "GET" in said(client.get("/judge"), 405)
+    assert "GET" in said(client.get("/predict"), 405)
     assert "POST" in said(client.post("/runs", json={}), 405)
     assert "DELETE" in said(client.delete("/"), 405)
-    assert "application/json" in said(client.post("/judge", data={"run": "0"}), 415)
+    assert "application/json" in said(client.post("/predict", data={"run": "0"}), 415)
 
 
 @pytest.mark.parametrize(
@@ -323,9 +323,9 @@ def test_wrong_methods_and_types(client):
 )
 def test_another_origin_is_refused(client, origin):
     body = {"run": 0, "drawing": LINE}
-    assert "origin" in said(client.post("/judge", json=body, headers={"Origin": origin}), 403)
+    assert "origin" in said(client.post("/predict", json=body, headers={"Origin": origin}), 403)
     assert "origin" in said(client.get("/runs", headers={"Origin": origin}), 403)
-    assert client.post("/judge", json=body, headers={"Origin": HERE}).status_code == 200
+    assert client.post("/predict", json=body, headers={"Origin": HERE}).status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -340,12 +340,12 @@ def test_this_machines_own_names(client, host):
     assert client.get("/", headers={"Host": host}).status_code == 200
 
 
-def test_opened_to_others_by_address_or_own_name_only(judges):
-    client = client_of(judges("frames"), host="0.0.0.0")
+def test_opened_to_others_by_address_or_own_name_only(models):
+    client = client_of(models("frames"), host="0.0.0.0")
     for host in ("10.0.0.7:8004", socket.gethostname(), "localhost"):
         assert client.get("/", headers={"Host": host}).status_code == 200
     assert "Host" in said(client.get("/", headers={"Host": "evil.example"}), 403)
-    named = client_of(judges("frames"), host="drawing.example")
+    named = client_of(models("frames"), host="drawing.example")
     assert named.get("/", headers={"Host": "drawing.example:8004"}).status_code == 200
 
 

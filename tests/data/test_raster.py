@@ -77,7 +77,7 @@ def slow_canvas(strokes, canvas, line_px=1, shift=(0, 0)):
 
 
 def slow_frames(strokes, n_frames=8):
-    """Document 004: draw strokes 0…k on 256×256, the largest of each 4×4 cell; nothing after the last stroke."""
+    """frankenstein: draw strokes 0…k on 256×256, the largest of each 4×4 cell; nothing after the last stroke."""
     out = np.zeros((n_frames, 64, 64), np.uint8)
     for k in range(min(n_frames, len(strokes))):
         out[k] = slow_canvas(strokes[: k + 1], 256).reshape(64, 4, 64, 4).max((1, 3)) * 255

@@ -1,4 +1,4 @@
-"""The experiments of the first document: their rows compose, their lists exist, their fusion tells classes apart."""
+"""The experiments of chen2019: their rows compose, their lists exist, their fusion tells classes apart."""
 
 from __future__ import annotations
 

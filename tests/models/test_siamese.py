@@ -1,4 +1,4 @@
-"""Embeddings of sketches and photos: document 001's network pinned, backbones with a layer anew, frozen ones cached."""
+"""Embeddings of sketches and photos: das_debnath's network pinned, backbones with a layer anew, frozen ones cached."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Networks on frames and points: the document's sizes, and each layer against a plain twin."""
+"""Networks on frames and points: frankenstein's sizes, and each layer against a plain twin."""
 
 import pytest
 import torch
@@ -43,7 +43,7 @@ def test_the_sizes_are_pinned(model, count):
 
 
 def plain(front: FrameFront) -> nn.Sequential:
-    """The layers as document 004 has them, with the front's parameters."""
+    """The layers as frankenstein has them, with the front's parameters."""
     layers = []
     for conv in front.layers:
         twin = nn.Conv3d(conv.in_channels // 3, conv.out_channels, 3, padding=1)

@@ -240,7 +240,7 @@ def test_another_pipeline_does_not_fit():
         config.from_overrides(["model=small_dcgan", "pipeline=classify"])
 
 
-# --- the document's variations
+# --- mamin's variations
 
 
 OPTIONS = {
@@ -397,7 +397,7 @@ def test_judge_says_whether_images_are_what_was_asked_for():
         said = {20: classes, len(real): real, 1: torch.zeros(1, dtype=torch.int64)}[len(images)]  # 1: grey
         return torch.eye(2, dtype=torch.float64)[said]
 
-    a_task.judge = right
+    a_task.scoring_classifier = right
     out = a_task.evaluate("val")
     shares = classes.bincount(minlength=2) / 20
     assert out["class_accuracy"] == 1 == out["class_accuracy_real"] and out["inception_score_real"] == pytest.approx(2)
@@ -407,7 +407,7 @@ def test_judge_says_whether_images_are_what_was_asked_for():
     assert (known["real"], known["noise"], known["grey"]) == (1, 1, pytest.approx(shares[0].item()))
     assert not known["informative"] and "class_accuracy of noise 1," in out["warnings"]["not informative"]
     assert out["calibration"]["inception_score"]["noise"] == out["inception_score"]
-    a_task.judge = lambda images: right(images).flip(1)
+    a_task.scoring_classifier = lambda images: right(images).flip(1)
     out = a_task.evaluate("val")
     assert out["class_accuracy"] == 0 == out["class_accuracy_real"]
 

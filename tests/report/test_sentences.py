@@ -251,8 +251,8 @@ def test_groups_at_chance_are_called_so(tmp_path):
     assert "no evidence of a difference to " in text and text.endswith(" Both are at chance (.250).")
     (warning,) = conclusion.at_chance(family)
     assert render(warning) == (
-        f"test/accuracy cannot be told from guessing in {family.groups[0].name}, {family.groups[1].name}: see the "
-        "column of intervals. Guessing gives .250."
+        f"test/accuracy is not significantly better than guessing in {family.groups[0].name}, {family.groups[1].name}: "
+        "see the column of intervals. Guessing gives .250."
     )
 
 

@@ -98,7 +98,7 @@ def test_what_can_be_known_before_data_is_read_comes_first(tmp_path, monkeypatch
     cases = [
         (["model=vgg16", "model.weights=nowhere.pth", "model.input.size_px=32"], "model.weights=nowhere.pth"),
         ([*every.small("small_cnn"), f"run.root={file}/below"], "cannot write to"),
-        ([*every.small("small_dcgan"), "pipeline.judge=nowhere"], "nowhere"),
+        ([*every.small("small_dcgan"), "pipeline.scoring_classifier=nowhere"], "nowhere"),
         ([*every.small("small_cnn"), "run.track=[tensorbored]"], "no such tracker"),
     ]
     if not torch.cuda.is_available():

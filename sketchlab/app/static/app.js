@@ -1,5 +1,5 @@
 import { ask } from "./ask.js";
-import * as corner from "./corner.js";
+import * as gallery from "./gallery.js";
 import { Sheet } from "./sheet.js";
 
 const $ = (id) => document.getElementById(id);
@@ -14,7 +14,7 @@ const sheet = new Sheet($("sheet"), () => {
   $("clear").disabled = $("download").disabled = !sheet.drawing.length;
   $("keep").disabled = !sheet.drawing.length || !$("label").value.trim();
   strokesLeft();
-  judge();
+  predict();
 });
 
 // --- what goes wrong is said
@@ -35,12 +35,12 @@ async function attempt(step) {
 
 const chosen = () => Number(document.querySelector("#runs input:checked").value);
 
-function judge() {
+function predict() {
   const mine = ++asked;
   answer = null;
   if (!sheet.drawing.length) return blank();
   return attempt(async () => {
-    const said = await ask("judge", { run: chosen(), drawing: sheet.drawing });
+    const said = await ask("predict", { run: chosen(), drawing: sheet.drawing });
     if (mine !== asked) return;
     answer = said;
     tell("");
@@ -245,15 +245,15 @@ function choose() {
   $("words").replaceChildren(...runs[chosen()].classes.map((name) => new Option(name)));
   sheet.paint();
   strokesLeft();
-  judge();
+  predict();
 }
 
-// --- the runs, and which half of the page is seen: what judges drawings, what makes pictures
+// --- the runs, and which half of the page is seen: what models drawings, what makes pictures
 
 function view(name) {
-  for (const half of ["draw", "corner"]) $(half).hidden = half !== name;
+  for (const half of ["draw", "gallery"]) $(half).hidden = half !== name;
   $("runs").hidden = name !== "draw";
-  $("makers").hidden = name !== "corner";
+  $("generators").hidden = name !== "gallery";
 }
 
 // A pill for each run; the first one is chosen.
@@ -271,14 +271,14 @@ function pills(fieldset, name, found, changed) {
 }
 
 attempt(async () => {
-  let makers;
-  ({ runs, makers, save: canSave } = await ask("runs"));
+  let generators;
+  ({ runs, generators, save: canSave } = await ask("runs"));
   pills($("runs"), "run", runs, choose);
-  pills($("makers"), "maker", makers, corner.choose);
+  pills($("generators"), "generator", generators, gallery.choose);
   document.querySelectorAll("#views input").forEach((input) => input.addEventListener("change", () => view(input.value)));
-  $("views").hidden = !(runs.length && makers.length);
-  view(runs.length ? "draw" : "corner");
-  if (makers.length) corner.start(makers);
+  $("views").hidden = !(runs.length && generators.length);
+  view(runs.length ? "draw" : "gallery");
+  if (generators.length) gallery.start(generators);
   $("keep").hidden = !canSave;
   if (!runs.length) return;
   sheet.set([]);

@@ -3,9 +3,9 @@
 import { ask } from "./ask.js";
 
 const $ = (id) => document.getElementById(id);
-let makers = [], test = null, place = 0, seen = -1, busy = false, asked = 0; // seen: the place whose picture is shown
+let generators = [], test = null, place = 0, seen = -1, busy = false, asked = 0; // seen: the place whose picture is shown
 
-const chosen = () => Number(document.querySelector("#makers input:checked").value);
+const chosen = () => Number(document.querySelector("#generators input:checked").value);
 const number = () => crypto.getRandomValues(new Uint32Array(1))[0] >>> 1; // below 2³¹
 
 // Runs a step and says what went wrong.
@@ -29,12 +29,12 @@ async function alone(step) {
 }
 
 export function start(found) {
-  makers = found;
+  generators = found;
   choose();
 }
 
 export function choose() {
-  const { classes, about, eye } = makers[chosen()];
+  const { classes, about, eye } = generators[chosen()];
   end();
   $("about").textContent = about.join(" · ");
   $("kind").hidden = !classes.length;
@@ -65,7 +65,7 @@ async function another() {
 
 function end() {
   test = null;
-  $("makers").disabled = $("views").disabled = false;
+  $("generators").disabled = $("views").disabled = false;
   $("test").hidden = $("verdict").hidden = true;
   $("before-test").hidden = $("new").hidden = false;
 }
@@ -75,12 +75,12 @@ async function show() {
   seen = place;
   $("shown").src = src;
   $("shown").alt = `picture ${place + 1}`;
-  $("turn").textContent = `Picture ${place + 1} of ${makers[chosen()].eye.n}`;
+  $("turn").textContent = `Picture ${place + 1} of ${generators[chosen()].eye.n}`;
 }
 
 async function begin() {
   [test, place, seen] = [number(), 0, -1];
-  $("makers").disabled = $("views").disabled = true;
+  $("generators").disabled = $("views").disabled = true;
   try {
     await show();
   } catch (error) {
@@ -96,7 +96,7 @@ async function answer(said) {
   if (test === null) return;
   if (seen !== place) return show(); // it could not be had the first time
   ({ answered: place } = await ask("eye/answer", { run: chosen(), test, place, said, who: $("who").value }));
-  if (place < makers[chosen()].eye.n) return show();
+  if (place < generators[chosen()].eye.n) return show();
   const found = await ask("eye/verdict", { run: chosen(), test });
   end();
   const lines = [...found.says, ...(found.n_all > place ? [`All ${found.n_all} answers of this run:`, ...found.all] : [])];
@@ -108,7 +108,7 @@ async function answer(said) {
 function stop() {
   const done = place;
   end();
-  $("said").textContent = `Stopped after ${done} of ${makers[chosen()].eye.n}: these answers are kept.`;
+  $("said").textContent = `Stopped after ${done} of ${generators[chosen()].eye.n}: these answers are kept.`;
   $("start").focus();
 }
 
@@ -125,7 +125,7 @@ $("class").addEventListener("change", () => attempt(another));
 
 const KEYS = { n: "another", r: "real", g: "generated" };
 document.addEventListener("keydown", (event) => {
-  if ($("corner").hidden || event.target.matches("input[type=text], select")) return;
+  if ($("gallery").hidden || event.target.matches("input[type=text], select")) return;
   if (event.altKey || event.ctrlKey || event.metaKey || event.repeat) return;
   const id = KEYS[event.key.toLowerCase()];
   if (!id || (id === "another") !== (test === null)) return; // answers in a test, new pictures outside it

@@ -21,7 +21,7 @@ DISTANCE = (
 CLOSE, SHOWN = (
     0.15,
     10,
-)  # beyond that, the closest few are shown for a person to judge: two photos of one scene lie here
+)  # beyond that, the closest few are shown for a person to check: two photos of one scene lie here
 _ROUGH_PX, _SLACK = 16, 0.06  # first sieve: every pair, at this size, with this much more distance allowed
 _BLOCK = 2048
 MOST = 250_000  # images: all pairs of more would take hours

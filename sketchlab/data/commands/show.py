@@ -27,7 +27,7 @@ SIDE_PX = 80  # of a sample on the page
 SAMPLES = 10  # per class
 MEASURED = 5000  # files whose size is read, at most
 DRAWN = 20_000  # samples of a split whose ink is measured, at most
-ASKED = 1000  # samples of a class and split among which those on the page are drawn by lot, at most
+ASKED = 1000  # samples of a class and split among which those on the page are sampled at random, at most
 _BLOCK = 512
 CSS = """
 :root { color-scheme: light dark; --soft: #59636e; --line: #d6dae0; --bar: #0072b2; }
@@ -84,7 +84,7 @@ def _about(source: Source | None) -> str:
 
 
 def _some(n: int, most: int, *key: str) -> Tensor:
-    """Places of all n samples, or of `most` of them drawn by lot; ascending."""
+    """Places of all n samples, or of `most` of them sampled at random; ascending."""
     if n <= most:
         return torch.arange(n)
     return torch.from_numpy(np.sort(rng.permutation(np.arange(most), n, rng.fold("show", *key))))

@@ -52,7 +52,7 @@ def of_photos(sketches: Tree, photos: Tree, everything: Tree, photo_of: str, ski
     wrong = [(names, why) for names, why in wrong if names]
     if wrong and not skip:
         reasons = "; ".join(f"{len(names)} {of} {why}, first {names[0]}" for names, why in wrong)
-        mend = "mend them, leave them out with data.on_bad=skip, or data.photo_of='' where only classes count:"
+        mend = "fix them, leave them out with data.on_bad=skip, or data.photo_of='' where only classes count:"
         raise UserError("\n".join([f"{reasons}; {mend}", *_lines(odd + lost)]))
     notes = [f"{len(names)} {of} left out, they {why}: {listed(names)}" for names, why in wrong]
     wanted = set(photos.objects)

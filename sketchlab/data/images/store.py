@@ -67,7 +67,7 @@ def complaint(broken: list[str], n: int, root: Path) -> str:
     """One line with what to do, then the files."""
     more = [f"  and {len(broken) - LISTED} more"] * (len(broken) > LISTED)
     head = (
-        f"{len(broken)} of {n} images under {root} cannot be read; mend or remove them, or leave them out with "
+        f"{len(broken)} of {n} images under {root} cannot be read; fix or remove them, or leave them out with "
         "data.on_bad=skip:"
     )
     return "\n".join([head, *(f"  {line}" for line in broken[:LISTED]), *more])

@@ -1,7 +1,7 @@
 """Sketches in one folder of classes, photos in another: which sketch is of which photo stands in its file's name.
 
 `split_by` says what is kept apart. photo: all sketches of a photo are in the photo's split, so that nothing of a test
-photo was seen in training. sketch: every sketch goes its own way, its photo beside it, as in document 001: the photos
+photo was seen in training. sketch: every sketch goes its own way, its photo beside it, as in das_debnath: the photos
 that are searched are then known from training. That leaks, and data.json says so.
 """
 

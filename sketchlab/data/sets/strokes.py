@@ -120,7 +120,7 @@ def _notes(parts: Sequence[Part], where: Path, config: Config) -> list[str]:
     examples = [*broken[: store.LISTED], *[f"and {n_broken - store.LISTED} more"] * (n_broken > store.LISTED)]
     notes = []
     if n_broken and config.on_bad == "error":
-        head = f"{n_broken} of {n_lines} drawings in {where} cannot be read; mend them, or leave them out with "
+        head = f"{n_broken} of {n_lines} drawings in {where} cannot be read; fix them, or leave them out with "
         raise UserError("\n  ".join([head + "data.on_bad=skip:", *examples]))
     if n_broken:
         notes.append(f"{n_broken} of {n_lines} drawings left out as unreadable: {'; '.join(examples)}")

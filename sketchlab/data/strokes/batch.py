@@ -81,7 +81,7 @@ class Strokes:
         return replace(self.take_strokes(kept), counts=self.counts.clamp(max=n_strokes))
 
     def take_strokes(self, strokes: Tensor) -> Strokes:
-        """(K,) numbers of strokes → their points and lengths; counts are left as they are, for the caller to mend."""
+        """(K,) numbers of strokes → their points and lengths; counts are left as they are, for the caller to fix."""
         lengths = self.lengths[strokes]
         return Strokes(self.points[spans(starts(self.lengths)[strokes], lengths)], lengths, self.counts)
 

@@ -1,6 +1,6 @@
 """From points to pictures, in batch: integer midpoint lines, pooled; the same bits on CPU and GPU.
 
-As document 004 draws: a canvas of 256×256, lines of 1 px by the integer midpoint algorithm (Bresenham 1965), the
+As frankenstein draws: a canvas of 256×256, lines of 1 px by the integer midpoint algorithm (Bresenham 1965), the
 largest value of each 4×4 cell, frame k with strokes 0…k, empty frames after the last stroke, at most 8 strokes. For
 these lines the largest of a cell is 1 when any pixel in it is drawn, so each pixel goes straight into its cell.
 
@@ -34,7 +34,7 @@ class Config:
     pool_px: int  # side of the square of canvas pixels that becomes one pixel: 4 draws 64 px on a canvas of 256
     line_px: int  # width of lines on the canvas; more than 1: a round brush along the line
     antialias: bool  # false: a pixel is inked when any of its canvas pixels is; true: by the share of them that are
-    late: str  # strokes after the last frame: drop leaves them out (document 004), last draws them into the last frame
+    late: str  # strokes after the last frame: drop leaves them out (frankenstein), last draws them into the last frame
     align: str  # corner: as the data stands, at the top left; centre: the drawing's middle in the picture's middle
     margin: float  # empty on each side, share of the picture; the drawing is made smaller by it
 

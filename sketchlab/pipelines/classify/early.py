@@ -1,4 +1,4 @@
-"""How early a network is sure: its answers to drawings after one stroke, two strokes, … (document 004's wish)."""
+"""How early a network is sure: its answers to drawings after one stroke, two strokes, … (frankenstein's wish)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 from sketchlab import stats
 from sketchlab.metrics.classification import probabilities
 
-STROKES = 8  # as many as the document's frames; by then most drawings are finished
+STROKES = 8  # as many as frankenstein's frames; by then most drawings are finished
 SURE = 0.9  # an answer is called sure from this probability on
 
 
@@ -21,10 +21,10 @@ def after_each_stroke(
 ) -> dict[str, pd.DataFrame]:
     """early: one row for each number of strokes 1 … 8; {} where the samples are not kept as strokes.
 
-    predict: raw batch → (B, n_classes) logits on the CPU, of a network in eval mode. logits: (n, n_classes), those of the
+    predict: raw batch → (B, n_classes) logits on the CPU, of a network in eval mode. logits: (n, n_classes), of the
     whole drawings, in order; a drawing with fewer strokes counts with these.
     Columns: strokes; n, all drawings; finished, of them; accuracy with its 95% interval low, high (Wilson); confidence,
-    the mean probability of the class that was said; sure, the share of answers with probability ≥ .9; sure_right, the
+    the mean probability of the predicted class; sure, the share of answers with probability ≥ .9; sure_right, the
     share of those that are right, with sure_low and sure_high.
     """
     if not len(samples) or not hasattr(samples.gather(torch.zeros(1, dtype=torch.int64)), "begun"):

@@ -105,7 +105,7 @@ def any_kernel(net: nn.Module) -> Iterator[None]:
 def explained(
     net: nn.Module, images: Any, samples: Any, logits: Tensor, most: int, seed: int, device: torch.device, prepare: Any
 ) -> dict[str, Any]:
-    """Up to `most` samples of a split with the heat for the class that was said: half of them wrong, the surest
+    """Up to `most` samples of a split with the heat for the predicted class: half of them wrong, the most confident
     first, the rest a keyed sample of right ones.
 
     images: raw batch → what the network takes, on its device. logits: (n, n_classes), of all samples in order.

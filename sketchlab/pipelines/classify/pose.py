@@ -1,6 +1,6 @@
 """A second head: how far a drawing is turned and how large it is, learnt from the augmentation that turned it.
 
-Document 004's wish, so that a clean shape can take a drawing's place. One linear layer beside the classifier's own, on
+frankenstein's wish, so that a clean shape can take a drawing's place. One linear layer beside the classifier's own, on
 the same features; it gives sine and cosine of the angle and the logarithm of the size.
 """
 
@@ -100,7 +100,7 @@ def build(net: nn.Module, data: Any, example: Tensor, seed: int) -> Pose:
 
 
 def keys(seed: int, places: Tensor) -> Tensor:
-    """(B,) int64 by which the samples of a split are turned whenever the head is asked how it fares."""
+    """(B,) int64 by which the samples of a split are turned whenever the head is asked how well it performs."""
     return rng.fold_each(rng.fold(seed, "pose"), places)
 
 

@@ -44,7 +44,7 @@ def _inception(name: str, better: str, title: str) -> tuple[Score, Score]:
     )
 
 
-def _judged(name: str, better: str, title: str) -> Score:
+def _classified(name: str, better: str, title: str) -> Score:
     return Score(name, title, better, 0.0, 1.0, "share", measured="class_accuracy")
 
 
@@ -58,10 +58,10 @@ TRAINING = (
 )
 SCORES = (
     *against_real(),
-    _judged("class_accuracy", "larger", "Share judged to be of the class asked for"),
+    _classified("class_accuracy", "larger", "Share classified as the requested class"),
     *_inception("inception_score", "larger", "Inception score"),
     *_inception("inception_score_real", "neither", "Inception score of real images"),
-    _judged("class_accuracy_real", "neither", "Share of real images that the judge gets right"),
+    _classified("class_accuracy_real", "neither", "Share of real images that the scoring classifier gets right"),
     Score("ms_ssim_fake", "MS-SSIM between pairs of generated images", "neither", -1.0, 1.0, measured="ms_ssim"),
     Score("ms_ssim_real", "MS-SSIM between pairs of real images", "neither", -1.0, 1.0, measured="ms_ssim"),
     *TRAINING,

@@ -91,11 +91,11 @@ class Calibration:
         error = ours.std().item() / len(ours) ** 0.5 if len(ours) > 1 else 0.0
         return {"ms_ssim_fake": entry("as real", ours.mean().item(), error, noise.mean().item(), 1.0)}
 
-    def judged(
-        self, judge: Callable[[Tensor], Tensor], condition: Tensor | None, scores: dict[str, Any], n_real: int
+    def classified(
+        self, classifier: Callable[[Tensor], Tensor], condition: Tensor | None, scores: dict[str, Any], n_real: int
     ) -> Known:
-        """What a classifier says of noise and of grey (gan_scores.judged); scores: what it said of n real images."""
-        noise, grey = judge(self.noise), judge(self.grey).argmax(1)
+        """What a classifier says of noise and of grey (gan_scores.classified); scores: those of n real images."""
+        noise, grey = classifier(self.noise), classifier(self.grey).argmax(1)
         error = scores["inception_score_real_std"] / gan_scores.splits(n_real) ** 0.5
         alike = metrics.inception_score(noise, gan_scores.splits(len(noise))).mean
         out = {"inception_score": entry("higher", scores["inception_score_real"], error, alike, 1.0)}

@@ -111,14 +111,14 @@ def splits(n: int) -> int:
     return IS_SPLITS if n >= 10 * IS_SPLITS else 1
 
 
-def judged(
+def classified(
     logits: tuple[Tensor, Tensor], condition: Tensor | None, labels: Tensor, n_classes: int
 ) -> tuple[dict[str, Any], Measured]:
     """What a classifier says of n generated and m real images: its (n, K) and (m, K) probabilities.
 
-    asked: (n,) the classes told to the generator, None where it is told none; labels: (m,) those of the real images.
+    condition: (n,) the classes given to the generator, None where it takes none; labels: (m,) those of the real images.
     inception_score, beside that of the real ones; class_accuracy_real, what the classifier gets right of images like
-    these; with asked: class_accuracy, the share judged to be of the class asked for, and, when the classifier knows no
+    these; with condition: class_accuracy, the share of the requested class, and, when the classifier knows no
     other classes, who was taken for whom.
     """
     fake, real = logits

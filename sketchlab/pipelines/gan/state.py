@@ -40,9 +40,9 @@ class Steps:
 
 
 class Gate:
-    """Raises both learning rates when the losses have stopped changing (document 003), every `window` steps.
+    """Raises both learning rates when the losses have stopped changing (mamin), every `window` steps.
 
-    Stopped: within the window each loss stayed within `flat` (its standard deviation over its mean). The document asks
+    Stopped: within the window each loss stayed within `flat` (its standard deviation over its mean). mamin asks
     whether two losses are equal to the last digit, and starts new optimizers; here Adam's moments stay, and the rates,
     times `factor` at each firing, never pass `most` times their configured value.
     """

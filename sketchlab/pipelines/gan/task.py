@@ -32,14 +32,14 @@ from sketchlab.schema import Shown
 @dataclass(frozen=True)
 class Config:
     gd_ratio: int  # the discriminator learns at every gd_ratio-th step (or epoch), the generator at every one
-    gd_per: str  # batch, or epoch: the discriminator rests for whole epochs (document 003 found that worse)
+    gd_per: str  # batch, or epoch: the discriminator rests for whole epochs (mamin found that worse)
     d_head_start: int  # first steps in which the discriminator alone learns
     lr_g: float | None  # peak learning rate of the generator; null = loop.lr
     lr_d: float | None  # of the discriminator; null = loop.lr
     real_label: float  # what the discriminator is to say of real images; below 1 it stays unsure (Salimans et al. 2016)
     normalise: str  # what −1 and 1 are: unit = black and white; data = mean ± std of the training pixels (grey ground)
     ema: float  # share of old weights in a moving average of the generator, which samples come from; 0 = none
-    gate_window: int  # steps after which it is asked whether the losses stand still; 0 = never (document 003's gate)
+    gate_window: int  # steps after which it is asked whether the losses stand still; 0 = never (mamin's gate)
     gate_flat: float  # still: the standard deviation of each loss within the window, as a share of its mean, is below
     gate_factor: float  # then both learning rates are multiplied by this
     gate_most: float  # and never pass this many times their configured value
@@ -48,7 +48,9 @@ class Config:
     features: str  # what kid, fid and coverage are measured in: auto, inception, alexnet or random (feature_nets.py)
     kid_subsets: int  # draws that KID is the mean of
     kid_subset_size: int  # images of each side in a draw; no more than there are
-    judge: str | None  # folder of a finished classifier run: inception score, and whether images are what was asked for
+    scoring_classifier: (
+        str | None
+    )  # folder of a finished classifier run: inception score, and whether images are what was asked for
     sheet: Shown[int]  # generated images shown at every evaluation, always from the same noise
 
     def __post_init__(self) -> None:
@@ -79,10 +81,11 @@ class Config:
 class Gan:
     """The task: parts G, D, their optimizers, what is counted between steps, and G's moving average when there is one.
 
-    judge: (n, C, S, S) in [0, 1] → (n, classes) probabilities, set by who runs it where pipeline.judge names a run.
+    scoring_classifier: (n, C, S, S) in [0, 1] → (n, classes) probabilities, where pipeline.scoring_classifier
+    names a run.
     """
 
-    judge: Callable[[Tensor], Tensor] | None = None
+    scoring_classifier: Callable[[Tensor], Tensor] | None = None
     fixed_shapes = True
 
     def __init__(self, config: Config, nets: nn.ModuleDict, data: Any, loop: Loop, runtime: Runtime, seed: int) -> None:
@@ -96,7 +99,7 @@ class Gan:
         self.z, self.n_classes, self.pack = int(self.G.z), int(self.G.n_classes), int(self.D.pack)  # type: ignore[arg-type]
         if loop.batch_size % (runtime.ranks * self.pack):
             raise UserError(
-                f"loop.batch_size={loop.batch_size}: the discriminator judges packs of model.pack={self.pack} on each "
+                f"loop.batch_size={loop.batch_size}: the discriminator takes packs of model.pack={self.pack} on each "
                 f"of runtime.ranks={runtime.ranks}; choose a multiple of {runtime.ranks * self.pack}"
             )
         self.train = data.splits["train"]
@@ -221,8 +224,8 @@ class Gan:
 
     def evaluate(self, split: str) -> dict[str, Any]:
         """kid ± kid_std (over its draws: too small where a draw takes every real image), fid, precision and recall,
-        each @features; ms_ssim_fake and ms_ssim_real (between pairs of each); with a judge inception_score, and
-        class_accuracy where classes are told; a sheet of samples.
+        each @features; ms_ssim_fake and ms_ssim_real (between pairs of each); with a classifier inception_score,
+        and class_accuracy where G is given classes; a sheet of samples.
 
         What they were measured in and on stands beside them, in quality_<split>.json, and what real images, noise and
         grey score in calibration_<split>.json. A score that cannot be had is left out, with its reason there.
@@ -236,10 +239,10 @@ class Gan:
         similar, quality["ms_ssim"] = gan_scores.similarity({"fake": fake, "real": self.reals.of(split)})
         out: dict[str, Any] = {**scores, **similar}
         condition = classes if self.n_classes else None
-        if self.judge is not None:
-            logits = self.judge(fake), self.judge(self.reals.of(split))
-            judged, on = gan_scores.judged(logits, condition, self.reals.labels(split), len(self.data.classes))
-            out, quality = {**out, **judged}, {**quality, **on}
+        if self.scoring_classifier is not None:
+            logits = self.scoring_classifier(fake), self.scoring_classifier(self.reals.of(split))
+            classified, on = gan_scores.classified(logits, condition, self.reals.labels(split), len(self.data.classes))
+            out, quality = {**out, **classified}, {**quality, **on}
         known = self._known(split, condition, out)
         out |= {"calibration": known, "warnings": gan_calibration.warnings(out, known)}
         if self.config.gate_window:
@@ -251,8 +254,10 @@ class Gan:
         if split not in self.known:
             calibration = self.calibration
             found = calibration.against_real(split, self.real_features[split]) | calibration.similarity(split)
-            if self.judge is not None:
-                found |= calibration.judged(self.judge, condition, scores, len(self.real_features[split]))
+            if self.scoring_classifier is not None:
+                found |= calibration.classified(
+                    self.scoring_classifier, condition, scores, len(self.real_features[split])
+                )
             self.known[split] = found
         return self.known[split]
 
@@ -276,8 +281,10 @@ def against(logits: Tensor, target: float) -> Tensor:
 
 def decided(config: Config) -> dict[str, Any]:
     """What the id of a run holds in place of keys that the machine settles."""
-    judge = Path(config.judge).resolve().name if config.judge else None  # a run's id stands for what it learnt
-    return {"features": feature_nets.fingerprint(config.features), "judge": judge}
+    scoring_classifier = (
+        Path(config.scoring_classifier).resolve().name if config.scoring_classifier else None
+    )  # a run's id stands for what it learnt
+    return {"features": feature_nets.fingerprint(config.features), "scoring_classifier": scoring_classifier}
 
 
 def build(config: Config, nets: nn.ModuleDict, data: Any, loop: Loop, runtime: Runtime, seed: int) -> Gan:

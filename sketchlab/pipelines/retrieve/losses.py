@@ -20,7 +20,7 @@ def distances(first: Tensor, second: Tensor) -> Tensor:
 def contrastive(distances: Tensor, other: Tensor, margin: float) -> Tensor:
     """(B,) distances D_W, (B,) Y: 0 = match, 1 = no match → (B,) losses (1 − Y)·½·D_W² + Y·½·max(0, m − D_W)².
 
-    As document 001 prints it, with both ½ (Hadsell, Chopra, LeCun 2006, equation 4); the widely copied code drops them,
+    As das_debnath prints it, with both ½ (Hadsell, Chopra, LeCun 2006, equation 4); the widely copied code drops them,
     which doubles the loss.
     """
     y = other.to(distances.dtype)

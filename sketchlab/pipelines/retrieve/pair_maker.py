@@ -17,7 +17,7 @@ class PairMaker:
     """Pairs of sketches with photos of the same split.
 
     sketch, photo: samples with labels (n,), groups (n,) and ids. match: a matching photo is any of the sketch's class
-    (`class`, document 001), or one of the object that was drawn (`instance`). Others are of another class, except, with
+    (`class`, das_debnath), or one of the object that was drawn (`instance`). Others are of another class, except, with
     `instance`, for a share `hard_share` of them: another object of the same class.
 
     Raises UserError when some sketch has no photo to match, or none that does not.

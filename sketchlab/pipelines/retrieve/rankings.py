@@ -93,7 +93,7 @@ def protocol(names: list[str], split: Any, match: str, chosen_on: str, own: bool
     chosen = "on these very pairs: optimistic" if own else f"on {chosen_on}"
     out = {
         "roc_area": f"a matching pair is nearer than another; {paired}",
-        "pair_accuracy": f"told apart by the distance that does it best {chosen}; {paired}",
+        "pair_accuracy": f"separated by the best threshold of the distance {chosen}; {paired}",
     }
     for name in names:
         kind, _, k = name.partition("@")
@@ -128,7 +128,7 @@ def warnings(scores: dict[str, Score]) -> dict[str, str]:
         return {}
     return {
         "ties": f"Most distances are tied: {tied:.0%} of neighbours in the rankings are equally far. The scores are "
-        "what they are on average over the orders of these ties; the embedding tells few photos apart."
+        "what they are on average over the orders of these ties; the embedding separates few photos."
     }
 
 

@@ -1,4 +1,4 @@
-"""Retrieval: sketches and photos in one space, where what belongs together is close (document 001)."""
+"""Retrieval: sketches and photos in one space, where what belongs together is close (das_debnath)."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ RANK_BY = {"class": ("class_mAP",), "instance": ("recall@1", "recall@5", "recall
 
 @dataclass(frozen=True)
 class Config:
-    match: str  # class: a photo matches when it is of the sketch's class (document 001); instance: of the very object
-    loss: str  # contrastive (document 001), triplet or infonce; see losses.py
+    match: str  # class: a photo matches when it is of the sketch's class (das_debnath); instance: of the very object
+    loss: str  # contrastive (das_debnath), triplet or infonce; see losses.py
     sampler: str  # pairs: photos drawn for each sketch; all, semihard, hard: of those in the batch; see mining.py
     balance: bool  # batches of as many sketches of each class as can be; false: every sketch once an epoch
-    # contrastive: weight of pairs that match, for sampler=pairs by number; document 001: half
+    # contrastive: weight of pairs that match, for sampler=pairs by number; das_debnath: half
     match_share: Annotated[float, only(loss=("contrastive",))]
     # match=instance: share of the photos drawn that do not match that are of the sketch's class
     hard_share: Annotated[float, only(match=("instance",))]

@@ -11,10 +11,10 @@ SCORES = (
     Score(f"kid{FEATURES}", "KID, mean of sketches and photos", "smaller", measured="kid_sketch", source=KID),
     *against_real("sketch"),
     *against_real("photo"),
-    Score("cycle_sketch", "Mean absolute error of a sketch, there and back", "smaller", 0.0, 1.0, source=_CYCLE),
-    Score("cycle_photo", "Mean absolute error of a photo, there and back", "smaller", 0.0, 1.0, source=_CYCLE),
+    Score("cycle_sketch", "Cycle reconstruction of a sketch, mean absolute error", "smaller", 0.0, 1.0, source=_CYCLE),
+    Score("cycle_photo", "Cycle reconstruction of a photo, mean absolute error", "smaller", 0.0, 1.0, source=_CYCLE),
     *TRAINING,
     Score("part_fool", "Part of the generators' loss: the discriminators' answers", "neither"),
-    Score("part_cycle", "Part of the generators' loss: there and back", "neither"),
+    Score("part_cycle", "Part of the generators' loss: cycle reconstruction", "neither"),
     Score("part_identity", "Part of the generators' loss: images of the wanted kind left alone", "neither"),
 )

@@ -31,8 +31,8 @@ OTHER = {"sketch": "photo", "photo": "sketch"}
 
 @dataclass(frozen=True)
 class Config:
-    gan_loss: str  # lsgan (least squares, the authors') or bce (cross-entropy, document 003)
-    cycle: str  # l1: the way back ends where it began; adversarial: it ends at what passes for real (document 003)
+    gan_loss: str  # lsgan (least squares, the authors') or bce (cross-entropy, mamin)
+    cycle: str  # l1: the way back ends where it began; adversarial: it ends at what passes for real (mamin)
     weight_cycle: float  # of that loss; the authors' λ = 10
     weight_identity: float  # of leaving alone what is of the wanted kind already, as a share of weight_cycle; 0 = none
     weight_d: float  # of the discriminators' losses; the authors': 0.5, which slows them down
@@ -159,9 +159,9 @@ class Translate:
         out = {"part_fool": zero, "part_cycle": zero, "part_identity": zero}
         for d in DOMAINS:
             with self.runtime.autocast():
-                judged = self.forwards[f"D_{d}"](fake[d])
+                logits = self.forwards[f"D_{d}"](fake[d])
                 again = self.forwards[f"D_{d}"](back[d]) if config.cycle == "adversarial" else None
-            out["part_fool"] = out["part_fool"] + self._against(judged.float(), 1.0)
+            out["part_fool"] = out["part_fool"] + self._against(logits.float(), 1.0)
             missed = F.l1_loss(back[d].float(), real[d]) if again is None else self._against(again.float(), 1.0)
             out["part_cycle"] = out["part_cycle"] + config.weight_cycle * missed
             if config.weight_identity:
@@ -196,7 +196,7 @@ class Translate:
         return self.runtime.gather({"images": whole}, len(images))["images"]
 
     def evaluate(self, split: str) -> dict[str, Any]:
-        """cycle_photo and cycle_sketch: mean absolute error, of [0, 1], there and back; kid_sketch@features (generated
+        """cycle_photo and cycle_sketch: mean absolute error of the cycle, of [0, 1]; kid_sketch@features (generated
         sketches against real ones), kid_photo@features, fid, precision and recall alike; kid@features, the mean of the
         two; a sheet, each row a photo, as a sketch, back, and a sketch, as a photo, back. What real images, noise and
         grey score stands in calibration_<split>.json."""

@@ -159,7 +159,7 @@ def conclusion(family: Family, titled: bool) -> str:
 
 
 def _intervals(family: Family) -> str:
-    """What the intervals speak of, and of which groups where they differ."""
+    """What the intervals are about, and of which groups where they differ."""
     of: dict[str, list[str]] = {}
     for row in family.leaderboard:
         of.setdefault(row.of, []).append(row.group.name)

@@ -270,7 +270,7 @@ def _mixed(groups: Iterable[Group], keys: list[str], by: Sequence[str]) -> list[
         if found:
             out.append(
                 f"--by {','.join(by)} pools runs that differ in {key}, in {facts.listed(found, 4)}: means and "
-                "intervals speak of that mixture, not of seeds alone."
+                "intervals are about that mixture, not of seeds alone."
             )
     return out
 

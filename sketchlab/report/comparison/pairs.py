@@ -201,7 +201,7 @@ def _digest(run: Run, key: str) -> str | None:
     return run.split(key.split("/", 1)[0]).get("digest")
 
 
-def judge(test: Test, p: float, many: int, *, share: bool = True, sign: int = 1) -> str:
+def verdict_of(test: Test, p: float, many: int, *, share: bool = True, sign: int = 1) -> str:
     """The verdict on a pair, p by Holm of `many` tests; about two networks in words of its own."""
     visible = test.visible(ALPHA / many)
     smallest = min(1.0, test.smallest_p * many)
@@ -216,7 +216,7 @@ def _said(a: Group, b: Group, key: str, test: Test | None, p: float | None, many
         verdict, record = _untested(a, b, key, notes)
         return Pair(a, b, key, None, None, verdict, record, tuple(notes), many)
     score, both = a.declared(key), f"{a.name} and {b.name}"
-    verdict = judge(test, p, many, share=score.is_share, sign=score.sign)
+    verdict = verdict_of(test, p, many, share=score.is_share, sign=score.sign)
     better, other = (b, a) if verdict.endswith("worse") else (a, b)
     found = "better" if verdict.endswith(("better", "worse")) else "few" if verdict == "too few to tell" else "alike"
     facts = {

@@ -79,7 +79,7 @@ def _calibration(run: Run, split: str, table: pd.DataFrame) -> Plot:
     bars = counts.bar(table["from"] + 0.5 / BINS, table["n"], width=0.8 / BINS, color=PALETTE[4])
     counts.bar_label(bars, fontsize=7)
     counts.margins(y=0.25)
-    canvas.plain(counts, "", "stated probability of the class that was said", "answers")
+    canvas.plain(counts, "", "stated probability of the predicted class", "answers")
     counts.set_xlim(0, 1)
     return canvas.save(run, figure, f"{split}_calibration", "calibration", split, title)
 

@@ -52,8 +52,8 @@ def lines(run: Run) -> Iterator[str]:
     yield f"Eye test, one picture at a time, blind: {len(answers)} answers in {_many(len(tests), 'test')}{by}."
     yield from in_words(answers)
     yield (
-        "Where generated pictures are called real as often as real ones are, they cannot be told apart. The interval "
-        "is for other pictures; it knows nothing of other people."
+        "Where generated pictures are called real as often as real ones are, people cannot tell them from real ones. "
+        "The interval is for other pictures; it knows nothing of other people."
     )
 
 

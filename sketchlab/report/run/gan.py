@@ -34,7 +34,7 @@ TITLES = {
     "ms_ssim": "MS-SSIM between pairs",
     "part": "Parts of the generators' loss",
 }
-KNOWS = 0.7  # share of the real images that a judge should get right
+KNOWS = 0.7  # share of the real images that a scoring classifier should get right
 HOW_TO_READ = {
     "interpolation": "each row goes from one noise to another in equal steps; jumps between two pictures mean that "
     "the generator knows few",
@@ -57,14 +57,14 @@ def how_to_read(stem: str) -> str:
 
 
 def warnings(run: Run) -> Iterator[Sentence]:
-    """What the detectors found; the gravest first."""
+    """What the detectors found; the worst first."""
     for answer in detectors(run):
         if answer.numbers["answer"] == YES:
             yield Sentence("detector", answer.subject, {"finding": answer.numbers["finding"]})
     for split in ("test", "val"):
         knows = run.final().get(f"{split}/class_accuracy_real")
         if knows is not None and knows < KNOWS:
-            yield Sentence("judge", split, {"value": knows})
+            yield Sentence("scoring classifier", split, {"value": knows})
             return
 
 

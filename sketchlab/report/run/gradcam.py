@@ -26,7 +26,7 @@ def looking(run: Run) -> str:
     result = scores.primary(run)
     first = result.split if result and result.split in parts else next(iter(parts))
     out = page.paragraph(
-        "Grad-CAM (Selvaraju et al. 2017) for the class that was said: the brighter, the more the last map of the "
+        "Grad-CAM (Selvaraju et al. 2017) for the predicted class: the brighter, the more the last map of the "
         "network spoke for that class there. Each picture is scaled to its own strongest place, so it compares places, "
         "not pictures; the map is coarse and says where, not what.",
         "soft",
@@ -59,10 +59,10 @@ def _split(run: Run, split: str) -> str:
         kept = right if row["label"] == row["prediction"] else wrong
         kept.append(page.pixels(picture, f"{row['label']}: where the network looked", _caption(row, table)))
     n_wrong = int(np.sum(table["label"].to_numpy() != table["prediction"].to_numpy()))
-    out = f"<h3>Wrong ({len(wrong)} of {n_wrong}, the surest)</h3>{page.cards(wrong)}" if wrong else ""
+    out = f"<h3>Wrong ({len(wrong)} of {n_wrong}, the most confident)</h3>{page.cards(wrong)}" if wrong else ""
     if right:
         total = len(table) - n_wrong
-        out += f"<h3>Right ({len(right)} of {total}, drawn by lot)</h3>{page.cards(right)}"
+        out += f"<h3>Right ({len(right)} of {total}, sampled at random)</h3>{page.cards(right)}"
     return out + page.paragraph(f"The map has {grid} places{' only' if size < 10 else ''}.", "soft") if out else ""
 
 

@@ -97,7 +97,7 @@ def _by_class(run: Run, split: str, title: str) -> Figure:
 
 
 def pictures(run: Run, split: str) -> list[tuple[dict, np.ndarray]]:
-    """Mistakes that have a picture, the surest first: (row of scores.mistakes, (H, W) or (H, W, 3) uint8)."""
+    """Mistakes that have a picture, the most confident first: (row of scores.mistakes, (H, W) or (H, W, 3) uint8)."""
     table = scores.mistakes(run, split)
     pixels, places = run.array(f"{split}_mistake_pixels"), run.array(f"{split}_mistake_places")
     if table is None or pixels is None or places is None:

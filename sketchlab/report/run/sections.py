@@ -166,7 +166,9 @@ def _mistakes(run: Run, split: str, wrong: pd.DataFrame) -> str:
         for row, image in plots.pictures(run, split)
     ]
     if figures:
-        out = page.paragraph("The surest mistakes first; the number is the probability of the wrong class.", "soft")
+        out = page.paragraph(
+            "The most confident mistakes first; the number is the probability of the wrong class.", "soft"
+        )
         return (
             out
             + page.cards(figures[:SHOWN])

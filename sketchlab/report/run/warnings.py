@@ -22,7 +22,7 @@ UNEQUAL = 3  # commonest class over rarest class
 
 
 def find(run: Run) -> list[Sentence]:
-    """All warnings of a run, the gravest first."""
+    """All warnings of a run, the worst first."""
     checks = (_state, _not_finite, _leak, _nothing_trains, _chance, _one_class, _best_of_many, _tiny, _overfit)
     more = (_resumed, _written, generator.warnings, _imbalance, _disagree)
     found = [one for check in (*checks, *more) for one in run.attempt("a warning", lambda: list(check(run)), [])]  # noqa: B023

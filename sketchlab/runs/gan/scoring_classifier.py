@@ -15,17 +15,18 @@ from sketchlab.runs import OpenedRun
 _BATCH = 64
 
 
-def judge(folder: str, classes: list[str], generated: Input) -> Callable[[Tensor], Tensor]:
+def scoring_classifier(folder: str, classes: list[str], generated: Input) -> Callable[[Tensor], Tensor]:
     """(n, C, S, S) in [0, 1], in the ink of `shown` → (n, K) probabilities: of `classes` in their order, then of what
     else the run knows. The images are brought to the run's size, channels and ink.
 
     Raises UserError when it is no finished classifier of images, or does not know every class.
     """
     run = OpenedRun(Path(folder))
-    run.check_classifier("pipeline.judge")
+    run.check_classifier("pipeline.scoring_classifier")
     if missing := [name for name in classes if name not in run.classes]:
         raise UserError(
-            f"pipeline.judge={folder}: it does not know {', '.join(missing[:5])}; it knows {', '.join(run.classes)}. "
+            f"pipeline.scoring_classifier={folder}: it does not know {', '.join(missing[:5])}; "
+            f"it knows {', '.join(run.classes)}. "
             "Train one on the same classes"
         )
     classifier = run.classifier()

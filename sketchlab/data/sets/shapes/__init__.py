@@ -1,7 +1,7 @@
 """Built-in data: 18 shapes drawn by code as a hand would, as sketches, as filled "photos", or as pairs of both.
 
 Every sample is a function of (class, number) and VERSION, so any amount exists, nothing is downloaded, and adding a
-class or more samples changes no other sample. The classes are those of document 004.
+class or more samples changes no other sample. The classes are those of frankenstein.
 
 Difficulty, frozen at version 1 and not made easier afterwards to reach a number. Share right by the nearest neighbour
 on pixels (64 px, bright ink, 200 a class, the first 160 to compare with, the last 40 to score, n = 720):

@@ -1,4 +1,4 @@
-"""The 18 shapes of document 004 as objects: what there is to be sketched or photographed, and in which pose.
+"""The 18 shapes of frankenstein as objects: what there is to be sketched or photographed, and in which pose.
 
 The pose (turn, stretch, facing left or right) belongs to the object, so all its pictures share it.
 """
