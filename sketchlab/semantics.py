@@ -21,11 +21,11 @@ class Change(NamedTuple):
 
 
 def _evaluates_before(updates: int) -> Callable[[Mapping[str, Any], int], bool]:
-    def found(loop: Mapping[str, Any], n: int) -> bool:
+    def concerns(loop: Mapping[str, Any], n: int) -> bool:
         epochs = min(loop["eval_every"], loop["epochs"])
         return math.ceil(epochs * n / min(loop["batch_size"], n)) < updates
 
-    return found
+    return concerns
 
 
 def _batch_exceeds_the_split(loop: Mapping[str, Any], n: int) -> bool:

@@ -209,7 +209,7 @@ WORDS = {
     "drop": "Drop: {drop:.1f} points, 95% Newcombe [{low:.1f}, {high:.1f}]: {verdict}.",
     "drop clear": "more than noise explains",
     "drop unclear": "no evidence of a change",
-    "drop at chance": "neither score is significantly better than guessing ({chance:share}), so there was nothing to lose",
+    "drop at chance": "neither score is significantly better than guessing ({chance:share}): there was nothing to lose",
     "where the drop is of": "The interval is of two shares of different samples; the run's own is its {split} score "
     "on the same {classes:#class}, by {weights}. It holds for these two data sets as they are: colours, framing and "
     "difficulty differ with the kind of picture.",

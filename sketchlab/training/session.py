@@ -89,7 +89,7 @@ def _decide(prepared: Prepared) -> str:
         folder.clear()
     if state != "finished":
         return "train"
-    print(found(prepared), flush=True)
+    print(finished_line(prepared), flush=True)
     return "show" if _shown(run.plain(), run) != _shown(_config(folder), run) else "found"
 
 
@@ -107,7 +107,7 @@ def _rerun_goes_on(folder: Any, state: str) -> bool:
         return False
 
 
-def found(prepared: Prepared) -> str:
+def finished_line(prepared: Prepared) -> str:
     """The line of a finished run: under which id, and whether the files of its code are other ones now."""
     from sketchlab.training import provenance
 
