@@ -18,6 +18,7 @@ COMMANDS = {
     "export": "a network for another program: onnx or safetensors",
     "report": "run folders to one page of comparison",
     "data": "data sets: list, fetch, check, show",
+    "new": "an example of a part of your own: model, data, loss, pipeline …",
     "app": "a page to draw on, answered by finished runs",
 }
 

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import difflib
 import functools
 import importlib
 import json
-import os
-import pkgutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,30 +15,13 @@ from typing import Any, get_type_hints
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-import sketchlab.baselines
-import sketchlab.data.sets
-import sketchlab.models
-import sketchlab.pipelines
-from sketchlab import schema
-from sketchlab.errors import UserError
+from sketchlab import components, schema
+from sketchlab.components import hint
+from sketchlab.errors import UserError, own_mistake
 
-# group → the packages where its files are looked for, in this order
-GROUPS = {"data": ("data.sets",), "model": ("models", "baselines"), "pipeline": ("pipelines",)}
+GROUPS = ("data", "model", "pipeline")  # what every run has one of
 # of Hydra's launchers that are packages of their own → the choice of conf/hydra/launcher, and the optional extra
 EXTRAS = {"joblib": "parallel", "submitit_slurm": "slurm"}
-
-# A folder with conf/, models/, data/sets/ of the user's own, laid out as in this package: found as if it stood here.
-# Where it has no data/sets/, its data sets are the files in data/.
-EXTRA = os.environ.get("SKETCHLAB_EXTRA")
-if EXTRA:
-    sets = "data/sets" if Path(EXTRA, "data", "sets").is_dir() else "data"
-    for package, place in (
-        (sketchlab.data.sets, sets),
-        (sketchlab.models, "models"),
-        (sketchlab.pipelines, "pipelines"),
-        (sketchlab.baselines, "baselines"),
-    ):
-        package.__path__.append(str(Path(EXTRA, place).resolve()))
 
 
 @dataclass(frozen=True)
@@ -59,7 +39,7 @@ class Component:
 
     def build(self, *args: Any) -> Any:
         module = importlib.import_module(self.module)
-        if self.backbone is not None and "retrieve" in module.FITS:
+        if self.backbone is not None and "embeddings" in module.GIVES:
             return module.build(self.config, *args, self.backbone.build)
         built = module.build(self.config, *args)
         if self.backbone is None:
@@ -117,12 +97,6 @@ def conf_dir() -> Path:
     )
 
 
-def hint(name: str, options: list[str]) -> str:
-    """'did you mean X? ' when one is close, then what exists."""
-    close = difflib.get_close_matches(name, options, n=1)
-    return (f"did you mean {close[0]}? " if close else "") + "there is: " + ", ".join(options)
-
-
 def no_such_key(key: str, otherwise: str) -> str:
     """One line about a key that does not exist; of one that was renamed, its name of today."""
     new = schema.RENAMED.get(key)
@@ -162,19 +136,7 @@ def component(group: str, node: Any) -> Component:
     """`name: x` in conf/<group> → the Config of the file that implementations() finds under this name, filled."""
     values: Any = OmegaConf.to_container(node, resolve=True) if isinstance(node, DictConfig) else dict(node)
     name = values.pop("name", None)
-    modules = implementations(group)
-    if name not in modules:
-        ending = f"{name}/task.py" if group == "pipeline" else f"{name}.py"
-        places = " or ".join(f"sketchlab/{package.replace('.', '/')}/{ending}" for package in GROUPS[group])
-        raise UserError(f"{group}.name={name}: no file {places}; {hint(str(name), list(modules))}")
-    try:
-        module = importlib.import_module(modules[name])
-    except ImportError as error:  # a file of the user's own, written for an older layout of this package
-        if not (error.name or "").startswith("sketchlab."):
-            raise
-        raise UserError(f"{group}.name={name}: {error}; sketchlab/README.md says where what is") from None
-    if not hasattr(module, "Config"):
-        raise UserError(f"{group}.name={name}: {module.__file__} has no Config, so it is not a {group}")
+    module = components.load(group, str(name))
     config = typed(module.Config, values, group)
     return Component(module.__name__, config, _backbone(config) if hasattr(config, "backbone") else None)
 
@@ -183,7 +145,7 @@ def _backbone(config: Any) -> Component:
     """The network that a baseline takes features from, or that embeds pairs. UserError for one that cannot."""
     found = component("model", config.backbone)
     name = config.backbone.get("name")
-    if not hasattr(importlib.import_module(found.module), "fingerprint") or "classify" not in found.constant("FITS"):
+    if not hasattr(importlib.import_module(found.module), "fingerprint") or "logits" not in found.constant("GIVES"):
         raise UserError(f"model.backbone.name={name}: gives no features; choose a classifier that can load weights")
     pairs = config.input.kind == "pairs"
     if found.config.tune == "finetune" and not pairs:
@@ -191,20 +153,6 @@ def _backbone(config: Any) -> Component:
     given = dataclasses.replace(found.config.input, kind="pairs") if pairs else found.config.input
     if given != config.input:
         raise UserError("model.input differs from model.backbone.input: set the keys of model.backbone.input alone")
-    return found
-
-
-def implementations(group: str) -> dict[str, str]:
-    """Name → module, of everything that a group's `name` may mean: <name>.py, <name>/__init__.py or <name>/task.py.
-
-    An earlier package of GROUPS wins, and this package before a folder of the user's own.
-    """
-    found: dict[str, str] = {}
-    for package in GROUPS[group]:
-        parent = importlib.import_module(f"sketchlab.{package}")
-        for name in sorted({m.name for m in pkgutil.iter_modules(parent.__path__) if not m.name.startswith("_")}):
-            folders = (Path(folder, name, "task.py") for folder in parent.__path__)
-            found.setdefault(name, f"{parent.__name__}.{name}" + ".task" * any(f.is_file() for f in folders))
     return found
 
 
@@ -220,14 +168,17 @@ def parse(cfg: Any, choices: dict[str, str], differs: dict[str, Any], command: s
     model = parts["model"]
     check_fit(
         model=choices["model"],
-        fits=model.constant("FITS"),
+        gives=model.constant("GIVES"),
         pipeline=choices["pipeline"],
+        wants=parts["pipeline"].constant("TAKES"),
         takes=model.config.input.kind,
         data=choices["data"],
-        gives=parts["data"].constant("GIVES"),
+        kinds=parts["data"].constant("GIVES"),
     )
     if not isinstance(cfg.seed, int) or isinstance(cfg.seed, bool):
         raise UserError(f"seed={cfg.seed}: expected a whole number")
+    loop = typed(settings.Config, cfg.loop, "loop")
+    _check_own(parts, loop)
     options = typed(RunOptions, {**cfg.run, "keep_last": str(cfg.run.keep_last).lower()}, "run")
     if options.keep_last not in ("true", "false", "auto"):
         raise UserError(f"run.keep_last={options.keep_last}: expected true, false or auto")
@@ -240,12 +191,35 @@ def parse(cfg: Any, choices: dict[str, str], differs: dict[str, Any], command: s
         plan=cfg.plan,
         run=options,
         **parts,
-        loop=typed(settings.Config, cfg.loop, "loop"),
+        loop=loop,
         runtime=typed(runtime.Config, {**cfg.runtime, "graph": str(cfg.runtime.graph).lower()}, "runtime"),
         choices=choices,
         differs=differs,
         command=command,
     )
+
+
+def _check_own(parts: dict[str, Component], loop: Any) -> None:
+    """The options of losses, optimizers, augmentations and scores of the user's own, against the Config of each."""
+    pipeline, augment = parts["pipeline"].config, getattr(parts["data"].config, "augment", None)
+    used: list[tuple[str, str, Any, str]] = []
+    for group, of, where in (("optimizer", loop, "loop"), ("loss", pipeline, "pipeline")):
+        name, options = getattr(of, group, ""), getattr(of, f"{group}_options", {})
+        if name in components.implementations(group):
+            used.append((group, name, options, f"{where}.{group}_options"))
+        elif options:
+            raise UserError(f"{where}.{group}_options={options}: {where}.{group}={name} has no options of this kind")
+    used += [("metric", n, v, f"pipeline.metrics.{n}") for n, v in getattr(pipeline, "metrics", {}).items()]
+    used += [("augmentation", n, v, f"data.augment.own.{n}") for n, v in getattr(augment, "own", {}).items()]
+    for group, name, options, where in used:
+        module = components.load(group, name)
+        typed(module.Config, options or {}, where)
+        scores = {score.name for score in parts["pipeline"].constant("SCORES")}
+        if group == "metric" and (module.SCORE.name != name or name in scores):
+            raise UserError(
+                f"{module.__file__}: SCORE.name={module.SCORE.name}: expected {name}, the name of its file, and none "
+                f"that pipeline={parts['pipeline'].name} gives"
+            )
 
 
 def flat(node: Any, prefix: str = "") -> dict[str, Any]:
@@ -292,7 +266,7 @@ def composed(task: Any, hydra_choices: Any, overrides: list[str]) -> RunConfig:
     choices = chosen(hydra_choices)
     picks = groups_only(overrides, choices)
     differs = differences(task, picks) if picks != overrides else {}
-    own = [f"SKETCHLAB_EXTRA={EXTRA}"] if EXTRA else []
+    own = [f"SKETCHLAB_EXTRA={components.EXTRA}"] if components.EXTRA else []
     return parse(task, choices, differs, shlex.join([*own, "python", "-m", "sketchlab.run", *overrides]))
 
 
@@ -310,7 +284,7 @@ def hydra_ready() -> Iterator[None]:
 
 
 def search_path() -> list[str]:
-    return [f"hydra.searchpath=[file://{Path(EXTRA, 'conf').resolve()}]"] if EXTRA else []
+    return [f"hydra.searchpath=[file://{Path(components.EXTRA, 'conf').resolve()}]"] if components.EXTRA else []
 
 
 def chosen(choices: Any) -> dict[str, str]:
@@ -341,7 +315,7 @@ def composition_error(error: Exception, overrides: list[str]) -> Exception:
         if choice in EXTRAS and choice not in options:
             return UserError(f"{group}={EXTRAS[choice]} needs a package: pip install 'sketchlab[{EXTRAS[choice]}]'")
         if options:
-            return UserError(f"{group}={choice}: no such choice; {hint(choice, options)}")
+            return UserError(f"{group}={choice}: no such choice; {hint(choice, options)}{components.unset(group)}")
         return UserError(str(error).splitlines()[0])
     if isinstance(error, OverrideParseException):
         return UserError(f"cannot read {error.override!r}: expected key=value (quote values with commas or spaces)")
@@ -356,7 +330,7 @@ def composition_error(error: Exception, overrides: list[str]) -> Exception:
     if isinstance(error, HydraException):
         cause = f" ({str(error.__cause__).splitlines()[0]})" if error.__cause__ else ""
         return UserError(" ".join(str(error).split()) + cause)
-    return error
+    return own_mistake(error) or error
 
 
 def _known_keys(overrides: list[str], key: str) -> list[str]:

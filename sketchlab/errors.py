@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeVar
 
 Answer = TypeVar("Answer")
@@ -21,6 +23,25 @@ class UserError(Exception):
 
 class ReaderGone(Exception):
     """Nobody reads standard output any more, as after `| head`."""
+
+
+def own_mistake(error: BaseException) -> UserError | None:
+    """An error that a file below SKETCHLAB_EXTRA raised, as one line with file and line; None of any other error.
+
+    With SKETCHLAB_TRACEBACK set there is none: Python's traceback is shown.
+    """
+    extra = os.environ.get("SKETCHLAB_EXTRA")
+    if not extra or isinstance(error, UserError) or os.environ.get("SKETCHLAB_TRACEBACK"):
+        return None
+    root = Path(extra).resolve()
+    text = " ".join(str(error).split()) or "no message"
+    if isinstance(error, SyntaxError) and error.filename and Path(error.filename).resolve().is_relative_to(root):
+        return UserError(f"{error.filename}:{error.lineno}: {type(error).__name__}: {error.msg}")
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if Path(f.filename).resolve().is_relative_to(root)]
+    if not frames:
+        return None
+    place = f"{frames[-1].filename}:{frames[-1].lineno}"
+    return UserError(f"{place}: {type(error).__name__}: {text} (SKETCHLAB_TRACEBACK=1 shows the whole traceback)")
 
 
 def no_bars_into_pipes() -> None:
@@ -42,3 +63,9 @@ def exit_on_error(work: Callable[[], Answer]) -> Answer:
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
+    except Exception as error:
+        mistake = own_mistake(error)
+        if mistake is None:
+            raise
+        print(f"error: {mistake}", file=sys.stderr)
+        sys.exit(1)

@@ -170,7 +170,9 @@ def work(
     if (run.path / "model.csv").exists():
         shutil.copyfile(run.path / "model.csv", folder.path / "model.csv")
     logits = all_logits(classifier.logits, samples)
-    scores = folder.keep("test", evaluation(logits, samples, run.classes, pipeline.get("mistakes", 0)))
+    scores = folder.keep(
+        "test", evaluation(logits, samples, run.classes, pipeline.get("mistakes", 0), pipeline.get("metrics", {}))
+    )
     if len(samples.groups.unique()) < len(samples):
         folder.keep("test", {"groups": samples.groups})
     result = drop.result(run, plan, samples, logits, used)

@@ -49,16 +49,27 @@ class Input:
 
 
 def check_fit(
-    *, model: str, fits: tuple[str, ...], pipeline: str, takes: str, data: str, gives: tuple[str, ...]
+    *,
+    model: str,
+    gives: tuple[str, ...],
+    pipeline: str,
+    wants: tuple[str, ...],
+    takes: str,
+    data: str,
+    kinds: tuple[str, ...],
 ) -> None:
     """Refuse a pipeline, a model and a data set that cannot work together, in one line.
 
-    fits: the pipelines a model is written for (its FITS); gives: the kinds a data set gives (its GIVES).
+    gives: what the model's network gives (its GIVES), of which the pipeline wants one (its TAKES); kinds: of samples
+    that the data set gives (its GIVES), of which the model takes one.
     """
-    if pipeline not in fits:
-        raise UserError(f"pipeline={pipeline} does not fit model={model}, which is for pipeline={' or '.join(fits)}")
-    if takes not in gives:
-        raise UserError(f"model={model} takes {takes}, but data={data} gives {' or '.join(gives)}")
+    if not set(wants) & set(gives):
+        raise UserError(
+            f"pipeline={pipeline} does not fit model={model}: it takes {' or '.join(wants)}, the model gives "
+            f"{' or '.join(gives)}"
+        )
+    if takes not in kinds:
+        raise UserError(f"model={model} takes {takes}, but data={data} gives {' or '.join(kinds)}")
 
 
 def lengths(points: Any) -> Any:

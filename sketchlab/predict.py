@@ -75,7 +75,7 @@ def predict(arguments: argparse.Namespace) -> int:
     n = bad = 0
     with writer(arguments.out, run.classes, drawn) as write:
         total = None if drawn else len(names)  # how many lines a file has is known at its end
-        with tqdm(total=total, unit=" rows", delay=1, file=sys.stderr, mininterval=0.5) as bar:
+        with tqdm(total=total, unit=" rows", leave=False, file=sys.stderr, mininterval=0.5) as bar:
             for row, probabilities in predictions(run, names, arguments.ink):
                 n += 1
                 bad += isinstance(probabilities, str)

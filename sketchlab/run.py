@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from sketchlab import config
-from sketchlab.errors import UserError, no_bars_into_pipes
+from sketchlab import components, config
+from sketchlab.errors import UserError, no_bars_into_pipes, own_mistake
 from sketchlab.training.session import execute
 
 
@@ -21,7 +21,7 @@ def main() -> None:
 
     overrides = [a for a in sys.argv[1:] if not a.startswith("-")]
     try:
-        sys.argv += ["--config-dir", str(Path(config.EXTRA, "conf"))] if config.EXTRA else []
+        sys.argv += ["--config-dir", str(Path(components.EXTRA, "conf"))] if components.EXTRA else []
         hydra.main(config_path=str(config.conf_dir()), config_name="config", version_base="1.3")(job)()
     except Exception as error:
         mistake = config.composition_error(error, overrides)
@@ -47,6 +47,12 @@ def job(cfg: Any) -> float | None:
         return planned(run) if run.plan else execute(run)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
+        sys.exit(1)
+    except Exception as error:
+        mistake = own_mistake(error)
+        if mistake is None:
+            raise
+        print(f"error: {mistake}", file=sys.stderr, flush=True)
         sys.exit(1)
     except KeyboardInterrupt as stop:
         sys.exit(128 + int(stop.args[0] if stop.args else signal.SIGINT))

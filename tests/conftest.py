@@ -14,6 +14,7 @@ import torch
 
 os.environ.setdefault("SKETCHLAB_CACHE", str(Path(tempfile.gettempdir()) / f"sketchlab-tests-{os.getuid()}"))
 os.environ["SKETCHLAB_STRICT"] = "1"  # what only explains a result may not fail unseen (RunDir.explain)
+os.environ.setdefault("TQDM_DISABLE", "1")  # what is printed does not depend on how fast the machine is
 torch.set_num_threads(1)  # xdist runs one worker per core
 
 

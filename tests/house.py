@@ -13,14 +13,14 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "sketchlab"
 # Rooms from the lowest to the highest: a file imports from its own room and from lower ones.
 ORDER = (
-    *("errors", "rng", "stats", "schema", "inputs", "semantics"),
+    *("errors", "rng", "stats", "components", "schema", "inputs", "semantics"),
     *("storage", "layers", "weights", "metrics", "engine"),
     *("data", "data.sets", "data.commands"),
     *("models", "baselines", "pipelines", "config"),
     *("report", "runs", "training", "sweeps"),
     "",  # sketchlab/__init__.py
     *("run", "predict", "evaluate", "generate", "export", "retrieve", "translate"),
-    *("data.__main__", "report.__main__", "app", "__main__"),
+    *("data.__main__", "report.__main__", "app", "new", "__main__"),
 )
 COMPONENTS = ("models", "baselines", "data/sets")  # a file per choice, however many there are
 MOST_FILES, MOST_RELATIVES = 16, 3

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from sketchlab import config, load_model
+from sketchlab import components, config, load_model
 from sketchlab.errors import UserError
 from tests import every
 
@@ -65,7 +65,7 @@ def test_every_model_fits_its_own_pipeline_and_some_data_set(model):
         (["model=small_siamese", "data=folder"], "model=small_siamese takes pairs, but data=folder gives images"),
         (
             ["model=small_cnn", "pipeline=gan"],
-            "pipeline=gan does not fit model=small_cnn, which is for pipeline=classify",
+            "pipeline=gan does not fit model=small_cnn: it takes generator and discriminator, the model gives logits",
         ),
         (
             ["model.weights=imagenet", "model.tune=frozen"],
@@ -103,7 +103,7 @@ def own_experiment(tmp_path, monkeypatch):
     """A folder of the user's own with conf/experiment/mine.yaml."""
     (tmp_path / "conf" / "experiment").mkdir(parents=True)
     (tmp_path / "conf" / "experiment" / "mine.yaml").write_text(EXPERIMENT)
-    monkeypatch.setattr(config, "EXTRA", str(tmp_path))
+    monkeypatch.setattr(components, "EXTRA", str(tmp_path))
     return tmp_path
 
 

@@ -21,7 +21,7 @@ from torch import nn
 from sketchlab.inputs import Input
 from sketchlab.models.dcgan import Scaled
 
-FITS = ("classify", "retrieve", "gan")
+GIVES = ("logits", "embeddings", "generator and discriminator")
 
 @dataclass(frozen=True)
 class Config:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from torch import nn
 from sketchlab.inputs import Input
 
-FITS = ("classify",)
+GIVES = ("logits",)
 
 @dataclass(frozen=True)
 class Config:
@@ -94,7 +94,7 @@ def test_data_sets_in_the_older_place(tmp_path):
     file = tmp_path / "data" / "stripes.py"
     file.write_text(file.read_text().replace("sketchlab.data.images import augment", "sketchlab.data import augment"))
     said = composed(tmp_path, "model=two_layers", "data=stripes")
-    assert said.startswith("data.name=stripes: cannot import name 'augment' from 'sketchlab.data'")
+    assert said.startswith(f"{file}:7: ImportError: cannot import name 'augment' from 'sketchlab.data'")
     assert said.endswith("sketchlab/README.md says where what is") and "\n" not in said
 
 

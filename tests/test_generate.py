@@ -98,7 +98,7 @@ def test_judge_that_does_not_know_a_class(folders, tmp_path):
     )
     with pytest.raises(UserError, match="it does not know sun; it knows circle, square, line"):
         every.train(words, str(tmp_path))
-    with pytest.raises(UserError, match="pipeline=gan; expected one of classify"):
+    with pytest.raises(UserError, match="pipeline=gan, which answers with images; expected classes"):
         every.train(
             every.small("dcgan_conditional", f"pipeline.scoring_classifier={folders['small_dcgan']}"), str(tmp_path)
         )
@@ -128,15 +128,15 @@ def test_mistakes_in_one_line(folders, tmp_path, capsys):
     for name in ("x.png", "a/x.png"):
         Image.new("L", (9, 9)).save(tmp_path / name)
     for module, words, said in (
-        (generate, [folders["judge"]], "is a run of pipeline=classify; expected one of pipeline=gan"),
-        (generate, [folders["small_cyclegan"]], "expected one of pipeline=gan"),
+        (generate, [folders["judge"]], "is a run of pipeline=classify, which answers with classes; expected images"),
+        (generate, [folders["small_cyclegan"]], "which answers with translations; expected images"),
         (generate, [tmp_path], "not a run folder"),
         (generate, [folders["small_dcgan"], "-n", 0], "-n 0: expected at least 1"),
         (generate, [folders["small_dcgan"], "--out", tmp_path / "x.png"], "this is a file"),
         (
             translate,
             [folders["small_dcgan"], tmp_path / "x.png", "--to", "photo"],
-            "expected one of pipeline=translate",
+            "which answers with images; expected translations",
         ),
         (translate, [folders["small_cyclegan"], tmp_path / "x.png", tmp_path / "a" / "x.png", "--to", "photo"], "both"),
     ):

@@ -111,7 +111,7 @@ def test_balanced_classes_weigh_the_same_however_many_samples_they_have():
     """Of 4 training samples the first class has 2: n / (classes · n_class), scikit-learn's `balanced`."""
     of = task("small_cnn", "pipeline.class_weights=balanced", "data.splits.train_at_most=4", "model.dropout=0")
     assert of.train.labels.bincount().tolist() == [2, 1, 1]
-    assert of.class_weights.tolist() == pytest.approx([4 / (3 * 2), 4 / 3, 4 / 3])
+    assert of.loss.weight.tolist() == pytest.approx([4 / (3 * 2), 4 / 3, 4 / 3])
     given = of.prepare(batch(of))
     own = -logits_of(of, given["inputs"]).log_softmax(1)[torch.arange(4), given["labels"]]
     by_class = torch.stack([own[given["labels"] == label].mean() for label in range(3)])  # one vote a class

@@ -154,7 +154,7 @@ def test_run_still_training_interrupted_or_of_a_gan(trained, tmp_path, capsys):
     assert "  pipeline:\n    name: classify" in text
     (gan / "config.yaml").write_text(text.replace("  pipeline:\n    name: classify", "  pipeline:\n    name: gan"))
     assert run(gan, "x.png") == 1
-    assert "pipeline=gan; expected one of classify, baseline" in capsys.readouterr().err
+    assert "pipeline=gan, which answers with images; expected classes" in capsys.readouterr().err
     (gan / "config.yaml").write_text("[")
     assert run(gan, "x.png") == 1 and "no readable YAML" in capsys.readouterr().err
 

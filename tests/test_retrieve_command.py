@@ -241,10 +241,10 @@ def test_predict_and_evaluate_send_to_retrieve(run, sketch, capsys):
 
 
 def test_retrieve_refuses_a_classifier(run, sketch, capsys):
-    text = (run / "config.yaml").read_text()
-    (run / "config.yaml").write_text(text.replace("pipeline:\n    name: retrieve", "pipeline:\n    name: classify"))
+    declared = json.loads((run / "scores.json").read_text())
+    (run / "scores.json").write_text(json.dumps(declared | {"answers": "classes"}))
     assert ask(run, sketch) == 1
-    assert "is a run of pipeline=classify; expected a retrieval run" in capsys.readouterr().err
+    assert "which answers with classes; expected matches" in capsys.readouterr().err
 
 
 # --- the index

@@ -101,7 +101,10 @@ def test_every_field_that_is_left_out_says_so_and_every_condition_names_a_field(
             for field in schema.fields(type(part)):
                 assert set(field.only) <= names, f"{type(part)}.{field.name}"
                 holds = all(values[key] in allowed for key, allowed in field.only.items())
-                assert (field.name in kept) == (not field.role and holds), f"{type(part)}.{field.name}"
+                as_before = bool(field.added) and values[field.name] == field.added.before
+                assert (field.name in kept) == (not field.role and holds and not as_before), (
+                    f"{type(part)}.{field.name}"
+                )
 
 
 SHOWS = {

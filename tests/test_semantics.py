@@ -26,7 +26,7 @@ def test_numbers_of_a_part_follow_each_other_and_say_what_changed():
         found = [change.number for change in semantics.CHANGES if change.part == part]
         assert found == list(range(2, len(found) + 2)), part
     for change in semantics.CHANGES:
-        assert change.part in semantics.PARTS and change.said
+        assert change.part in semantics.PARTS and change.description
         for group, names in change.concerns.items():
             if "." not in group:  # a component, not a key of one
                 assert names and all((config.conf_dir() / group / f"{name}.yaml").is_file() for name in names)
@@ -78,7 +78,7 @@ def test_few_updates_concern_just_the_networks_whose_batch_norms_move(model):
     net = made.model.build(3) if plain["pipeline"]["name"] in ("classify", "retrieve") else nn.Identity()
     assert (semantics.numbers(plain, 100).get("loop") == 4) == bool(moving_norms(net))
     (change,) = [change for change in semantics.CHANGES if (change.part, change.number) == ("loop", 4)]
-    assert change.where is not None and f"fewer than {norms.ENOUGH} steps" in change.said
+    assert change.where is not None and f"fewer than {norms.ENOUGH} steps" in change.description
     loop = {"epochs": 1, "eval_every": 1, "batch_size": 1}
     assert change.where(loop, norms.ENOUGH - 1) and not change.where(loop, norms.ENOUGH)
 

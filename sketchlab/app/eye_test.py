@@ -8,9 +8,7 @@ weights; a conditional generator is asked for the classes of the real ones. Both
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 import unicodedata
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -27,7 +25,7 @@ from sketchlab.errors import UserError
 from sketchlab.report.run import eye_test
 from sketchlab.runs import OpenedRun
 from sketchlab.runs.gan import generator
-from sketchlab.storage.files import atomic, read_dict
+from sketchlab.storage.files import atomic, exclusive, read_dict
 
 EACH = 20  # pictures of each kind in a test, where the test data hold as many
 ANSWERS = ("real", "generated")
@@ -145,12 +143,9 @@ def votes(folder: Path) -> list[dict[str, Any]]:
 def _append(folder: Path, line: dict[str, Any]) -> None:
     """Add a line, whole or not at all. Raises UserError unless it is the next one of its test."""
     path = folder / FILE
-    try:
-        held = os.open(folder, os.O_RDONLY)
-    except OSError as error:
-        raise UserError(f"{folder}: {error.strerror}") from None
-    try:
-        fcntl.flock(held, fcntl.LOCK_EX)  # two people may be asked at the same time
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder")
+    with exclusive(folder):  # two people may be asked at the same time
         before = votes(folder)
         due = sum(answer["test"] == line["test"] for answer in before)
         if line["place"] != due:
@@ -158,5 +153,3 @@ def _append(folder: Path, line: dict[str, Any]) -> None:
         with atomic(path) as temporary:
             kept = path.read_bytes() if path.exists() else b""
             temporary.write_bytes(kept + orjson.dumps(line) + b"\n")
-    finally:
-        os.close(held)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
-import os
 import re
 import shutil
 import unicodedata
@@ -18,7 +16,7 @@ import orjson
 from sketchlab.data.strokes import ndjson as ndjson_files
 from sketchlab.data.strokes import simplify
 from sketchlab.errors import UserError
-from sketchlab.storage.files import atomic
+from sketchlab.storage.files import atomic, exclusive
 
 _MOST_WORD_BYTES = 100
 
@@ -83,20 +81,15 @@ def append(folder: Path, word: str, one: bytes) -> int:
     path, packed = folder / f"{word}.ndjson", folder / f"{word}.ndjson.gz"
     if packed.exists():
         raise UserError(f"{packed.name} is in {folder} already: unpack it, or save to another folder")
-    try:
-        held = os.open(folder, os.O_RDONLY)
-    except OSError as error:
-        raise UserError(f"--save {folder}: {error.strerror}") from None
-    try:
-        fcntl.flock(held, fcntl.LOCK_EX)  # another page may save to this folder too
+    if not folder.is_dir():
+        raise UserError(f"--save {folder}: no such folder")
+    with exclusive(folder):  # another page may save to this folder too
         n, ended = _drawings(path, orjson.loads(one)["key_id"])
         with atomic(path) as temporary:
             if path.exists():
                 shutil.copyfile(path, temporary)
             with open(temporary, "ab") as file:
                 file.write(one if ended else b"\n" + one)
-    finally:
-        os.close(held)
     return n + 1
 
 

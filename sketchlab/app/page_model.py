@@ -110,8 +110,7 @@ class PhotoModel:
 def opened(path: Path) -> PageModel | PhotoModel:
     """Raises UserError for a run that cannot say anything about a drawing."""
     run = OpenedRun(path)
-    retrieves = (run.config.get("pipeline") or {}).get("name") == "retrieve"
-    return PhotoModel(run) if retrieves else PageModel(run)
+    return PhotoModel(run) if run.scores.answers == "matches" else PageModel(run)
 
 
 def choice(run: OpenedRun, group: str) -> str:

@@ -10,7 +10,7 @@ from sklearn.linear_model import LogisticRegression
 from sketchlab.errors import UserError
 from sketchlab.inputs import Input
 
-FITS = ("baseline",)
+GIVES = ("estimator",)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from sklearn.ensemble import RandomForestClassifier
 from sketchlab.errors import UserError
 from sketchlab.inputs import Input
 
-FITS = ("baseline",)
+GIVES = ("estimator",)
 
 
 @dataclass(frozen=True)

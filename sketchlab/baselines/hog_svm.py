@@ -21,7 +21,7 @@ from sklearn.svm import LinearSVC
 from sketchlab.errors import UserError
 from sketchlab.inputs import Input
 
-FITS = ("baseline",)
+GIVES = ("estimator",)
 _FOLDS = 5
 
 

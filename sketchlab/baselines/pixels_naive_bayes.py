@@ -9,7 +9,7 @@ from sklearn.naive_bayes import GaussianNB
 from sketchlab.errors import UserError
 from sketchlab.inputs import Input
 
-FITS = ("baseline",)
+GIVES = ("estimator",)
 
 
 @dataclass(frozen=True)

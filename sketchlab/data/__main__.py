@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from sketchlab import config
+from sketchlab import components, config
 from sketchlab.data.commands import cache as cache_command
 from sketchlab.data.commands import check, domains, show
 from sketchlab.data.commands import fetch as download
@@ -80,7 +80,7 @@ def sources() -> dict[str, Source]:
 def choices() -> dict[str, tuple[str, list[str]]]:
     """Name of each data set → its first line, and the sources it needs."""
     known, out = sources(), {}
-    for path in sorted((config.conf_dir() / "data").glob("*.yaml")):
+    for path in sorted([*(config.conf_dir() / "data").glob("*.yaml"), *_own()]):
         text = path.read_text("utf-8")
         named = [word for word in _values(yaml.safe_load(text) or {}, "source") if word in known]
         first = text.splitlines()[0].lstrip("# ").partition("; see ")[0] if text.startswith("#") else ""
@@ -94,12 +94,18 @@ def _values(node: Any, key: str) -> list[str]:
     return [str(value) for k, value in node.items() if k == key] + [v for x in node.values() for v in _values(x, key)]
 
 
+def _own() -> list[Path]:
+    return list(Path(components.EXTRA, "conf", "data").glob("*.yaml")) if components.EXTRA else []
+
+
 def list_(_: argparse.Namespace) -> int:
     known, root = sources(), tree.data_root(None)
     print(f"data sets below {root}, what is made of them in {cache.home()}\n")
+    own = {path.stem for path in _own()}
     for name, (first, needed) in choices().items():
         here = all((root / file.gives).exists() for s in needed for file in known[s].files)
-        state = "here" if here and needed else "-" if needed else "yours" if name == "folder" else "built in"
+        built_in = "yours" if name in {"folder", *own} else "built in"
+        state = "here" if here and needed else "-" if needed else built_in
         print(f"{name:18} {state:9} {first}")
     print("\nget one that is not here (-): python -m sketchlab.data fetch NAME")
     return 0
@@ -119,11 +125,13 @@ def fetch(chosen: argparse.Namespace) -> int:
     return 0
 
 
-def _build(chosen: argparse.Namespace, size_px: int, *more: str) -> tuple[Dataset, Any]:
+def _build(chosen: argparse.Namespace, size_px: int, skip_bad: bool = False) -> tuple[Dataset, Any]:
     sets = choices()
     if chosen.name not in sets:
         raise UserError(f"{chosen.name}: no such data set; {config.hint(chosen.name, sorted(sets))}")
-    component = config.data(chosen.name, [*more, *chosen.overrides])
+    component = config.data(chosen.name, chosen.overrides)
+    if skip_bad and hasattr(component.config, "on_bad"):
+        component = replace(component, config=replace(component.config, on_bad="skip"))
     gives = component.constant("GIVES")
     kind = next((kind for kind in ("images", "pairs") if kind in gives), None)
     if kind is None:
@@ -134,7 +142,7 @@ def _build(chosen: argparse.Namespace, size_px: int, *more: str) -> tuple[Datase
 
 
 def check_(chosen: argparse.Namespace) -> int:
-    data, _ = _build(chosen, check.SIDE_PX, "data.on_bad=skip")
+    data, _ = _build(chosen, check.SIDE_PX, skip_bad=True)
     data = domains.by_domain(data)
     found = check.find(data, chosen.distance)
     leaks = sum(pair.leaks for pair in found.same)
@@ -178,7 +186,7 @@ def show_(chosen: argparse.Namespace) -> int:
 def _files(component: Any, data: Dataset) -> Path | None:
     """The folder below which the ids of a data set are files, if they are."""
     first = next(iter(data.splits.values())).ids[0]
-    root = tree.data_root(component.config.root)
+    root = tree.data_root(getattr(component.config, "root", None))
     below = [".", getattr(component.config, "folder", "."), getattr(sys.modules[component.module], "FOLDER", ".")]
     return next((root / folder for folder in below if (root / folder / first).is_file()), None)
 

@@ -96,7 +96,8 @@ def signals() -> Iterator[list[int]]:
         for s, handler in old.items():
             signal.signal(s, handler)
 
-    handled = [s for s in (signal.SIGUSR1, signal.SIGUSR2) if callable(signal.getsignal(s))]
+    others = [getattr(signal, name) for name in ("SIGUSR1", "SIGUSR2") if hasattr(signal, name)]  # none on Windows
+    handled = [s for s in others if callable(signal.getsignal(s))]
     old = {s: signal.getsignal(s) for s in (signal.SIGTERM, signal.SIGINT, *handled)}
     for s in old:
         signal.signal(s, note)

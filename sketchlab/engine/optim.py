@@ -8,22 +8,46 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sketchlab import components
 from sketchlab.engine.runtime import Runtime
-from sketchlab.engine.settings import Config
+from sketchlab.engine.settings import OPTIMIZERS, Config
+from sketchlab.errors import UserError
 
 
-def make(parameters: list[nn.Parameter], loop: Config, runtime: Runtime) -> torch.optim.Optimizer:
-    """On a GPU one kernel for all parameters, whose rate and count are tensors: a recorded step (engine/steps.py) would
-    keep numbers as they were. Checkpoints hold the rate as a number. Elsewhere torch's default."""
-    on_gpu = bool(parameters) and all(p.is_cuda for p in parameters)
-    lr = torch.tensor(loop.lr, device=parameters[0].device) if on_gpu else loop.lr
-    common: dict[str, Any] = {"lr": lr, "weight_decay": loop.weight_decay} | ({"fused": True} if on_gpu else {})
-    if loop.optimizer == "sgd":
-        optimizer: torch.optim.Optimizer = torch.optim.SGD(parameters, momentum=loop.momentum, **common)
+def make(parameters: list[Any], loop: Config, runtime: Runtime) -> torch.optim.Optimizer:
+    """parameters: tensors, or groups {"params": [...], "lr": peak of this group, ...} as torch.optim takes them.
+
+    On a GPU one kernel for all parameters, whose rate and count are tensors: a recorded step (engine/steps.py) would
+    keep numbers as they were. Checkpoints hold the rate as a number. Elsewhere torch's default.
+    """
+    groups = [dict(p) if isinstance(p, dict) else {"params": [p]} for p in parameters]
+    if not any(isinstance(p, dict) for p in parameters):
+        groups = [{"params": list(parameters)}]
+    for group in groups:
+        if "lr" in group:
+            group["peak_lr"] = group["lr"]  # set_rate scales this one
+    every = [p for group in groups for p in group["params"]]
+    own = loop.optimizer not in OPTIMIZERS
+    on_gpu = (
+        bool(every) and all(p.is_cuda for p in every) and not own
+    )  # one's own are written for a rate that is a number
+    if own:
+        optimizer: torch.optim.Optimizer = components.make(
+            "optimizer", loop.optimizer, loop.optimizer_options, groups, loop.lr, loop.weight_decay
+        )
+        if not isinstance(optimizer, torch.optim.Optimizer):
+            raise UserError(f"optimizer={loop.optimizer}: build gave {type(optimizer).__name__}; expected an Optimizer")
     else:
-        kind = torch.optim.AdamW if loop.optimizer == "adamw" else torch.optim.Adam
-        common |= {"capturable": True} if on_gpu else {}
-        optimizer = kind(parameters, betas=(loop.betas[0], loop.betas[1]), **common)
+        if on_gpu:
+            groups = [g | {"lr": torch.tensor(g["lr"], device=every[0].device)} if "lr" in g else g for g in groups]
+        lr = torch.tensor(loop.lr, device=every[0].device) if on_gpu else loop.lr
+        common: dict[str, Any] = {"lr": lr, "weight_decay": loop.weight_decay} | ({"fused": True} if on_gpu else {})
+        if loop.optimizer == "sgd":
+            optimizer = torch.optim.SGD(groups, momentum=loop.momentum, **common)
+        else:
+            kind = torch.optim.AdamW if loop.optimizer == "adamw" else torch.optim.Adam
+            common |= {"capturable": True} if on_gpu else {}
+            optimizer = kind(groups, betas=(loop.betas[0], loop.betas[1]), **common)
     if on_gpu:
         optimizer.register_state_dict_post_hook(_rates_as_numbers)
         optimizer.register_load_state_dict_post_hook(_rates_as_tensors)
@@ -89,9 +113,11 @@ def depends_on_total(loop: Config) -> bool:
 
 
 def set_rate(optimizer: torch.optim.Optimizer, loop: Config, epoch: float, lr: float | None = None) -> None:
-    """The learning rate of the step that begins at `epoch`; `lr` replaces loop.lr as the peak."""
-    value = rate(loop, epoch, lr)
+    """The learning rate of the step that begins at `epoch`; `lr` replaces loop.lr as the peak. A group that was made
+    with a rate of its own keeps its ratio to loop.lr."""
     for group in optimizer.param_groups:
+        own = group.get("peak_lr")
+        value = rate(loop, epoch, lr if own is None else own if lr is None else own * lr / loop.lr)
         if isinstance(group["lr"], Tensor):
             group["lr"].fill_(value)
         else:

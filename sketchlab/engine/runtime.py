@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import importlib.util
+import math
 import os
 import platform
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -24,7 +27,7 @@ from sketchlab.schema import Machine
 
 @dataclass(frozen=True)
 class Config:
-    device: str  # auto (a CUDA GPU if there is one), cpu, cuda
+    device: str  # auto (a CUDA GPU if there is one), cpu, cuda, mps (Apple; untested)
     precision: str  # auto (GPU: bf16 where it is native, else fp16; CPU: fp32), fp32 (TF32 on a GPU), bf16, fp16
     ranks: int  # processes that share each batch; on GPUs one each
     overlap: bool  # ranks average gradients while others are computed (DistributedDataParallel): other bits
@@ -39,7 +42,10 @@ class Config:
     profile: Machine[bool]  # where the time goes: profile.csv, and trace.json of a few steps for chrome://tracing
 
     def __post_init__(self) -> None:
-        for key, allowed in (("device", ("auto", "cpu", "cuda")), ("precision", ("auto", "fp32", "bf16", "fp16"))):
+        for key, allowed in (
+            ("device", ("auto", "cpu", "cuda", "mps")),
+            ("precision", ("auto", "fp32", "bf16", "fp16")),
+        ):
             if getattr(self, key) not in allowed:
                 raise UserError(f"runtime.{key}={getattr(self, key)}: expected one of {', '.join(allowed)}")
         if self.graph not in ("auto", "false"):
@@ -58,6 +64,12 @@ class Config:
         has_cuda = torch.cuda.is_available()
         if self.device == "cuda" and not has_cuda:
             raise UserError("runtime.device=cuda: torch sees no CUDA GPU here; use runtime.device=cpu or auto")
+        if self.device == "mps":
+            if not torch.backends.mps.is_available():
+                raise UserError("runtime.device=mps: torch sees no Apple GPU here; use runtime.device=cpu or auto")
+            if self.ranks > 1 or self.precision == "fp16":
+                raise UserError("runtime.device=mps takes runtime.ranks=1, and runtime.precision=fp32 or bf16")
+            return "mps", "fp32" if self.precision == "auto" else self.precision
         device = "cpu" if self.device == "cpu" or not has_cuda else "cuda"
         if device == "cuda" and self.ranks > torch.cuda.device_count() and joined_world() is None:
             raise UserError(
@@ -95,6 +107,12 @@ def native_precision() -> str:
     return "fp16" if torch.cuda.get_device_capability() >= (7, 0) else "fp32"
 
 
+def end_with_parent(signum: int) -> None:
+    """This process gets the signal when its parent ends. Linux alone; elsewhere it notices by its closed pipe."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signum)  # PR_SET_PDEATHSIG
+
+
 def keep_freed_memory() -> None:
     """Large tensors from the heap, which keeps what is freed, instead of a fresh mapping each.
 
@@ -126,7 +144,7 @@ class Runtime:
         self.config, self.rank, self.ranks = config, rank, ranks
         kind, self.precision = config.decided()
         local = int(os.environ.get("LOCAL_RANK") or rank) if joined_world() else rank
-        self.device = torch.device(kind, local) if kind == "cuda" else torch.device("cpu")
+        self.device = torch.device(kind, local) if kind == "cuda" else torch.device(kind)
         if kind == "cuda":
             torch.cuda.set_device(self.device)
             torch.backends.cudnn.benchmark = not config.deterministic
@@ -189,6 +207,8 @@ class Runtime:
         keys = keys if prepare.active else None
         raw = prepare.ahead(raw, keys)
         with self.span("augment"):
+            if self.device.type == "mps":  # knows no doubles, by which augmentation is exact
+                return self.layout(self.to_device(prepare(raw, keys)))
             return self.layout(prepare(self.to_device(raw), keys if keys is None else self.to_device(keys)))
 
     def layout(self, images: Tensor) -> Tensor:
@@ -283,6 +303,8 @@ class Runtime:
         """Peak so far: of the GPU's allocator, or of this process."""
         if self.device.type == "cuda":
             return torch.cuda.max_memory_allocated() / 2**20
+        if importlib.util.find_spec("resource") is None:  # Windows
+            return math.nan
         import resource
 
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Annotated
+from typing import Annotated, Any
 
+from sketchlab.components import BUILT_IN, implementations
 from sketchlab.errors import UserError
-from sketchlab.schema import Machine, only
+from sketchlab.schema import Machine, added, only
 
 FEW_STEPS = 50  # a run of fewer optimizer steps is warned of
-OPTIMIZERS = ("sgd", "adam", "adamw")
+OPTIMIZERS = BUILT_IN["optimizer"]
 SCHEDULES = ("constant", "cosine", "linear", "step")
 
 
@@ -18,7 +19,7 @@ class Config:
     epochs: int  # times every training sample is seen
     batch_size: int  # samples a step, over all ranks together; at most the training split (at_most)
     lr: float  # peak learning rate
-    optimizer: str  # sgd, adam, adamw
+    optimizer: str  # sgd, adam, adamw, or a file of your own: optimizer=<choice>
     momentum: Annotated[float, only(optimizer=("sgd",))]  # sgd only
     betas: Annotated[list[float], only(optimizer=("adam", "adamw"))]  # adam and adamw only
     weight_decay: float
@@ -32,9 +33,11 @@ class Config:
     eval_every: int  # epochs between evaluations
     patience: int  # evaluations without a better monitored score before stopping early; 0 = never
     save_every_s: Machine[float]  # seconds between checkpoints; 0 = after every step
+    optimizer_options: Annotated[dict[str, Any], added({})]  # of an optimizer of your own: the keys of its Config
 
     def __post_init__(self) -> None:
-        for key, allowed in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES)):
+        own = [] if self.optimizer in OPTIMIZERS else [*implementations("optimizer")]
+        for key, allowed in (("optimizer", (*OPTIMIZERS, *own)), ("schedule", SCHEDULES)):
             if getattr(self, key) not in allowed:
                 raise UserError(f"loop.{key}={getattr(self, key)}: expected one of {', '.join(allowed)}")
         for key in ("epochs", "batch_size", "accumulate", "eval_every", "step_epochs"):

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from sketchlab.engine.rundir import RunDir
 from sketchlab.engine.runtime import Runtime
-from sketchlab.engine.settings import Config
+from sketchlab.engine.settings import OPTIMIZERS, Config
 from sketchlab.engine.task import Task
 from sketchlab.errors import UserError
 
@@ -82,7 +82,7 @@ class Steps:
         self.seen: dict[Hashable, int] = {}  # real steps of each kind so far
         self.pool: Any = None
         self.bad: tuple[Tensor, Any] | None = None  # `averages.bad` on its way to the host
-        self.why_not = obstacle(task, runtime)
+        self.why_not = obstacle(task, runtime, loop)
         if self.why_not and runtime.device.type == "cuda":
             folder.say(f"steps run without a CUDA graph: {self.why_not}")
 
@@ -177,7 +177,7 @@ class Graph:
         )
 
 
-def obstacle(task: Task, runtime: Runtime) -> str:
+def obstacle(task: Task, runtime: Runtime, loop: Config) -> str:
     """Why steps are not recorded, "" where they can be."""
     if runtime.device.type != "cuda":
         return "no CUDA device"
@@ -189,6 +189,8 @@ def obstacle(task: Task, runtime: Runtime) -> str:
         return "runtime.profile=true looks into each step"
     if runtime.config.recompute:
         return "runtime.recompute=true looks at the state of the draws in each step"
+    if loop.optimizer not in OPTIMIZERS:
+        return f"optimizer={loop.optimizer} is of your own, with a rate that is a number"
     if not task.fixed_shapes:
         return "the shapes of batches differ"
     return ""

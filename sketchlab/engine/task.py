@@ -111,7 +111,8 @@ def printout(name: str, module: nn.Module, inputs: tuple[Tensor, ...]) -> list[d
 
     def note(layer: nn.Module, _: Any, output: Any) -> None:
         own = [p for p in layer.parameters(recurse=False)]
-        shape = list(output.shape[1:]) if isinstance(output, Tensor) else ""
+        plain = isinstance(output, Tensor) and not output.is_nested  # as layers of nn.TransformerEncoder pass on
+        shape = list(output.shape[1:]) if plain else []
         path = f"{name}.{names[layer]}".rstrip(".")
         rows.append(
             {

@@ -80,8 +80,10 @@ class Score:
 class Table:
     """The scores that a pipeline declares."""
 
-    def __init__(self, pipeline: str, scores: Iterable[Score]) -> None:
+    def __init__(self, pipeline: str, scores: Iterable[Score], answers: str = "", title: str = "") -> None:
+        """answers: what a run is asked for afterwards: classes, matches, images, translations …; title: of its runs."""
         self.pipeline, self.scores = pipeline, {score.name: score for score in scores}
+        self.answers, self.title = answers, title or pipeline
 
     def get(self, key: str) -> Score | None:
         """Of val/kid@random, kid@random or kid: the score of this very name, else kid@{features}; else None."""
@@ -112,7 +114,7 @@ class Table:
         """For scores.json, without what is as it is where nothing is declared."""
         plain = {f.name: f.default for f in dataclasses.fields(Score)}
         rows = [{k: v for k, v in dataclasses.asdict(s).items() if v != plain[k]} for s in self.scores.values()]
-        return {"pipeline": self.pipeline, "scores": rows}
+        return {"pipeline": self.pipeline, "answers": self.answers, "title": self.title, "scores": rows}
 
 
 def read(folder: Path, pipeline: str) -> Table:
@@ -125,7 +127,9 @@ def read(folder: Path, pipeline: str) -> Table:
         return of_pipeline(pipeline)
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-        return Table(found["pipeline"], [Score(**row) for row in found["scores"]])
+        known = of_pipeline(found["pipeline"])  # of a folder that does not hold these two yet
+        more = {key: str(found.get(key) or getattr(known, key)) for key in ("answers", "title")}
+        return Table(found["pipeline"], [Score(**row) for row in found["scores"]], **more)
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path} is no readable table of scores: {error}; it was changed by hand") from None
 
@@ -137,4 +141,7 @@ def of_pipeline(name: str) -> Table:
         known = importlib.util.find_spec(module) is not None
     except ModuleNotFoundError:
         known = False
-    return Table(name, importlib.import_module(module).SCORES if known else ())
+    if not known:
+        return Table(name, ())
+    declared = importlib.import_module(module)
+    return Table(name, declared.SCORES, declared.ANSWERS, declared.TITLE)

@@ -21,7 +21,7 @@ from sketchlab.errors import UserError
 from sketchlab.inputs import Input
 from sketchlab.layers import frame_front
 
-FITS = ("classify",)
+GIVES = ("logits",)
 DIRECTIONS = ("down", "up", "right", "left")
 
 

@@ -17,7 +17,7 @@ from sketchlab.errors import UserError
 from sketchlab.inputs import Input
 from sketchlab.layers import frame_front
 
-FITS = ("classify",)
+GIVES = ("logits",)
 OUTPUTS = ("all", "last", "mean")
 
 

@@ -12,7 +12,7 @@ from sketchlab.errors import UserError
 from sketchlab.inputs import Input
 from sketchlab.layers import frame_front
 
-FITS = ("classify",)
+GIVES = ("logits",)
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from sketchlab.errors import UserError
 from sketchlab.inputs import Input
 from sketchlab.models import dcgan
 
-FITS = ("translate",)
+GIVES = ("translators",)
 GENERATORS = ("resnet", "short")
 DISCRIMINATORS = ("patch", "dcgan")
 NAMES = ("to_sketch", "to_photo", "D_sketch", "D_photo")

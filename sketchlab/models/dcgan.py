@@ -26,7 +26,7 @@ from sketchlab.errors import UserError
 from sketchlab.inputs import Input
 from sketchlab.models import torchvision_nets
 
-FITS = ("gan",)
+GIVES = ("generator and discriminator",)
 ACTIVATIONS = ("relu", "leaky", "jrelu")
 NORMS = ("batch", "instance")
 DISCRIMINATORS = ("dcgan", "resnet18", "mobilenet_v2")

@@ -16,7 +16,7 @@ from sketchlab.errors import UserError
 from sketchlab.inputs import Input
 from sketchlab.layers.stages import Mirrored, UnitLength, towers
 
-FITS = ("retrieve",)
+GIVES = ("embeddings",)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from sketchlab.errors import UserError
 from sketchlab.inputs import Input
 from sketchlab.layers.stages import UnitLength, towers
 
-FITS = ("retrieve",)
+GIVES = ("embeddings",)
 
 
 @dataclass(frozen=True)

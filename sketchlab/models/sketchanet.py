@@ -21,7 +21,7 @@ from sketchlab.errors import UserError
 from sketchlab.inputs import Input
 from sketchlab.layers.chain import penultimate
 
-FITS = ("classify",)
+GIVES = ("logits",)
 ARCH = "sketchanet"
 TESTS = ("centre", "ten_crop")
 SCALES_PX = (256, 224, 192, 128, 64)  # the five networks of the paper see images of this detail

@@ -12,7 +12,7 @@ from sketchlab.errors import UserError
 from sketchlab.inputs import Input
 from sketchlab.layers.stages import GlobalMean
 
-FITS = ("classify",)
+GIVES = ("logits",)
 
 
 @dataclass(frozen=True)

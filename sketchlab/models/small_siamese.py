@@ -11,7 +11,7 @@ from sketchlab.errors import UserError
 from sketchlab.inputs import Input
 from sketchlab.layers.stages import AdaptiveMean, UnitLength, towers
 
-FITS = ("retrieve",)
+GIVES = ("embeddings",)
 
 
 @dataclass(frozen=True)

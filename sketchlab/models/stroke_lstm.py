@@ -23,7 +23,7 @@ from sketchlab import inputs, weights
 from sketchlab.errors import UserError
 from sketchlab.inputs import Input
 
-FITS = ("classify",)
+GIVES = ("logits",)
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from sketchlab.errors import UserError
 from sketchlab.inputs import Input
 from sketchlab.weights import files as weight_files
 
-FITS = ("classify",)
+GIVES = ("logits",)
 PRETRAINED = "timm"  # model.weights: those that timm knows for the arch
 _SUFFIXES = (".safetensors", ".pth", ".bin")
 

@@ -17,7 +17,7 @@ from sketchlab.errors import UserError
 from sketchlab.inputs import Input
 from sketchlab.layers.stages import AdaptiveMean, GlobalMean
 
-FITS = ("classify",)
+GIVES = ("logits",)
 HEADS = {  # the last layer of each network
     "alexnet": "classifier.6",
     "googlenet": "fc",

@@ -19,7 +19,7 @@ from sketchlab.errors import UserError
 from sketchlab.inputs import Input
 from sketchlab.layers.stages import AdaptiveMean, GlobalMean
 
-FITS = ("classify",)
+GIVES = ("logits",)
 ARCH = "vgg16"
 _HIDDEN = 4096  # width of the two hidden layers
 _MAP_PX = 7  # side of the last map at 224 px

@@ -76,6 +76,11 @@ class Run:
         return read_table(self.folder, self.pipeline)
 
     @property
+    def fitted(self) -> bool:
+        """Whether it was fitted in one go: it has no layers and no epochs."""
+        return (self.env.get("parameters") or {}).get("total") == 0
+
+    @property
     def name(self) -> str:
         """<model choice>-<data choice>/<id>, from the folder's own place."""
         return f"{self.folder.parent.name}/{self.folder.name}"

@@ -23,7 +23,6 @@ from sketchlab.runs.classify.classifier import Classifier
 from sketchlab.schema import upgraded
 from sketchlab.storage.files import read_dict, read_lines
 
-CLASSIFIERS = ("classify", "baseline")  # pipelines whose runs answer with a class
 KINDS = ("images", "frames", "points")  # what networks take that answer about pictures or drawings
 ORIENTED = 0.5  # share of a constant guess's error from which on a class is said to have an orientation
 BATCH = 64  # images or drawings decoded and asked at once: what bounds the memory
@@ -92,18 +91,22 @@ class OpenedRun:
 
         return ink_of(self.config["data"])
 
+    def check_answers(self, answers: str, what: str) -> None:
+        """UserError unless its pipeline answers with these (its ANSWERS); what: who asks."""
+        pipeline, given = self.config["pipeline"].get("name", "unknown"), self.scores.answers or "nothing"
+        if given != answers:
+            raise UserError(
+                f"{what}: {self.path} is a run of pipeline={pipeline}, which answers with {given}; expected {answers}"
+            )
+
     def check_classifier(self, what: str, kinds: tuple[str, ...] = ("images",)) -> None:
         """UserError unless this is a finished run that answers with classes; what: who asks, about which kinds."""
-        pipeline = (self.config.get("pipeline") or {}).get("name", "unknown")
-        if pipeline == "retrieve":
+        if self.scores.answers == "matches":
             raise UserError(
                 f"{what}: {self.path} is a retrieval run, which answers with photos: "
                 f"python -m sketchlab.retrieve {self.path} SKETCH…"
             )
-        if pipeline not in CLASSIFIERS:
-            raise UserError(
-                f"{what}: {self.path} is a run of pipeline={pipeline}; expected one of {', '.join(CLASSIFIERS)}"
-            )
+        self.check_answers("classes", what)
         if self.input.kind not in kinds:
             wanted = " or ".join(kinds)
             raise UserError(
@@ -191,12 +194,12 @@ class OpenedRun:
         drawable = self.input.kind != "images" or self.input.channels in reading.CHANNELS
         strokes = reading.drawer(self.config["data"], self.input, ink or self.ink, raster) if drawable else None
         prepares = {"pixels": Prepare(self.input, None), "strokes": strokes}
-        if self.config["pipeline"]["name"] == "classify":
+        _, state = self._checkpoint()
+        if "arrays" not in state:
             net = here.place(self.network())
             return Classifier(here, **prepares, net=net, estimator=None, both=self._both(net, here))
         from sketchlab.pipelines.baseline.task import from_arrays
 
-        _, state = self._checkpoint()
         fitted = from_arrays(self.model.build(len(self.classes)), state["arrays"])
         return Classifier(here, **prepares, net=None, estimator=fitted)
 

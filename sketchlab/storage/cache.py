@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sketchlab.errors import UserError
-from sketchlab.storage.files import sync_folder
+from sketchlab.storage.files import locked, sync_folder
 
 INDEX, CHECKED, USED = "index.json", ".checked.json", ".used"
 LIMIT = "SKETCHLAB_CACHE_GB"  # the most that is kept, in GB; what was used longest ago goes first
@@ -84,10 +84,9 @@ def alone(folder: Path) -> Iterator[None]:
         raise UserError(f"cannot write to the cache {folder}: {error.strerror}; set SKETCHLAB_CACHE") from None
     with lock:
         try:
-            import fcntl
-
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        except (ImportError, OSError):  # no locks here: two makers do the work twice, the rename keeps it right
+            while not locked(lock.fileno()):
+                time.sleep(0.05)
+        except OSError:  # a file system without locks: two makers do the work twice, the rename keeps it right
             yield
             return
         for left in folder.glob(".building-*"):

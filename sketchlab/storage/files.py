@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from sketchlab.errors import UserError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+try:
+    import msvcrt
+except ImportError:  # not Windows
+    msvcrt = None
 
 
 @contextlib.contextmanager
@@ -38,6 +49,40 @@ def atomic(path: Path) -> Iterator[Path]:
     finally:
         with contextlib.suppress(FileNotFoundError):
             temporary.unlink()
+
+
+@contextlib.contextmanager
+def exclusive(folder: Path) -> Iterator[None]:
+    """One process of this machine at a time; others wait. Raises OSError for a folder that cannot be opened.
+
+    Where the kernel locks no folders (Windows) a file `.lock` in it is locked instead.
+    """
+    held = os.open(folder if fcntl else folder / ".lock", os.O_RDONLY if fcntl else os.O_RDWR | os.O_CREAT)
+    try:
+        while not locked(held):
+            time.sleep(0.01)
+        yield
+    finally:
+        os.close(held)
+
+
+def locked(file: int) -> bool:
+    """Take the kernel's lock on an open file, until it is closed; False where another process has it."""
+    try:
+        if fcntl is not None:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        elif msvcrt is not None:
+            msvcrt.locking(file, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+    except OSError as error:
+        if error.errno in (errno.EACCES, errno.EAGAIN, errno.EDEADLK):
+            return False
+        raise
+    return True
+
+
+def cores() -> int:
+    """How many this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def sync_folder(folder: Path) -> None:

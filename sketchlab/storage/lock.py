@@ -17,11 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from sketchlab.errors import UserError
-
-try:
-    import fcntl
-except ImportError:  # Windows: the counter alone
-    fcntl = None
+from sketchlab.storage.files import locked
 
 HEARTBEAT_S = 10.0
 STALE_S = 60.0  # an owner elsewhere whose counter stood still for so long is dead
@@ -43,10 +39,10 @@ class Lock:
         """Raises UserError naming the owner when the folder is in use; OSError when it cannot be written."""
         file = os.open(self.path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o644)
         try:
-            if not _locked(file):
+            if not locked(file):
                 raise UserError(self._busy(self._owner()))
             owner = self._owner()
-            elsewhere = _elsewhere(owner) or (fcntl is None and bool(owner))
+            elsewhere = _elsewhere(owner)
             if elsewhere:
                 self._watch(owner)
             self._file = file
@@ -134,17 +130,6 @@ def _elsewhere(owner: dict[str, Any]) -> bool:
     if "machine" in owner:
         return owner["machine"] != machine()
     return owner.get("host", socket.gethostname()) != socket.gethostname()  # as sketchlab wrote it before
-
-
-def _locked(file: int) -> bool:
-    """The kernel's lock on an open file, False where another process has it."""
-    if fcntl is None:
-        return True
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _named(owner: dict[str, Any]) -> str:

@@ -24,7 +24,7 @@ from hydra.plugins.sweeper import Sweeper
 from omegaconf import open_dict
 
 from sketchlab import config
-from sketchlab.errors import UserError
+from sketchlab.errors import UserError, own_mistake
 from sketchlab.storage.files import read_dict, write_json
 from sketchlab.sweeps import workers
 from sketchlab.training import plan
@@ -179,8 +179,10 @@ def run(cfg: Any, words: list[str], hydra_cfg: Any) -> float:
     except UserError as error:
         message = str(error)
     except Exception as error:
-        traceback.print_exc()
-        message = f"{type(error).__name__}: {error}"
+        mistake = own_mistake(error)
+        if mistake is None:
+            traceback.print_exc()
+        message = str(mistake or f"{type(error).__name__}: {error}")
     finally:
         outcome = {"words": words, "state": state, "before": before, "folder": folder, "message": message}
         outcome |= {"plan": planned} if planned else {}

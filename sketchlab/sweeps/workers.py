@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
-import fcntl
 import io
 import os
 import signal
@@ -14,7 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
-_DIE_WITH_PARENT = 1  # prctl's PR_SET_PDEATHSIG
+from sketchlab.engine.runtime import end_with_parent
+from sketchlab.storage.files import cores, locked
+
 _slots: list[tuple[int, Any]] = []  # this process's own, once it has one
 
 
@@ -23,7 +23,7 @@ def share(place: Path, n_jobs: int) -> None:
     import joblib
 
     workers = joblib.effective_n_jobs(n_jobs)
-    ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGTERM)  # a killed sweep's runs save and end
+    end_with_parent(signal.SIGTERM)  # a killed sweep's runs save and end
     if os.getppid() == 1:  # it was killed before
         os._exit(1)
     if not _slots:
@@ -32,7 +32,7 @@ def share(place: Path, n_jobs: int) -> None:
             os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(mine)
     import torch
 
-    torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // workers))
+    torch.set_num_threads(max(1, cores() // workers))
 
 
 @contextlib.contextmanager
@@ -73,8 +73,7 @@ def slot(place: Path, workers: int) -> tuple[int, Any]:
     while True:
         for number in range(workers):
             file = open(place / f"worker{number}.lock", "w")  # noqa: SIM115  held until the process ends
-            with contextlib.suppress(BlockingIOError):
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if locked(file.fileno()):
                 return number, file
             file.close()
         time.sleep(0.1)  # a worker is being replaced

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import datetime
 import multiprocessing.connection
 import os
@@ -16,13 +15,12 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from sketchlab.engine.runtime import Config, Runtime, joined_world
-from sketchlab.errors import UserError
+from sketchlab.engine.runtime import Config, Runtime, end_with_parent, joined_world
+from sketchlab.errors import UserError, own_mistake
 
 # Ranks may read data for hours before they meet. One that dies ends the others all the same: by torchrun, or _wait.
 TIMEOUT = datetime.timedelta(hours=12)
 LONGEST = 100_000  # characters of a traceback that a rank passes on
-_DIE_WITH_PARENT = 1  # prctl's PR_SET_PDEATHSIG: no rank outlives a killed parent and writes on
 
 
 def prepare_environment(config: Config) -> None:
@@ -92,7 +90,7 @@ def _rank(
 ) -> None:
     import traceback
 
-    ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
+    end_with_parent(getattr(signal, "SIGKILL", signal.SIGTERM))  # no rank outlives a killed parent and writes on
     code = 1
     try:
         work(_join(config, rank, config.ranks, f"file://{rendezvous}"), *args)
@@ -102,8 +100,9 @@ def _rank(
         pipe.send(("user", str(error)))
     except KeyboardInterrupt as stop:
         pipe.send(("interrupted", *stop.args))
-    except BaseException:
-        pipe.send(("bug", traceback.format_exc()[-LONGEST:]))
+    except BaseException as error:
+        mistake = own_mistake(error)
+        pipe.send(("user", str(mistake)) if mistake else ("bug", traceback.format_exc()[-LONGEST:]))
     finally:
         pipe.close()
         if code:

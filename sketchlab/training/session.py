@@ -7,7 +7,7 @@ from typing import Any
 
 from sketchlab import config, schema
 from sketchlab.config import RunConfig
-from sketchlab.errors import UserError
+from sketchlab.errors import UserError, own_mistake
 from sketchlab.training.identity import id_of
 from sketchlab.training.prepare import Prepared, prepare
 from sketchlab.training.work import show, work
@@ -170,7 +170,8 @@ def train(prepared: Prepared, pruning: dict[str, Any] | None = None) -> None:
         launch.launch(run.runtime, *_job(prepared, "train", pruning))
     except BaseException as error:
         interrupted = isinstance(error, KeyboardInterrupt)
-        message = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+        known = error if isinstance(error, UserError) else own_mistake(error)
+        message = str(known or f"{type(error).__name__}: {error}")
         if interrupted:
             message = " ".join(word for word in error.args if isinstance(word, str))
         try:

@@ -64,11 +64,14 @@ def show(runtime: Any, run: RunConfig, path: Path, data: Any) -> None:
 
 def _built(runtime: Any, run: RunConfig, folder: Any, data: Any) -> tuple[Any, Any]:
     """The task, and the loop's settings for this data."""
-    from sketchlab import rng
+    from sketchlab import components, rng
     from sketchlab.data.dataset import resident
     from sketchlab.metrics import declared
 
-    folder.declare(declared.Table(run.pipeline.name, run.pipeline.constant("SCORES", ())))
+    own = [components.load("metric", name) for name in getattr(run.pipeline.config, "metrics", {})]
+    of = run.pipeline.constant
+    scores = (*of("SCORES", ()), *(metric.SCORE for metric in own))
+    folder.declare(declared.Table(run.pipeline.name, scores, of("ANSWERS", ""), of("TITLE", "")))
     if runtime.device.type == "cuda":
         data = resident(data, runtime.device, int(0.4 * runtime.free_bytes()))
     runtime.seed(rng.fold(run.seed, "init"))

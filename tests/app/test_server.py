@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import yaml
 from starlette.testclient import TestClient
 
 from sketchlab import config
@@ -376,10 +375,9 @@ def test_runs_that_cannot_answer_are_refused_at_the_start(run_of, tmp_path, caps
     for state, word in (("running", "still training"), ("interrupted", "not finished")):
         assert word in refused(capsys, finished.change_status(run, tmp_path / state, state=state), "--port", "0")
     other = finished.change_status(run, tmp_path / "translate")
-    document = yaml.safe_load((other / "config.yaml").read_text())
-    document["config"]["pipeline"]["name"] = "translate"
-    (other / "config.yaml").write_text(yaml.safe_dump(document))
-    refused(capsys, other, "--port", "0")
+    declared = json.loads((other / "scores.json").read_text())
+    (other / "scores.json").write_text(json.dumps(declared | {"answers": "translations"}))
+    assert "answers with translations; expected classes" in refused(capsys, other, "--port", "0")
 
 
 def test_ports_and_folders_that_cannot_be_had(run_of, tmp_path, capsys):

@@ -15,7 +15,7 @@ ALL = NONE | dict(flip=0.5, rotate_deg=20.0, scale=[0.8, 1.2], shift=0.1, crop=0
 
 def prepare(channels=1, size_px=24, **changes):
     mean, std = [0.5, 0.4, 0.3][:channels], [0.25, 0.2, 0.3][:channels]
-    return Prepare(Input("images", size_px, channels, "dark", mean, std), Config(**(NONE | changes)))
+    return Prepare(Input("images", size_px, channels, "dark", mean, std), Config(**({"own": {}} | NONE | changes)))
 
 
 def pixels(n=5, channels=1, side=24):

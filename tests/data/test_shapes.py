@@ -28,7 +28,7 @@ def config(**values) -> shapes.Config:
     given = yaml.safe_load((CONF / "shapes.yaml").read_text())
     del given["defaults"], given["name"]
     given["splits"] = splits.Config(**yaml.safe_load((CONF / "splits" / "fraction.yaml").read_text()))
-    given["augment"] = augment.Config(**yaml.safe_load((CONF / "augment" / "none.yaml").read_text()))
+    given["augment"] = augment.Config(**yaml.safe_load((CONF / "augment" / "none.yaml").read_text()), own={})
     given["raster"] = raster.Config(**yaml.safe_load((CONF / "raster" / "frames.yaml").read_text()))
     changes = yaml.safe_load((CONF / "stroke_augment" / "none.yaml").read_text())
     given["stroke_augment"] = stroke_augment.Config(**changes)

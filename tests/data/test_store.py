@@ -207,7 +207,9 @@ def test_many_images_show_progress_on_stderr(root, capsys, monkeypatch):
     for i in range(200):
         (root / f"n{i:03d}.png").write_bytes(picture.getvalue())
     bar = store.tqdm
-    monkeypatch.setattr(store, "tqdm", lambda *words, **keys: bar(*words, **keys | {"delay": 0, "mininterval": 0}))
+    monkeypatch.setattr(
+        store, "tqdm", lambda *words, **keys: bar(*words, **keys | {"delay": 0, "mininterval": 0, "disable": False})
+    )
     build(root, [f"n{i:03d}.png" for i in range(200)])
     said = capsys.readouterr()
     assert "200/200" in said.err and said.out == ""

@@ -100,7 +100,7 @@ def test_fits_every_view_of_a_finite_augmentation():
         (["data/augment=mild"], "data.augment.views"),
         (["model.var_smoothing=0"], "model.var_smoothing"),
         (["pipeline.eval_batch=0"], "pipeline.eval_batch"),
-        (["pipeline=classify"], "is for pipeline=baseline"),
+        (["pipeline=classify"], "it takes logits, the model gives estimator"),
         (["model.name=pixels_naive_bay"], "did you mean pixels_naive_bayes"),
     ],
 )

@@ -236,7 +236,7 @@ def test_mistakes_in_one_line(words, said):
 
 
 def test_another_pipeline_does_not_fit():
-    with pytest.raises(UserError, match="is for pipeline=gan"):
+    with pytest.raises(UserError, match="the model gives generator and discriminator"):
         config.from_overrides(["model=small_dcgan", "pipeline=classify"])
 
 

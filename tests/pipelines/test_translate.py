@@ -228,7 +228,7 @@ def test_mistakes_in_one_line(words: list[str], said: str) -> None:
 
 
 def test_another_pipeline_does_not_fit():
-    with pytest.raises(UserError, match="is for pipeline=translate"):
+    with pytest.raises(UserError, match="the model gives translators"):
         config.from_overrides(["model=cyclegan", "pipeline=gan"])
 
 

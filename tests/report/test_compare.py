@@ -113,7 +113,7 @@ def test_page_opens_with_the_answer_and_loads_nothing(two):
 def test_curves_can_be_hidden_without_script_and_inspected_with_it(two):
     page = two.read_text()
     for name in ("g0", "g1"):
-        figure = "curves-classify-val-accuracy"
+        figure = "curves-classifiers-val-accuracy"
         assert f'id="{figure}-{name}-mean"' in page and f'id="{figure}-show-{name}"' in page
         assert f'.look:has(#{figure}-show-{name}:not(:checked)) [id^="{figure}-{name}-"]{{display:none}}' in page
     data = json.loads(re.findall(r'<script type="application/json">(.*?)</script>', page)[0])
@@ -150,7 +150,7 @@ def test_in_a_browser_values_follow_the_pointer_and_groups_hide(two, tmp_path):
 
 def test_figures_and_tables_lie_beside_the_page(two):
     out = two.parent
-    for stem in ("scores-test-accuracy", "curves-classify-val-accuracy"):
+    for stem in ("scores-test-accuracy", "curves-classifiers-val-accuracy"):
         assert Image.open(out / "figures" / f"{stem}.png").width > 400
         assert (out / "figures" / f"{stem}.pdf").read_bytes().startswith(b"%PDF")
         assert "<svg" in (out / "figures" / f"{stem}.svg").read_text()
@@ -273,7 +273,7 @@ def test_a_metric_no_run_has_lists_those_that_exist(tmp_path):
         UserError, match=r"no run has it; did you mean val/accuracy\? there is: test/accuracy, test/loss"
     ):
         metrics(runs, "val/acuracy")
-    assert metrics(runs, "val/loss") == {"classify": "val/loss"}
+    assert metrics(runs, "val/loss") == {"Classifiers": "val/loss"}
     assert metrics(runs, "accuracy") == {"classify": "test/accuracy"}
 
 

@@ -76,9 +76,9 @@ def test_detectors_fire_on_what_they_are_for(gan, columns, fires):
     assert [line.partition(":")[0] for line in said] == fires
 
 
-def test_a_judge_that_does_not_know_the_real_images_is_told_of(gan):
+def test_a_classifier_that_does_not_know_the_real_images_is_told_of(gan):
     said = warnings.lines(read(gan(**{"val/class_accuracy": 0.1, "val/class_accuracy_real": 0.2})))
-    assert any("The judge gets only 0.20 of the real images of val right" in line for line in said)
+    assert any("The scoring classifier gets only 0.20 of the real images of val right" in line for line in said)
     assert not any(
         "scoring classifier" in line for line in warnings.lines(read(gan(**{"val/class_accuracy_real": 0.9})))
     )

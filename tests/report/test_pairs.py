@@ -294,6 +294,7 @@ def test_a_baseline_fitted_again_is_one_run_and_may_be_compared_with_several(tmp
     sweep(tmp_path, {"a": 0.8}, seeds=range(5))
     sweep(tmp_path, {"b": 0.4}, seeds=[0], config={"choices": {"pipeline": "baseline"}})
     one = tmp_path / "b-shapes" / "0.001_0"
+    put(one, "env.json", {"parameters": {"total": 0, "trainable": 0}})
     copy = shutil.copytree(one, one.with_name("0.001_1"))
     config = yaml.safe_load((copy / "config.yaml").read_text())
     config["config"]["seed"] = 1
@@ -302,7 +303,7 @@ def test_a_baseline_fitted_again_is_one_run_and_may_be_compared_with_several(tmp
     found, _, notes = groups.gather(runs)
     (note,) = notes
     assert note.endswith("2 runs give the same predictions: the seed changes nothing here, n = 1.")
-    assert next(group for group in found if group.kind == "baseline").fixed
+    assert next(group for group in found if group.fitted).fixed
     (pair,) = pairs.compare(found, KEY)
     assert pair.verdict == "better" and pair.test and pair.test.runs == (5, 1)
 

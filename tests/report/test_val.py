@@ -82,7 +82,7 @@ def test_n_is_what_the_score_was_measured_on(tmp_path):
     assert run.split("val")["n"] == 500
     found = scores.score(run, "val/kid", 0.03)
     (group,), *_ = groups.gather([run])
-    row = leaderboard.standing(group, Samples("val/kid"))
+    row = leaderboard.entry(group, Samples("val/kid"))
     axes = Figure().subplots()
     curves._panel(run, axes, "epoch", "kid", ["val/kid"])
     labels = [text.get_text() for text in axes.get_legend().get_texts()]

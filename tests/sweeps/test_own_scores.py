@@ -9,10 +9,9 @@ from pathlib import Path
 import pytest
 
 import sketchlab.pipelines
-from sketchlab import config, run
+from sketchlab import components, config, run
 from sketchlab.errors import UserError
 from sketchlab.metrics.declared import FILE
-from sketchlab.models import small_cnn
 from sketchlab.report import scores
 from sketchlab.report.comparison import groups, pairs
 from sketchlab.report.read import read
@@ -26,6 +25,7 @@ from sketchlab.metrics.declared import Score
 from sketchlab.pipelines.classify import task
 from sketchlab.pipelines.classify.task import Config
 
+TAKES, ANSWERS, TITLE = ("logits",), "classes", "{name}"
 SCORES = (Score("{name}", "What the learning rate is", "{better}"), {others})
 
 class Own(task.Classify):
@@ -48,9 +48,8 @@ def own(tmp_path, monkeypatch):
     write(root, "undeclared", "larger", "")
     for name, better in BETTER.items():
         write(root, name, better, "*task.SCORES")
-    monkeypatch.setattr(config, "EXTRA", str(root))
+    monkeypatch.setattr(components, "EXTRA", str(root))
     monkeypatch.setattr(sketchlab.pipelines, "__path__", [*sketchlab.pipelines.__path__, str(root / "pipelines")])
-    monkeypatch.setattr(small_cnn, "FITS", ("undeclared", *BETTER))
     monkeypatch.setattr(session, "report", lambda folder: run_score(folder.path))
     monkeypatch.chdir(tmp_path)
     for name in ("undeclared", *BETTER):

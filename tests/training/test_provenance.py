@@ -30,7 +30,7 @@ from torch import nn
 from helper import SCALE
 from sketchlab.inputs import Input
 
-FITS = ("own",)
+GIVES = ("logits",)
 
 @dataclass(frozen=True)
 class Config:
@@ -522,7 +522,7 @@ def test_what_counts(tmp_path, monkeypatch):
 
 TASK = """
 from sketchlab.pipelines.classify import task
-from sketchlab.pipelines.classify.task import SCORES, Config
+from sketchlab.pipelines.classify.task import SCORES, TAKES, Config
 
 def build(*args):
     from sketchlab.pipelines.own import steps

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sketchlab import rng
+from sketchlab import components, rng
 from sketchlab.errors import UserError
 from sketchlab.inputs import Input
+from sketchlab.schema import added
 
 CROP_ASPECT = 4 / 3  # widest side ratio of a crop; torchvision's RandomResizedCrop
 ERASE_ASPECT = 1 / 0.3  # widest side ratio of an erased rectangle; Zhong et al. 2020, section 4
@@ -29,6 +33,7 @@ class Config:
     crop: float  # smallest share of the area that a random crop keeps; 1 = no crop
     erase: float  # probability that one rectangle is painted with the background
     erase_area: list[float]  # [smallest, largest] share of the area that this rectangle covers
+    own: Annotated[dict[str, Any], added({})]  # of the user's own, in this order → the keys of their Config
 
     def __post_init__(self) -> None:
         key = "data.augment."
@@ -54,7 +59,7 @@ class Config:
 
     @property
     def active(self) -> bool:
-        return self.geometric or self.flip > 0 or self.erase > 0
+        return self.geometric or self.flip > 0 or self.erase > 0 or bool(self.own)
 
 
 @dataclass(frozen=True)
@@ -83,7 +88,10 @@ class Prepare:
         if images.shape[-2:] != size:
             images = F.interpolate(images, size, mode="bilinear", antialias=True)
         if keys is not None and self.augment is not None and self.active:
-            images = _augment(images, keys.to(images.device), self.augment)
+            keys = keys.to(images.device)
+            images = _augment(images, keys, self.augment)
+            for name, options in self.augment.own.items():
+                images = _own(name, json.dumps(options))(images, rng.fold_each(rng.fold(name), keys))
         mean, std = scale_of(tuple(self.input.mean), tuple(self.input.std), images.device)
         return (images - mean).div_(std)  # one grey channel spreads over all here
 
@@ -95,6 +103,12 @@ class Prepare:
         if given == wanted or (given == 1 and wanted == 3):
             return images
         raise UserError(f"model.input.channels={wanted}, but the data set gives images of {given} channel(s)")
+
+
+@lru_cache(maxsize=16)
+def _own(name: str, options: str) -> Callable[[Tensor, Tensor], Tensor]:
+    """(B, C, S, S) in [0, 1], (B,) int64 keys → the same shape; a sample by its own pixels and key alone."""
+    return components.make("augmentation", name, json.loads(options))
 
 
 @lru_cache(maxsize=16)

@@ -25,6 +25,7 @@ from sketchlab.data.dataset import fingerprint
 from sketchlab.data.images import decode
 from sketchlab.errors import UserError
 from sketchlab.storage import cache
+from sketchlab.storage.files import cores
 
 ON_BAD = ("error", "skip")
 LISTED = 20  # bad files named in a message before "and n more"
@@ -98,7 +99,7 @@ def _decoded(
     root: Path, names: Sequence[str], shape: tuple[int, int, int], resize: str
 ) -> Iterator[tuple[np.ndarray | None, str]]:
     """Per file, in order: pixels and the digest of its bytes, or None and why not."""
-    workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    workers = cores()
 
     def one(name: str) -> tuple[np.ndarray | None, str]:
         try:

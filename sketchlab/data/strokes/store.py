@@ -7,7 +7,6 @@ of classes uses the same ones, a build that was cut goes on with the files that 
 from __future__ import annotations
 
 import multiprocessing
-import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -26,6 +25,7 @@ from sketchlab.data.strokes import part as stroke_part
 from sketchlab.data.strokes.batch import Strokes
 from sketchlab.errors import UserError
 from sketchlab.storage import cache
+from sketchlab.storage.files import cores
 
 _SMALL_BYTES = 4_000_000  # files of less than this together are read here, without starting processes
 
@@ -176,7 +176,7 @@ def _open(name: str, folder: Path, index: dict[str, Any] | None) -> Part:
 
 
 def _build(files: dict[str, Path], folders: dict[str, Path]) -> None:
-    workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    workers = cores()
     if sum(map(_bytes, files.values())) < _SMALL_BYTES:
         for name in tqdm(files, "reading drawings", unit="file", delay=2):
             stroke_part.build(files[name], name, folders[name])

@@ -2,4 +2,7 @@
 
 from sketchlab.pipelines.classify.declared import SCORES
 
-__all__ = ["SCORES"]
+__all__ = ["ANSWERS", "SCORES", "TAKES", "TITLE"]
+TAKES = ("estimator",)  # what a model must give
+ANSWERS = "classes"  # what a run is asked for afterwards
+TITLE = "Baselines"

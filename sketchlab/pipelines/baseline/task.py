@@ -6,7 +6,7 @@ On these pixels, or on what a frozen network makes of them (frozen.OnFeatures).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -17,10 +17,13 @@ from sketchlab.engine.features import Features
 from sketchlab.engine.runtime import Runtime
 from sketchlab.engine.settings import Config as Loop
 from sketchlab.errors import UserError
+from sketchlab.pipelines.baseline.declared import ANSWERS as ANSWERS
 from sketchlab.pipelines.baseline.declared import SCORES as SCORES
+from sketchlab.pipelines.baseline.declared import TAKES as TAKES
+from sketchlab.pipelines.baseline.declared import TITLE as TITLE
 from sketchlab.pipelines.baseline.frozen import OnFeatures
 from sketchlab.pipelines.classify.predictions import evaluation
-from sketchlab.schema import Machine, Shown
+from sketchlab.schema import Machine, Shown, added
 
 IGNORES = ("loop",)  # groups of the configuration that decide nothing here: a baseline is fitted in one go
 _LEAST = float(np.log(np.finfo(np.float64).tiny))  # log-probability of what an estimator calls impossible
@@ -30,6 +33,7 @@ _LEAST = float(np.log(np.finfo(np.float64).tiny))  # log-probability of what an 
 class Config:
     mistakes: Shown[int]  # wrong answers kept as pictures for the report, the most confident ones
     eval_batch: Machine[int]  # samples decoded and asked at once
+    metrics: Annotated[dict[str, Any], added({})]  # scores of your own → the keys of their Config: metric=<choice>
 
     def __post_init__(self) -> None:
         if self.mistakes < 0 or self.eval_batch < 1:
@@ -123,7 +127,13 @@ class Baseline:
 
     def evaluate(self, split: str) -> dict[str, Any]:
         """Scores, confusion, predictions and mistakes, as pipelines/classify/answers.py names them."""
-        return evaluation(self.log_probabilities(split), self.data.splits[split], self.classes, self.config.mistakes)
+        return evaluation(
+            self.log_probabilities(split),
+            self.data.splits[split],
+            self.classes,
+            self.config.mistakes,
+            self.config.metrics,
+        )
 
 
 def arrays(estimator: Any) -> dict[str, Any]:

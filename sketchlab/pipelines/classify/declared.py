@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from sketchlab.metrics.declared import Score
 
+TAKES = ("logits",)  # what a model must give
+ANSWERS = "classes"  # what a run is asked for afterwards
+TITLE = "Classifiers"
+
 SCORES = (
     Score("accuracy", "Accuracy", "larger", 0.0, 1.0, "share", "wilson", "group", chance="1/classes"),
     Score("class_accuracy", "Accuracy, mean over classes", "larger", 0.0, 1.0, "share", chance="1/classes"),

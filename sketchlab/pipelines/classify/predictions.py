@@ -9,14 +9,16 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from sketchlab import components
 from sketchlab.metrics import classification as metrics
 
 
-def evaluation(logits: Tensor, samples: Any, classes: list[str], mistakes: int) -> dict[str, Any]:
+def evaluation(logits: Tensor, samples: Any, classes: list[str], mistakes: int, own: dict[str, Any]) -> dict[str, Any]:
     """loss (nats), accuracy, top5 (over five classes), class_accuracy (mean over classes), confusion, predictions.
 
     logits: (n, n_classes) for every sample of the split `samples`, in order; log-probabilities will do.
     mistakes: wrong answers kept as pictures, the most confident ones: mistake_pixels (K, H, W[, 3]), mistake_places.
+    own: scores of the user's own → the keys of their Config.
     """
     labels = samples.labels
     out: dict[str, Any] = {
@@ -28,6 +30,8 @@ def evaluation(logits: Tensor, samples: Any, classes: list[str], mistakes: int) 
     if len(classes) > 5:
         out["top5"] = metrics.top_k_accuracy(logits, labels, 5)
     probabilities = metrics.probabilities(logits)
+    for name, options in own.items():
+        out[name] = float(components.make("metric", name, options)(probabilities, labels))
     predicted = logits.argmax(1)
     wrong = (predicted != labels).nonzero()[:, 0]
     order = probabilities.amax(1)[wrong].argsort(descending=True, stable=True)

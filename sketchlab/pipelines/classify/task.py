@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sketchlab import rng
+from sketchlab import components, rng
 from sketchlab.engine import optim
 from sketchlab.engine.features import Features
 from sketchlab.engine.runtime import Runtime
@@ -18,9 +17,12 @@ from sketchlab.engine.task import Explained, trainable
 from sketchlab.errors import UserError
 from sketchlab.layers.chain import Trained, flatten, frozen_prefix, set_train
 from sketchlab.pipelines.classify import bilstm2d, early, gradcam, pose
+from sketchlab.pipelines.classify.declared import ANSWERS as ANSWERS
 from sketchlab.pipelines.classify.declared import SCORES as SCORES
+from sketchlab.pipelines.classify.declared import TAKES as TAKES
+from sketchlab.pipelines.classify.declared import TITLE as TITLE
 from sketchlab.pipelines.classify.predictions import evaluation
-from sketchlab.schema import Machine, Shown
+from sketchlab.schema import Machine, Shown, added
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,9 @@ class Config:
     explain: Shown[int]  # images of each split with Grad-CAM in the report, half of them wrong ones; 0 = none
     pose_weight: float  # of a second head's loss, which learns angle and size of turned drawings (pose.py); 0 = none
     cache: bool  # run what is frozen and deterministic once per image; the result is the same without, only slower
+    loss: Annotated[str, added("cross_entropy")]  # or a file of your own: loss=<choice>
+    loss_options: Annotated[dict[str, Any], added({})]  # of a loss of your own: the keys of its Config
+    metrics: Annotated[dict[str, Any], added({})]  # scores of your own → the keys of their Config: metric=<choice>
 
     def __post_init__(self) -> None:
         if self.class_weights not in ("none", "balanced"):
@@ -40,6 +45,10 @@ class Config:
             raise UserError(f"pipeline.label_smoothing={self.label_smoothing}: expected 0 to below 1")
         if self.pose_weight < 0:
             raise UserError(f"pipeline.pose_weight={self.pose_weight}: expected 0 (no such head) or more")
+        if self.loss != "cross_entropy" and (self.label_smoothing or self.class_weights != "none"):
+            raise UserError(
+                f"pipeline.loss={self.loss}: label_smoothing and class_weights are of cross_entropy, expected 0, none"
+            )
         if self.explain < 0:
             raise UserError(f"pipeline.explain={self.explain}: expected a number of images, or 0 for none")
 
@@ -60,7 +69,7 @@ class Classify:
         self.n_train, self.views = len(self.train), data.views
         self.splits = tuple(name for name in ("val", "test") if name in data.splits)
         self.monitor = self.monitor if "val" in self.splits else ""
-        self.class_weights = self._class_weights()
+        self.loss = self._loss()
         example = data.prepare(self.train.gather(torch.zeros(1, dtype=torch.int64))).to(runtime.device)
         self.networks = {"net": (net, (runtime.layout(example),))}
         self.pose = pose.build(net, data, runtime.layout(example), seed) if config.pose_weight else None
@@ -68,9 +77,12 @@ class Classify:
         if self.pose is not None:
             self._add_pose(self.pose, runtime.layout(example))
             learnt += trainable(self.pose)
+        learnt += trainable(self.loss)
         self.optimizer, self.learnt = optim.make(learnt, loop, runtime), learnt
         self.fixed_shapes = data.prepare.input.kind != "points"  # drawings of a batch are as long as its longest
         self.parts = {**{name: Trained(part) for name, (part, _) in self.networks.items()}, "optimizer": self.optimizer}
+        if config.loss != "cross_entropy" and self.loss.state_dict():
+            self.parts["loss"] = self.loss
         prefix, rest = frozen_prefix(net)
         finite = not data.prepare.active or data.views > 0
         self.cached = config.cache and finite and len(prefix) > 0 and self.pose is None
@@ -81,11 +93,19 @@ class Classify:
         if self.cached:
             self._features("train", torch.zeros(1, dtype=torch.int64))  # here, not in the loader's threads
 
-    def _class_weights(self) -> Tensor | None:
-        if self.config.class_weights == "none":
-            return None
-        counts = torch.bincount(self.train.labels, minlength=len(self.data.classes)).float()
-        return (counts.sum() / counts.clamp(min=1) / len(counts)).to(self.runtime.device)
+    def _loss(self) -> nn.Module:
+        """(B, n_classes) logits, (B,) labels → the loss, a number."""
+        n_classes, weight = len(self.data.classes), None
+        if self.config.loss != "cross_entropy":
+            return components.make("loss", self.config.loss, self.config.loss_options, n_classes).to(
+                self.runtime.device
+            )
+        if self.config.class_weights == "balanced":
+            counts = torch.bincount(self.train.labels, minlength=n_classes).float()
+            weight = (counts.sum() / counts.clamp(min=1) / len(counts)).to(self.runtime.device)
+        loss = nn.CrossEntropyLoss(label_smoothing=self.config.label_smoothing)
+        loss.weight = weight  # no part of a checkpoint: it follows from the data
+        return loss
 
     def _add_pose(self, head: pose.Pose, example: Tensor) -> None:
         head.to(self.runtime.device)
@@ -154,9 +174,7 @@ class Classify:
             inputs, labels = self.runtime.layout(batch["inputs"][part::parts]), batch["labels"][part::parts]
             with self.runtime.autocast():
                 logits, pose_outputs = (self.forward(inputs), None) if self.pose is None else self.both(inputs)
-            loss = F.cross_entropy(
-                logits.float(), labels, weight=self.class_weights, label_smoothing=self.config.label_smoothing
-            )
+            loss = self.loss(logits.float(), labels)
             if self.pose is not None and pose_outputs is not None:
                 pose_loss = self.pose.loss(pose_outputs.float(), pose.targets(batch["pose"][part::parts]))
                 loss = loss + self.config.pose_weight * pose_loss
@@ -200,7 +218,9 @@ class Classify:
     def evaluate(self, split: str) -> dict[str, Any]:
         """Scores, confusion, predictions and mistakes, as pipelines/classify/answers.py names them."""
         self.answered[split] = self.logits(split)
-        found = evaluation(self.answered[split], self.data.splits[split], self.data.classes, self.config.mistakes)
+        found = evaluation(
+            self.answered[split], self.data.splits[split], self.data.classes, self.config.mistakes, self.config.metrics
+        )
         return found if self.pose is None else {**found, **self._pose_scores(split)}
 
     @torch.no_grad()

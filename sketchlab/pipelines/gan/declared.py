@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from sketchlab.metrics.declared import FEATURES, Score
 
+TAKES = ("generator and discriminator",)  # what a model must give
+ANSWERS = "images"  # what a run is asked for afterwards
+TITLE = "GANs"
+
 KID = "Bińkowski et al. 2018"
 FID = "Heusel et al. 2017"
 COVERAGE = "Kynkäänniemi et al. 2019"

@@ -22,7 +22,10 @@ from sketchlab.pipelines.gan import feature_nets
 from sketchlab.pipelines.gan import reference_scores as gan_calibration
 from sketchlab.pipelines.gan import scores as gan_scores
 from sketchlab.pipelines.gan.data import Packs, Reals
+from sketchlab.pipelines.gan.declared import ANSWERS as ANSWERS
 from sketchlab.pipelines.gan.declared import SCORES as SCORES
+from sketchlab.pipelines.gan.declared import TAKES as TAKES
+from sketchlab.pipelines.gan.declared import TITLE as TITLE
 from sketchlab.pipelines.gan.samples import Sampler
 from sketchlab.pipelines.gan.sheets import sheet
 from sketchlab.pipelines.gan.state import Gate, Steps, follow

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from sketchlab.metrics.declared import Score
 
+TAKES = ("embeddings",)  # what a model must give
+ANSWERS = "matches"  # what a run is asked for afterwards
+TITLE = "Retrieval"
+
 
 def _hits(name: str, title: str) -> Score:
     return Score(name, title, "larger", 0.0, 1.0, "share", "wilson", "group", "measured")

@@ -93,7 +93,7 @@ def protocol(names: list[str], split: Any, match: str, chosen_on: str, own: bool
     chosen = "on these very pairs: optimistic" if own else f"on {chosen_on}"
     out = {
         "roc_area": f"a matching pair is nearer than another; {paired}",
-        "pair_accuracy": f"separated by the best threshold of the distance {chosen}; {paired}",
+        "pair_accuracy": f"separated by the distance that is best {chosen}; {paired}",
     }
     for name in names:
         kind, _, k = name.partition("@")

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import torch
 from torch import Tensor, nn
 
-from sketchlab import rng
+from sketchlab import components, rng
 from sketchlab.engine import optim
 from sketchlab.engine.features import Features
 from sketchlab.engine.runtime import Runtime
@@ -19,11 +19,14 @@ from sketchlab.layers.chain import Trained, frozen_prefix, set_train
 from sketchlab.metrics import retrieval as metrics
 from sketchlab.pipelines.retrieve import losses, mining
 from sketchlab.pipelines.retrieve import rankings as found
+from sketchlab.pipelines.retrieve.declared import ANSWERS as ANSWERS
 from sketchlab.pipelines.retrieve.declared import SCORES as SCORES
+from sketchlab.pipelines.retrieve.declared import TAKES as TAKES
+from sketchlab.pipelines.retrieve.declared import TITLE as TITLE
 from sketchlab.pipelines.retrieve.embedding_map import embedding_map
 from sketchlab.pipelines.retrieve.pair_maker import MATCHES, PairMaker
 from sketchlab.pipelines.retrieve.sheet import best_and_worst, sheet
-from sketchlab.schema import Machine, Shown, only
+from sketchlab.schema import Machine, Shown, added, only
 
 DOMAINS = ("sketch", "photo")
 # What is trained for is what the best epoch is chosen by. class_mAP looks at the whole ranking of every query, so it
@@ -35,7 +38,7 @@ RANK_BY = {"class": ("class_mAP",), "instance": ("recall@1", "recall@5", "recall
 @dataclass(frozen=True)
 class Config:
     match: str  # class: a photo matches when it is of the sketch's class (das_debnath); instance: of the very object
-    loss: str  # contrastive (das_debnath), triplet or infonce; see losses.py
+    loss: str  # contrastive (das_debnath), triplet or infonce (losses.py), or a file of your own: loss=<choice>
     sampler: str  # pairs: photos drawn for each sketch; all, semihard, hard: of those in the batch; see mining.py
     balance: bool  # batches of as many sketches of each class as can be; false: every sketch once an epoch
     # contrastive: weight of pairs that match, for sampler=pairs by number; das_debnath: half
@@ -48,6 +51,7 @@ class Config:
     cache: bool  # run what is frozen once per image; the result is the same without, only slower
     eval_batch: Machine[int]  # samples per forward pass where nothing is learnt
     sheet_rows: Shown[int]  # best, and as many worst, queries on the sheet; 0 = no sheet
+    loss_options: Annotated[dict[str, Any], added({})]  # of a loss of your own: the keys of its Config
 
     def __post_init__(self) -> None:
         if self.match not in MATCHES:
@@ -65,8 +69,18 @@ class Config:
             )
 
     @property
+    def own_loss(self) -> bool:
+        return self.loss in components.implementations("loss")
+
+    @property
     def rule(self) -> mining.Rule:
-        return mining.Rule(self.loss, self.sampler, self.match_share, self.margin, self.temperature)
+        if self.own_loss and self.sampler != "all":
+            raise UserError(
+                f"pipeline.sampler={self.sampler}: pipeline.loss={self.loss} takes whole batches, expected all"
+            )
+        return mining.Rule(
+            "contrastive" if self.own_loss else self.loss, self.sampler, self.match_share, self.margin, self.temperature
+        )
 
 
 class Retrieve:
@@ -93,8 +107,15 @@ class Retrieve:
             found.check_gallery(data.splits[name], name)
         self.searched: dict[str, tuple[Tensor, ...]] = {}  # by split, what its last evaluation found
         self.makers = {name: self._maker(name) for name in ("train", *self.splits)}
-        self.optimizer = optim.make(trainable(net), loop, runtime)
+        self.loss: nn.Module | None = (
+            None  # of the user's own: (n, D) embeddings, (n,) numbers, equal = match → a number
+        )
+        if config.own_loss:
+            self.loss = components.make("loss", config.loss, config.loss_options, len(data.classes)).to(runtime.device)
+        self.optimizer = optim.make(self.learning(), loop, runtime)
         self.parts = {"net": Trained(net), "optimizer": self.optimizer}
+        if self.loss is not None and self.loss.state_dict():
+            self.parts["loss"] = self.loss
         towers = dict(net.items()) if isinstance(net, nn.ModuleDict) else {"net": net}
         example = runtime.layout(self._images(self.train.sketch.gather(torch.zeros(1, dtype=torch.int64)), None))
         self.networks = {name: (tower, (example,)) for name, tower in towers.items()}
@@ -194,13 +215,18 @@ class Retrieve:
 
     def _learnt(self, batch: dict[str, Tensor]) -> mining.Learnt:
         images = [self.runtime.layout(batch[name]) for name in ("sketch", "photo", "negative") if name in batch]
-        return mining.of_batch(self.config.rule, batch, self._embed(*images))
+        embedded = self._embed(*images)
+        learnt = mining.of_batch(self.config.rule, batch, embedded)
+        if self.loss is None:
+            return learnt
+        truth = batch["truth"].repeat(2)  # of the sketches, then of their photos
+        return replace(learnt, loss=self.loss(torch.cat(embedded), truth))
 
     def end_step(self) -> None:
         pass
 
     def learning(self) -> list[nn.Parameter]:
-        return trainable(self.net)
+        return trainable(self.net) + ([] if self.loss is None else trainable(self.loss))
 
     # --- scores
 
@@ -254,7 +280,7 @@ class Retrieve:
         device = self.runtime.device
         scores = found.search(sketches.to(device), photos.to(device), pair)
         scores |= found.pairs(match, other, threshold)
-        loss = mining.of_drawn(self.config.rule, match, other)
+        loss = mining.of_drawn(self.config.rule, match, other)  # with a loss of one's own the contrastive one
         distances, matches = (t.cpu() for t in metrics.nearest(sketches.to(device), photos.to(device), found.SHOWN))
         rank_by = torch.stack([scores[name].per_query for name in RANK_BY[self.config.match]]).sum(0)
         self.searched[split] = sketches, photos, matches, rank_by

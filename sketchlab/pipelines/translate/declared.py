@@ -5,6 +5,10 @@ from __future__ import annotations
 from sketchlab.metrics.declared import FEATURES, Score
 from sketchlab.pipelines.gan.declared import KID, TRAINING, against_real
 
+TAKES = ("translators",)  # what a model must give
+ANSWERS = "translations"  # what a run is asked for afterwards
+TITLE = "Translators"
+
 _CYCLE = "Zhu, Park, Isola, Efros 2017"
 
 SCORES = (

@@ -21,7 +21,10 @@ from sketchlab.pipelines.gan import scores as gan_scores
 from sketchlab.pipelines.gan.data import Reals
 from sketchlab.pipelines.gan.sheets import sheet
 from sketchlab.pipelines.gan.state import Steps
+from sketchlab.pipelines.translate.declared import ANSWERS as ANSWERS
 from sketchlab.pipelines.translate.declared import SCORES as SCORES
+from sketchlab.pipelines.translate.declared import TAKES as TAKES
+from sketchlab.pipelines.translate.declared import TITLE as TITLE
 from sketchlab.pipelines.translate.image_pool import Pool
 from sketchlab.schema import Machine, Shown
 

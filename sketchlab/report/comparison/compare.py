@@ -53,7 +53,7 @@ def compare(
     with matplotlib.rc_context():
         matplotlib.rcdefaults()  # a person's own matplotlibrc must not change the bytes
         families = [_family(groups, key, chosen, known, out, notes) for key in dict.fromkeys(chosen.values())]
-    if without := [title for of, title in kinds.titles(groups).items() if of not in chosen]:
+    if without := [of for of in dict.fromkeys(g.kind for g in groups) if of not in chosen]:
         notes.append(render(Sentence("no score to compare", ", ".join(without))))
     chance = [found for family in families for found in conclusion.at_chance(family)]
     notes = [*map(render, chance), *notes, *map(render, conclusion.unfinished(groups))] + [
@@ -117,7 +117,7 @@ def _family(
     curves = {}
     for of in dict.fromkeys(group.kind for group in own):
         mine = [g for g in (*ranked, *(g for g in own if g not in ranked)) if g.kind == of]
-        levels = kinds.levels(ranked, watched) if of != "baseline" else []
+        levels = [] if all(g.fitted for g in mine) else kinds.levels(ranked, watched)
         path = out / "figures" / f"curves-{page.anchor(of)}-{page.anchor(watched)}"
         if (figure := figures.curves(path, mine, watched, levels, on_curves)) is not None:
             curves[of] = figure
@@ -163,7 +163,8 @@ def _sections(
     families: list[Family], keys: list[str], listed_runs: Table, written: list[Path], out: Path
 ) -> list[tuple[str, str]]:
     groups = [group for family in families for group in family.groups]
-    own = [(title, "".join(kinds.kind(f, of) for f in families)) for of, title in kinds.titles(groups).items()]
+    titles = dict.fromkeys(group.kind for group in groups)
+    own = [(of, "".join(kinds.kind(f, of) for f in families)) for of in titles]
     return [
         ("Answer", "".join(conclusion.conclusion(family, len(families) > 1) for family in families)),
         *own,

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from sketchlab.report import page, scores
 from sketchlab.report.comparison import inspect, leaderboard, pairs
 from sketchlab.report.comparison.family import Family, Table
-from sketchlab.report.comparison.groups import KINDS, Group
+from sketchlab.report.comparison.groups import Group
 from sketchlab.report.comparison.pairs import Pair
 from sketchlab.report.read import Run
 from sketchlab.report.run.facts import listed
@@ -105,8 +105,8 @@ def answer_table(family: Family) -> Table:
     split, metric = family.key.split("/", 1)
     other = {"test": "val", "val": "test"}.get(split, "val") + f"/{metric}"
     has_other = any(math.isfinite(pairs.mean(g, other)) for g in family.groups)
-    called = KINDS if len({g.kind for g in family.groups}) > 1 else {}
-    columns = ["group", *(["kind"] if called else []), "runs", f"{split} {metric}", "95% interval", "sd", "n"]
+    several = len({g.kind for g in family.groups}) > 1
+    columns = ["group", *(["kind"] if several else []), "runs", f"{split} {metric}", "95% interval", "sd", "n"]
     devices = {leaderboard.device(group) for group in family.groups}
     blocks = {id(g): str(i) for i, block in enumerate(pairs.test_sets(family.groups, family.key), 1) for g in block}
     sets = len(set(blocks.values())) > 1
@@ -121,7 +121,7 @@ def answer_table(family: Family) -> Table:
     for group in family.groups:
         row = by_group.get(id(group))
         count = str(len(group.runs)) + (f" + {len(group.unfinished)} open" if group.unfinished else "")
-        line: list[object] = [group.name, *([called.get(group.kind, group.kind)] if called else []), count]
+        line: list[object] = [group.name, *([group.kind] if several else []), count]
         if row:
             sd = text(row.score, row.sd) if math.isfinite(row.sd) else "–"
             line += [text(row.score, row.mean), leaderboard.interval(row), sd, row.n]

@@ -20,14 +20,7 @@ CHANCE = ("seed", "data.splits.seed", "data.splits.fold")  # what runs of one gr
 # what decides no result: where files lie, how often is saved, who loads
 ASIDE = ("rerun", "run.root", "run.keep_last", "run.track", "data.root", "data.source", "loop.save_every_s")
 ASIDE += ("runtime.workers",)
-KINDS = {  # pipeline → title of its section; stroke models are told by what they take
-    "classify": "Classifiers",
-    "strokes": "Stroke models",
-    "retrieve": "Retrieval",
-    "gan": "GANs",
-    "translate": "Translators",
-    "baseline": "Baselines",
-}
+STROKES = "Stroke models"  # classifiers whose networks take strokes are compared among themselves
 
 
 @dataclass(frozen=True)
@@ -35,11 +28,20 @@ class Group:
     """Runs of one setting, by what they may differ in."""
 
     name: str
-    kind: str  # a key of KINDS, or another pipeline's name
+    kind: str  # the title that its pipeline declares, or STROKES
     values: dict[str, str]  # of the keys that name the groups
     runs: dict[tuple[str, ...], Run]  # finished ones, by seed, split seed, fold and what else --by leaves open
     unfinished: list[Run]
     fixed: bool = False  # runs of other seeds gave the same answers: its one run stands for all
+
+    @property
+    def answers(self) -> str:
+        """What its runs are asked for: classes, matches, images …, as their pipeline declares."""
+        return next((run.declared.answers for run in (*self.runs.values(), *self.unfinished)), "")
+
+    @property
+    def fitted(self) -> bool:
+        return bool(self.runs) and all(run.fitted for run in self.runs.values())
 
     def declared(self, key: str) -> declared.Score:
         """What a score of these runs is; where none declares it, neither better nor worse."""
@@ -98,9 +100,9 @@ def read_all(paths: Sequence[Path]) -> tuple[list[Run], list[str]]:
 
 
 def kind(run: Run) -> str:
-    pipeline = run.choices.get("pipeline") or "classify"
     takes = ((run.config.get("config") or {}).get("model") or {}).get("input") or {}
-    return "strokes" if pipeline == "classify" and takes.get("kind") in ("frames", "points") else pipeline
+    strokes = run.declared.answers == "classes" and takes.get("kind") in ("frames", "points")
+    return STROKES if strokes else run.declared.title
 
 
 def settings(run: Run) -> dict[str, str]:
@@ -202,7 +204,7 @@ def _measured(groups: Iterable[Group]) -> list[str]:
                 f"{part} {number} ({semantics.description(part, number)}): {facts.listed(found[number], 4)}"
                 for number in sorted(found)
             )
-            out.append(render(Sentence("two kinds of results", KINDS.get(of, of), {"each": each})))
+            out.append(render(Sentence("two kinds of results", of, {"each": each})))
     return out
 
 
@@ -212,13 +214,15 @@ def distinct(group: Group, notes: list[str]) -> Group:
     A copy: all final scores and predictions alike to the last digit, and the same weights where both folders have them.
     """
     kept: dict[tuple[str, ...], Run] = {}
-    for unit, run in group.runs.items() if group.kind != "baseline" else ():
+    for unit, run in group.runs.items():
+        if run.fitted:  # equal ones say that the seed changes nothing
+            continue
         first = next((other for other in kept.values() if _copies(run, other)), None)
         if first is None:
             kept[unit] = run
         else:
             notes.append(render(Sentence("copy", group.name, {"run": run.name, "first": first.name})))
-    kept = kept or group.runs  # baselines are fitted, not trained: equal ones say that the seed changes nothing
+    kept = kept or group.runs
     runs = list(kept.values())
     if len(runs) > 1 and all(_same_predictions(runs[0], run) for run in runs[1:]):
         notes.append(render(Sentence("seed changes nothing", group.name, {"n": len(group.runs)})))

@@ -12,16 +12,11 @@ from sketchlab.metrics import declared
 from sketchlab.report import page, scores
 from sketchlab.report.comparison import figures, inspect, pairs
 from sketchlab.report.comparison.family import Family
-from sketchlab.report.comparison.groups import KINDS, Group
+from sketchlab.report.comparison.groups import Group
 from sketchlab.report.read import Run
 from sketchlab.report.scores import text
 
 PICTURES = 8  # groups whose pictures are shown
-
-
-def titles(groups: Sequence[Group]) -> dict[str, str]:
-    found = {group.kind: KINDS.get(group.kind, group.kind.capitalize()) for group in groups}
-    return {of: found[of] for of in sorted(found, key=lambda of: [*KINDS, of].index(of))}
 
 
 def kind(family: Family, of: str) -> str:
@@ -37,7 +32,7 @@ def kind(family: Family, of: str) -> str:
         out += inspect.inspectable(drawn, f"val/{metric}") + page.paragraph(
             f"Thick: mean over runs.{thin}{many}", "soft"
         )
-    return out + _all_scores(groups) + _pictures(groups, of)
+    return out + _all_scores(groups) + _pictures(groups)
 
 
 def _all_scores(groups: list[Group]) -> str:
@@ -66,27 +61,28 @@ def _mean_sd(score: declared.Score, values: list[float]) -> str:
     return text(score, float(np.mean(found))) + spread
 
 
-def _pictures(groups: list[Group], of: str) -> str:
+def _pictures(groups: list[Group]) -> str:
     """One picture of each group, by the run whose score lies in the middle: samples of a GAN, matches, confusion."""
     found = []
     for group in groups[:PICTURES]:
         runs = sorted(group.runs.values(), key=lambda r: r.final().get(scores.primary_key(r) or "", math.nan))
-        if runs and (path := _file(run := runs[len(runs) // 2], of)) is not None:
+        if runs and (path := _file(run := runs[len(runs) // 2])) is not None:
             style = "chart" if path.parent.name == "plots" else "picture"
             caption = f"{group.name}: {path.stem.replace('_', ' ')} of {run.name}"
             found.append(page.picture(path, caption, style, caption))
     cards = page.cards(found, wide=True)
-    if of in ("gan", "translate", "retrieve") and found:  # there the pictures are what one comes for
+    if found and groups[0].answers != "classes":  # there the pictures are what one comes for
         return f"<h3>Pictures: of each group the run in the middle</h3>{cards}"
     return page.details("Pictures: of each group the run in the middle", cards) if found else ""
 
 
-def _file(run: Run, of: str) -> Path | None:
+def _file(run: Run) -> Path | None:
     names = {
-        "gan": ("test_samples", "val_samples_*"),
-        "translate": ("test_translated", "val_translated_*"),
-        "retrieve": ("test_retrieval", "val_retrieval"),
-    }.get(of, ())
+        "classes": (),
+        "images": ("test_samples", "val_samples_*"),
+        "translations": ("test_translated", "val_translated_*"),
+        "matches": ("test_retrieval", "val_retrieval"),
+    }.get(run.declared.answers, ("test_*", "val_*"))
     for name in names:
         if sheets := run.samples(name):
             return sheets[-1]
@@ -96,5 +92,5 @@ def _file(run: Run, of: str) -> Path | None:
 
 def levels(ranked: Sequence[Group], key: str) -> list[tuple[str, float]]:
     """Baselines as lines across the curves of those they are ranked with."""
-    found = [(g, pairs.mean(g, key)) for g in ranked if g.kind == "baseline"][:3]
+    found = [(g, pairs.mean(g, key)) for g in ranked if g.fitted][:3]
     return [(f"{g.name} ({text(g.declared(key), value)})", value) for g, value in found if math.isfinite(value)]

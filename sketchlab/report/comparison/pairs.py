@@ -13,7 +13,7 @@ import numpy as np
 from sketchlab import stats
 from sketchlab.metrics import declared
 from sketchlab.report import scores
-from sketchlab.report.comparison.groups import Group
+from sketchlab.report.comparison.groups import STROKES, Group
 from sketchlab.report.comparison.paired import ALPHA, Test, own_splits, same_samples, scores_alone
 from sketchlab.report.examples import Examples, examples
 from sketchlab.report.read import Run
@@ -273,14 +273,13 @@ def _untested(a: Group, b: Group, key: str, notes: list[str]) -> tuple[str, Sent
 
 
 SIDES = {"val": "validation", "train": "training"}
-CALLED = {"retrieve": "query", "strokes": "drawing"}  # what the samples of a kind of run are
 
 
 def _where(a: Group, b: Group, key: str, test: Test) -> Sentence:
     split, metric = key.split("/", 1)
     facts: dict[str, Any] = {"metric": Sentence("in metric", metric) if metric != "accuracy" else None}
     kind = f"{SIDES[split]} " if split in SIDES else ""
-    called = f"{kind}{CALLED.get(a.kind, 'image')}"
+    called = f"{kind}{'drawing' if a.kind == STROKES else 'query' if a.answers == 'matches' else 'image'}"
     samples = counted(test.n or 0, called) + (f" of {counted(test.groups, 'object')}" if test.groups else "")
     if test.splits > 1:
         same = Sentence("of the same", samples) if test.n else None

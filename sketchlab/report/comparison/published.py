@@ -48,16 +48,16 @@ def _one(path: Path, place: int, row: Any) -> Published:
 def fitting(values: list[Published], groups: list[Group], metric: str) -> tuple[list[Published], list[str]]:
     """The values of this metric whose protocol all the runs share, and a line for each that is not shown."""
     rows = [settings(run) for group in groups for run in group.runs.values()]
-    values, notes = [], []
+    fits, notes = [], []
     for value in values:
         if value.metric != metric:
             continue
         other = next(((k, v, row.get(k)) for k, v in value.protocol.items() for row in rows if row.get(k) != v), None)
         if other is None:
-            values.append(value)
+            fits.append(value)
         else:
             key, wanted, here = other
             notes.append(
                 f"{value.label} ({value.value:g}) is not shown: its protocol has {key}={wanted}, a run here has {here}."
             )
-    return values, notes
+    return fits, notes

@@ -22,7 +22,7 @@ WINDOW = 5  # … over so many evaluations
 SURE = 0.05  # saturated: the discriminator's mean predictions are this close to what it is taught …
 GAIN = 0.02  # … and the last third of the evaluations did not better the score by more than this share of its best
 FRAMES, FRAME_MS, LAST_MS, FRAME_PX, QUALITY = 30, 200, 2000, 420, 50  # of the moving picture
-KINDS = ("gan", "translate")
+KINDS = ("images", "translations")
 YES, NO, UNKNOWN = "Yes", "No", "Not known"  # answers of the detectors
 FID = "Heusel et al. 2017"  # the source that a pipeline declares of it
 TITLES = {
@@ -30,7 +30,7 @@ TITLES = {
     "grad": "Gradient norm",
     "kid": "KID, ± over its draws",
     "fid": "FID",
-    "cycle": "There and back: mean absolute error",
+    "cycle": "Cycle reconstruction: mean absolute error",
     "ms_ssim": "MS-SSIM between pairs",
     "part": "Parts of the generators' loss",
 }
@@ -45,7 +45,7 @@ HOW_TO_READ = {
 
 
 def is_generator(run: Run) -> bool:
-    return run.choices.get("pipeline") in KINDS
+    return run.declared.answers in KINDS
 
 
 def how_to_read(stem: str) -> str:
@@ -144,7 +144,7 @@ def section(run: Run) -> str:
     out = "".join(page.paragraph(line) for line in [*map(render, found), *eye_test.lines(run)])
     moving = animation(run)
     if moving is not None:
-        epochs = "the same noise" if run.choices.get("pipeline") == "gan" else "the same images"
+        epochs = "the same noise" if run.declared.answers == "images" else "the same images"
         out += page.picture(moving, "training as a moving picture", caption=f"every evaluation of training, {epochs}")
     return out
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from sketchlab import components
 from sketchlab.report import page, scores
 from sketchlab.report.canvas import Plot
 from sketchlab.report.read import Run
@@ -43,6 +45,7 @@ def sections(run: Run, drawn: list[Plot]) -> list[tuple[str, str]]:
         "Where it looked": lambda: gradcam.looking(run) + bilstm2d.mixing(run),
         "Pictures": lambda: samples(run),
         "Not shown": lambda: not_shown(run),
+        **_own(run),
         "Data": lambda: facts.data(run, drawn),
         "Network": lambda: facts.network(run),
         "Settings": lambda: facts.settings(run),
@@ -51,6 +54,12 @@ def sections(run: Run, drawn: list[Plot]) -> list[tuple[str, str]]:
         "Repeat it": lambda: facts.repeat(run),
     }
     return [(title, run.attempt(f"“{title}”", make, "")) for title, make in parts.items()]
+
+
+def _own(run: Run) -> dict[str, Callable[[], str]]:
+    """The sections that files of the user's own make (SKETCHLAB_EXTRA/sections)."""
+    own = [components.load("section", name) for name in components.implementations("section")]
+    return {module.TITLE: functools.partial(module.section, run) for module in own}
 
 
 def result(run: Run) -> str:

@@ -25,7 +25,7 @@ def generator(run: OpenedRun, which: str = "best") -> nn.Module:
     which: best (by KID) or last. The moving average where the run kept one. On the CPU, in eval mode. UserError when
     it is no run of a GAN, or has no such checkpoint.
     """
-    _check(run, "gan", "generate")
+    run.check_answers("images", "generate")
     parts, file = _parts(run, which)
     net: Any = _built(run)["G"]
     checkpoint.restore({"G": net}, {"G": parts.get("G_ema", parts["G"])}, file)
@@ -34,18 +34,12 @@ def generator(run: OpenedRun, which: str = "best") -> nn.Module:
 
 def translator(run: OpenedRun, to: str, which: str = "best") -> nn.Module:
     """(n, C, S, S) of one kind → of the other, in [−1, 1]; to: sketch or photo. As generator() otherwise."""
-    _check(run, "translate", "translate")
+    run.check_answers("translations", "translate")
     parts, file = _parts(run, which)
     name = f"to_{to}"
     net: Any = _built(run)[name]
     checkpoint.restore({name: net}, parts, file)
     return net.eval()
-
-
-def _check(run: OpenedRun, pipeline: str, what: str) -> None:
-    found = (run.config.get("pipeline") or {}).get("name", "unknown")
-    if found != pipeline:
-        raise UserError(f"{what}: {run.path} is a run of pipeline={found}; expected one of pipeline={pipeline}")
 
 
 def _parts(run: OpenedRun, which: str) -> tuple[dict[str, Any], Any]:

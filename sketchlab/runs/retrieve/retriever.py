@@ -101,12 +101,8 @@ class Retriever:
 
 
 def check(run: OpenedRun, what: str) -> None:
-    """UserError unless this is a finished run of pipeline=retrieve; what: who asks."""
-    pipeline = (run.config.get("pipeline") or {}).get("name", "unknown")
-    if pipeline != "retrieve":
-        raise UserError(
-            f"{what}: {run.path} is a run of pipeline={pipeline}; expected a retrieval run, as of model=small_siamese"
-        )
+    """UserError unless this is a finished run that answers with matches; what: who asks."""
+    run.check_answers("matches", what)
     state = run.status.get("state", "unknown")
     if state != "finished":
         why = "still training (or was cut)" if state == "running" else f"{state}, not finished"
