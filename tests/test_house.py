@@ -94,7 +94,7 @@ def test_every_package_is_in_the_tables():
         "training",
         "new",
         "components",
-    }  # these use what stands below them
+    }
 
 
 @pytest.mark.parametrize(

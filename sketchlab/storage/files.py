@@ -80,6 +80,11 @@ def locked(file: int) -> bool:
     return True
 
 
+def has_locks() -> bool:
+    """Whether the kernel locks files for us."""
+    return fcntl is not None or msvcrt is not None
+
+
 def cores() -> int:
     """How many this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from sketchlab.errors import UserError
-from sketchlab.storage.files import locked
+from sketchlab.storage import files
 
 HEARTBEAT_S = 10.0
 STALE_S = 60.0  # an owner elsewhere whose counter stood still for so long is dead
@@ -39,10 +39,10 @@ class Lock:
         """Raises UserError naming the owner when the folder is in use; OSError when it cannot be written."""
         file = os.open(self.path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o644)
         try:
-            if not locked(file):
+            if not files.locked(file):
                 raise UserError(self._busy(self._owner()))
             owner = self._owner()
-            elsewhere = _elsewhere(owner)
+            elsewhere = _elsewhere(owner) or (not files.has_locks() and bool(owner))
             if elsewhere:
                 self._watch(owner)
             self._file = file

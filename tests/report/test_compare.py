@@ -274,7 +274,7 @@ def test_a_metric_no_run_has_lists_those_that_exist(tmp_path):
     ):
         metrics(runs, "val/acuracy")
     assert metrics(runs, "val/loss") == {"Classifiers": "val/loss"}
-    assert metrics(runs, "accuracy") == {"classify": "test/accuracy"}
+    assert metrics(runs, "accuracy") == {"Classifiers": "test/accuracy"}
 
 
 def test_runs_that_are_not_finished_count_in_no_mean(tmp_path):

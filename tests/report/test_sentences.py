@@ -368,7 +368,7 @@ def test_where_pairs_were_tested(seed):
     n, runs = (int(draw.choice([1, 2, 50])), (int(draw.integers(1, 4)), int(draw.integers(1, 4))))
     split, metric = str(draw.choice(["val", "test"])), str(draw.choice(["accuracy", "top5"]))
     test = SimpleNamespace(n=n, groups=None, splits=1, runs=runs, about="settings")
-    a, b = (SimpleNamespace(name=name, kind="Classifiers", answers="classes") for name in ("one", "other"))
+    a, b = (SimpleNamespace(name=name, kind="Classifiers", gives="classes") for name in ("one", "other"))
     text = render(pairs._where(a, b, f"{split}/{metric}", test))
     assert text.startswith("in top5 on " if metric == "top5" else "on ")
     assert ("validation image" in text) == (split == "val")

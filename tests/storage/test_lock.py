@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from sketchlab.errors import UserError
-from sketchlab.storage import lock
+from sketchlab.storage import files, lock
 from sketchlab.storage.lock import Lock
 
 ELSEWHERE = {"host": "elsewhere", "pid": 1, "machine": "elsewhere 1", "token": "x", "count": 1}
@@ -196,7 +196,7 @@ def test_a_folder_in_its_place_cannot_be_opened(tmp_path):
 
 
 def test_without_the_kernels_lock_the_counter_decides(tmp_path, quick, monkeypatch):
-    monkeypatch.setattr(lock, "fcntl", None)
+    monkeypatch.setattr(files, "fcntl", None)
     mine = Lock(tmp_path)
     mine.acquire()
     assert held(tmp_path)

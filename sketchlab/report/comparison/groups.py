@@ -35,7 +35,7 @@ class Group:
     fixed: bool = False  # runs of other seeds gave the same answers: its one run stands for all
 
     @property
-    def answers(self) -> str:
+    def gives(self) -> str:
         """What its runs are asked for: classes, matches, images …, as their pipeline declares."""
         return next((run.declared.answers for run in (*self.runs.values(), *self.unfinished)), "")
 

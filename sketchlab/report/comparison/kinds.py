@@ -71,7 +71,7 @@ def _pictures(groups: list[Group]) -> str:
             caption = f"{group.name}: {path.stem.replace('_', ' ')} of {run.name}"
             found.append(page.picture(path, caption, style, caption))
     cards = page.cards(found, wide=True)
-    if found and groups[0].answers != "classes":  # there the pictures are what one comes for
+    if found and groups[0].gives != "classes":  # there the pictures are what one comes for
         return f"<h3>Pictures: of each group the run in the middle</h3>{cards}"
     return page.details("Pictures: of each group the run in the middle", cards) if found else ""
 

@@ -279,7 +279,7 @@ def _where(a: Group, b: Group, key: str, test: Test) -> Sentence:
     split, metric = key.split("/", 1)
     facts: dict[str, Any] = {"metric": Sentence("in metric", metric) if metric != "accuracy" else None}
     kind = f"{SIDES[split]} " if split in SIDES else ""
-    called = f"{kind}{'drawing' if a.kind == STROKES else 'query' if a.answers == 'matches' else 'image'}"
+    called = f"{kind}{'drawing' if a.kind == STROKES else 'query' if a.gives == 'matches' else 'image'}"
     samples = counted(test.n or 0, called) + (f" of {counted(test.groups, 'object')}" if test.groups else "")
     if test.splits > 1:
         same = Sentence("of the same", samples) if test.n else None
