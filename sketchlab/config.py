@@ -294,8 +294,9 @@ def chosen(choices: Any) -> dict[str, str]:
     """
     out = {}
     for key, value in choices.items():
-        if not key.startswith("hydra/") and value is not None:
-            group, _, package = key.partition("@")
+        group, _, package = key.partition("@")
+        shared = group.endswith("/input")  # what several models have in common, no choice of the user's
+        if not key.startswith("hydra/") and value is not None and not shared:
             out[package.removeprefix("_global_.") or group] = str(value)
     return out
 

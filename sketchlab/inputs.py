@@ -9,6 +9,7 @@ from sketchlab.errors import UserError
 
 KINDS = ("images", "frames", "points", "pairs")
 INKS = ("bright", "dark")
+IMAGENET_MEAN, IMAGENET_STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]  # as conf/model/input/imagenet.yaml has them
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import threading
+import tomllib
 
 import pytest
 import torch
@@ -96,3 +98,19 @@ def test_groups_keep_their_own_rates(name, schedule):
     optim.set_rate(optimizer, loop, loop.warmup_epochs, lr=0.02)  # twice the peak: of every group
     first, second = (group["lr"] for group in optimizer.param_groups)
     assert second / first == pytest.approx(100)
+
+
+def test_constraints_pin_all_but_torch():
+    """constraints.txt holds a version of each dependency, of none that comes with torch, and no address."""
+    root = config.conf_dir().parent
+    project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+    lines = [line for line in (root / "constraints.txt").read_text().splitlines() if not line.startswith("#")]
+    pins = dict(line.split("==") for line in lines)
+    assert len(pins) == len(lines) > 100 and not [
+        name for name in pins if re.match(r"torch$|torchvision|nvidia|triton", name)
+    ]
+    words = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
+    names = {re.split(r"[\[><=]", word)[0] for word in words} - {"torch", "torchvision", "sketchlab"}
+    assert names <= set(pins), names - set(pins)
+    text = (root / "README.md").read_text() + (root / "constraints.txt").read_text()
+    assert "-c constraints.txt" in text and "index-url" not in text

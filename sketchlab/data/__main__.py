@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import yaml
 
@@ -72,9 +73,15 @@ def sources() -> dict[str, Source]:
     out = {}
     for path in sorted((config.conf_dir() / "data" / "source").glob("*.yaml")):
         values, where = yaml.safe_load(path.read_text("utf-8")), f"data/source/{path.name}"
-        files = [config.typed(File, file, f"{where} files") for file in values["files"]]
+        each = values.pop("each", [""])  # the same lines for many files: {each} stands for one of these
+        files = [config.typed(File, _filled(file, one), f"{where} files") for one in each for file in values["files"]]
         out[path.stem] = replace(config.typed(Source, {**values, "files": []}, where), files=files)
     return out
+
+
+def _filled(file: dict[str, Any], each: str) -> dict[str, Any]:
+    filled = {k: v.replace("{each}", each) if isinstance(v, str) else v for k, v in file.items()}
+    return filled | {"urls": [url.replace("{each}", quote(each)) for url in file["urls"]]}
 
 
 def choices() -> dict[str, tuple[str, list[str]]]:

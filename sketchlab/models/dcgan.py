@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from sketchlab import weights
 from sketchlab.errors import UserError
-from sketchlab.inputs import Input
+from sketchlab.inputs import IMAGENET_MEAN, IMAGENET_STD, Input
 from sketchlab.models import torchvision_nets
 
 GIVES = ("generator and discriminator",)
@@ -31,7 +31,6 @@ ACTIVATIONS = ("relu", "leaky", "jrelu")
 NORMS = ("batch", "instance")
 DISCRIMINATORS = ("dcgan", "resnet18", "mobilenet_v2")
 _START_PX = 4  # side of the generator's first map and of the discriminator's last
-_IMAGENET_MEAN, _IMAGENET_STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 
 
 @dataclass(frozen=True)
@@ -171,11 +170,11 @@ class Pretrained(Scaled):
     def __init__(self, config: Config) -> None:
         super().__init__(config.input)
         self.pack = 1
-        input = replace(config.input, channels=3, mean=_IMAGENET_MEAN, std=_IMAGENET_STD)
+        input = replace(config.input, channels=3, mean=IMAGENET_MEAN, std=IMAGENET_STD)
         tune = "scratch" if config.weights == "none" else "finetune"
         values = {"weights": config.weights, "tune": tune, "fresh": [], "head": "stock", "dropout": 0.0}
         self.net = torchvision_nets.build(torchvision_nets.Config(arch=config.discriminator, input=input, **values), 1)
-        for name, value in (("theirs_mean", _IMAGENET_MEAN), ("theirs_std", _IMAGENET_STD)):
+        for name, value in (("theirs_mean", IMAGENET_MEAN), ("theirs_std", IMAGENET_STD)):
             self.register_buffer(name, torch.tensor(value)[:, None, None], persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:

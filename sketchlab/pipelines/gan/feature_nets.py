@@ -20,13 +20,13 @@ from torchvision.models import inception
 from tqdm import tqdm
 
 from sketchlab.errors import UserError
+from sketchlab.inputs import IMAGENET_MEAN, IMAGENET_STD
 from sketchlab.metrics import generation as metrics
 
 NAMES = ("inception", "alexnet", "random")  # the first whose weights are at hand is what `auto` takes
 _FILES = {"inception": "inception_v3_fid*.safetensors", "alexnet": "alexnet_features*.safetensors"}
 _RANDOM_KEY = 0  # of the random network: one for all runs, so that their numbers can be compared
 _BATCH = 32
-_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet, as AlexNet was trained
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ def _alexnet(path: Path) -> nn.Module:
     net = nn.Module()
     net.features = torchvision.models.alexnet(weights=None).features
     _load(net, path, "AlexNet whose features.* are looked for")
-    return Resized(nn.Sequential(net.features, nn.AdaptiveAvgPool2d(1)), 224, _MEAN, _STD).eval()
+    return Resized(nn.Sequential(net.features, nn.AdaptiveAvgPool2d(1)), 224, IMAGENET_MEAN, IMAGENET_STD).eval()
 
 
 def _inception(path: Path) -> nn.Module:
