@@ -125,7 +125,9 @@ def _alexnet(path: Path) -> nn.Module:
     net = nn.Module()
     net.features = torchvision.models.alexnet(weights=None).features
     _load(net, path, "AlexNet whose features.* are looked for")
-    return Resized(nn.Sequential(net.features, nn.AdaptiveAvgPool2d(1)), 224, IMAGENET_MEAN, IMAGENET_STD).eval()
+    return Resized(
+        nn.Sequential(net.features, nn.AdaptiveAvgPool2d(1)), 224, tuple(IMAGENET_MEAN), tuple(IMAGENET_STD)
+    ).eval()
 
 
 def _inception(path: Path) -> nn.Module:
