@@ -176,11 +176,15 @@ def test_embeddings_of_another_run_are_not_taken(run, photos, sketch, tmp_path, 
     (kept,) = (run / "gallery").glob("*.json")
     content = json.loads(kept.read_text())
     (run / "gallery" / content["rows"]).write_bytes(bytes(4 * 8 * 6))
-    kept.write_text(json.dumps(content | {"weights": "of another run"}))
+    kept.write_text(json.dumps(content | {"weights": "of another run", "digests": {}}))
     capsys.readouterr()
     assert ask(*words) == 0
     assert "the embeddings in it are of another run or of other weights; all are made anew" in capsys.readouterr().err
     assert table(tmp_path / "out").equals(right)
+    whole = (run / "gallery" / content["rows"]).read_bytes()
+    (run / "gallery" / content["rows"]).write_bytes(bytes([whole[0] ^ 1]) + whole[1:])  # a bit
+    assert ask(*words) == 0
+    assert "not whole; all are made anew" in capsys.readouterr().err and table(tmp_path / "out").equals(right)
     (run / "gallery" / content["rows"]).write_bytes(b"cut")
     assert ask(*words) == 0
     assert "not whole; all are made anew" in capsys.readouterr().err and table(tmp_path / "out").equals(right)

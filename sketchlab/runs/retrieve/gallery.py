@@ -29,7 +29,7 @@ from sketchlab.pipelines.retrieve.embedding_map import thumbnails
 from sketchlab.runs import BATCH, reading, transfer
 from sketchlab.runs.retrieve.retriever import Retriever, stack
 from sketchlab.storage import cache
-from sketchlab.storage.files import atomic, write_json
+from sketchlab.storage.files import atomic, digest, write_json
 
 THUMB_PX = 96  # side of a picture shown to people
 OWN_SMALL = 5000  # of the run's own photos: up to so many, a small picture of each is kept
@@ -145,6 +145,7 @@ class _Kept:
             found = json.loads(path.read_text())
             size = (self.folder / found["rows"]).stat().st_size
             whole = size == 4 * found["dim"] * len(found["names"]) and len(found["names"]) == len(found["looks"])
+            whole = whole and all(digest(self.folder / name) == of for name, of in found["digests"].items())
         except (OSError, ValueError, KeyError, TypeError):
             found, whole = {}, False
         if whole and found["weights"] == self.weights:
@@ -225,6 +226,7 @@ class _Kept:
             index["pictures"] = pixels.shape[-1]
             with atomic(file.with_suffix(".u8")) as temporary:
                 pixels.tofile(temporary)
+        index["digests"] = {path.name: digest(path) for path in sorted(self.folder.glob(f"{self.key}-{stamp}.*"))}
         write_json(self.folder / f"{self.key}.json", index)
         for path in self.folder.glob(f"{self.key}-*"):
             if not path.name.startswith(f"{self.key}-{stamp}") and not path.name.startswith("."):
