@@ -11,7 +11,7 @@ thing. Several scales together: experiments/sketchanet_fusion.py.
 Deviations: one of three folds with three seeds instead of three folds with one; AdamW, its rate falling from .001 in
 200 epochs of batches of 128, instead of the authors' schedule; turned, scaled and shifted sketches instead of their
 deformations; one channel, and six with stroke order only where TU-Berlin's SVG files are (data=tuberlin_svg, whose
-images are drawn by us). Our network has no key for its first filter and pools: those are asked of VGG16 (stem_000.py).
+images are drawn by us). Our network has no key for its first filter and pools: see chen2019_stem.py.
 Other networks stand beside it with the accuracies of a public reimplementation, on one split of its own.
 
 Cost: every row wants a GPU; on two cores a row of all classes would take days. On part of the classes (whichever lie in

@@ -313,6 +313,8 @@ def composition_error(error: Exception, overrides: list[str]) -> Exception:
         what = str(error.missing_cfg_file or "").strip("'")
         group, _, choice = what.rpartition("/")
         options = sorted(error.options or [])
+        if new := schema.MOVED.get(what.replace("/", "=", 1)):
+            return UserError(f"{what.replace('/', '=', 1)}: renamed; write {new}")
         if choice in EXTRAS and choice not in options:
             return UserError(f"{group}={EXTRAS[choice]} needs a package: pip install 'sketchlab[{EXTRAS[choice]}]'")
         if options:

@@ -42,6 +42,27 @@ RENAMED: dict[str, str] = {
     "pipeline.judge": "pipeline.scoring_classifier",
 }
 
+MOVED = {  # choices of conf/ that have another name now
+    "experiment=000_mixed": "experiment=chen2019/sketchy_mixed",
+    "experiment=000_photos": "experiment=chen2019/photos",
+    "experiment=000_sketches": "experiment=chen2019/sketches",
+    "experiment=000_sketches_64": "experiment=chen2019/sketches_64",
+    "experiment=000_sketchy_photos": "experiment=chen2019/sketchy_photos",
+    "experiment=000_sketchy_sketches": "experiment=chen2019/sketchy_sketches",
+    "experiment=001_sketchy": "experiment=das_debnath/by_photo",
+    "experiment=001_sketchy_as_published": "experiment=das_debnath/as_published",
+    "experiment=001_sketchy_vgg16": "experiment=das_debnath/vgg16",
+    "experiment=003_sheep": "experiment=mamin/sheep",
+    "experiment=cyclegan_as_published": "experiment=mamin/cyclegan",
+    "experiment=photo_vs_drawing": "experiment=photo_drawing/finetuned",
+    "experiment=photo_vs_drawing_frozen": "experiment=photo_drawing/frozen",
+    "experiment=photo_vs_drawing_scratch": "experiment=photo_drawing/scratch",
+    "experiment=quickdraw_18": "experiment=frankenstein/cnn_lstm",
+    "experiment=quickdraw_words": "experiment=frankenstein/words",
+    "experiment=strokes_shapes": "experiment=frankenstein/shapes",
+    "experiment=tuberlin_frozen": "experiment=chen2019/tuberlin_frozen",
+}
+
 
 def upgraded(document: dict[str, Any], path: Path) -> dict[str, Any]:
     """config.yaml as today's code would have written it; what it holds already stays.

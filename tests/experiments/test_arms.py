@@ -26,7 +26,7 @@ import arms  # noqa: E402
 import arms_report  # noqa: E402
 import arms_tests  # noqa: E402
 import arms_types  # noqa: E402
-import retrieval_001 as retrieval  # noqa: E402
+import das_debnath_retrieval as retrieval  # noqa: E402
 
 FILES = sorted(path for path in FOLDER.glob("*.py") if "__main__" in path.read_text())
 OF_ARMS = [path.stem for path in FILES if "EXPERIMENT = Experiment(" in path.read_text()]
@@ -86,7 +86,7 @@ def test_every_row_composes_and_no_two_are_the_same(name):
 @pytest.mark.realdata
 @pytest.mark.skipif("SKETCHLAB_DATA" not in os.environ, reason="needs SKETCHLAB_DATA")
 def test_splits_are_as_the_docstring_says():
-    found = experiment("stem_000")
+    found = experiment("chen2019_stem")
     sizes, chosen = [], []
     for seed in (0, 1):
         run = config.from_overrides([*found.arms[0].words, *found.of_seed(seed)])
@@ -131,7 +131,7 @@ def groups_of(tmp_path: Path, seeds: int, own_splits: bool, lead: float) -> dict
 
 
 def small(claims: list[arms_types.Claim]) -> arms_types.Experiment:
-    found = experiment("stem_000")
+    found = experiment("chen2019_stem")
     return replace(found, arms=[arms_types.Arm("a", []), arms_types.Arm("b", [])], claims=claims, published=[])
 
 
@@ -187,14 +187,14 @@ def test_no_difference_is_called_none(tmp_path):
 
 
 def test_smoke_report_and_find(tmp_path, capsys):
-    found, smoke = experiment("strokes_004"), ["--smoke", "--root", str(tmp_path)]
+    found, smoke = experiment("frankenstein_strokes"), ["--smoke", "--root", str(tmp_path)]
     arms.main(found, [*smoke, "--seeds", "1", "--arms", "LSTM on points*"])
-    page, index = tmp_path / "strokes_004.md", json.loads((tmp_path / "runs.json").read_text())
+    page, index = tmp_path / "frankenstein_strokes.md", json.loads((tmp_path / "runs.json").read_text())
     assert list(index) == ["LSTM on points, augmented", "LSTM on points, plain"]
-    table = pd.read_csv(tmp_path / "strokes_004.csv")
+    table = pd.read_csv(tmp_path / "frankenstein_strokes.csv")
     assert table["arm"].tolist() == list(index) and table["accuracy"].between(0, 1).all()
     first = page.read_text()
-    assert "smoke" in first and "Not run yet" in first and (tmp_path / "strokes_004.png").is_file()
+    assert "smoke" in first and "Not run yet" in first and (tmp_path / "frankenstein_strokes.png").is_file()
     page.unlink()
     arms.main(found, [*smoke, "--report"])
     assert page.read_text() == first
@@ -206,7 +206,7 @@ def test_smoke_report_and_find(tmp_path, capsys):
 
 
 def test_runs_that_another_command_left_are_found(tmp_path):
-    base = experiment("strokes_004")
+    base = experiment("frankenstein_strokes")
     rows = [replace(arm, words=base.smoke(arm, lambda _: tmp_path)) for arm in base.arms if "points, plain" in arm.name]
     found = replace(base, arms=rows)
     words = [*rows[0].words, *base.common, "seed=0", f"run.root={tmp_path}"]

@@ -38,7 +38,7 @@ def test_document_001s_network():
 
 
 def test_document_001s_training():
-    run = config.from_overrides(["experiment=001_sketchy"])
+    run = config.from_overrides(["experiment=das_debnath/by_photo"])
     loop, pipeline = run.loop, run.pipeline.config
     assert (loop.epochs, loop.batch_size, loop.optimizer, loop.lr) == (200, 64, "adam", 5e-4)
     assert (loop.schedule, loop.weight_decay) == ("constant", 0)
@@ -49,7 +49,7 @@ def test_document_001s_training():
         0.5,
     )
     assert run.data.config.split_by == "photo" and pipeline.margin == 2.0
-    published = config.from_overrides(["experiment=001_sketchy_as_published"]).data.config
+    published = config.from_overrides(["experiment=das_debnath/as_published"]).data.config
     assert published.split_by == "sketch" and (published.splits.train, published.splits.val) == (0.8, 0.2)
 
 

@@ -462,7 +462,13 @@ def test_images_of_mixed_sizes_and_a_single_one(tmp_path):
 @pytest.mark.skipif("SKETCHLAB_DATA" not in os.environ, reason="SKETCHLAB_DATA is not set")
 def test_sheep_are_drawn_from_strokes():
     run = config.from_overrides(
-        ["experiment=003_sheep", "runtime.device=cpu", "model.width=4", "loop.batch_size=8", "pipeline.features=random"]
+        [
+            "experiment=mamin/sheep",
+            "runtime.device=cpu",
+            "model.width=4",
+            "loop.batch_size=8",
+            "pipeline.features=random",
+        ]
     )
     data = run.data.build(run.model.config.input)
     assert {name: len(split) for name, split in data.splits.items()} == {"train": 7000, "val": 500, "test": 500}

@@ -95,7 +95,7 @@ def test_as_published_a_reconstruction_need_only_pass_for_real():
 
 
 def test_experiment_as_published():
-    run = config.from_overrides(["experiment=cyclegan_as_published"])
+    run = config.from_overrides(["experiment=mamin/cyclegan"])
     nets = run.model.build(2)
     assert run.model.config.input.size_px == 64 and run.pipeline.config.pool == 0
     assert nets["to_photo"](torch.zeros(2, 3, 64, 64)).shape == (2, 3, 64, 64)

@@ -97,7 +97,7 @@ def test_smallest_visible_difference():
 
 
 def test_eleven_points_were_fourteen():
-    """Of photo_vs_drawing's table: 100 images, 3 differ, 28 comparisons."""
+    """Of photo_drawing's table: 100 images, 3 differ, 28 comparisons."""
     a, b = np.ones((1, 100)), np.ones((1, 100))
     a[0, 0], b[0, 1:3] = 0, 0
     found = same_samples(a, b)

@@ -4,19 +4,20 @@ Claims: an LSTM over the frames "can look for patterns across the 8 or fewer str
 on its own" (its part "Our Neural Network"), which is why CNN + LSTM is built; scale and rotation of training drawings
 are its first wish ("Extensions"). Its text prints no accuracy of either network, so nothing is published beside ours.
 
-Protocol: experiment=quickdraw_words, eight QuickDraw words of some 1,150 drawings each, 80/10/10, the same for all
+Protocol: experiment=frankenstein/words, eight QuickDraw words of some 1,150 drawings each, 80/10/10, the same for all
 arms and seeds; frankenstein's networks and frames, Adam, batches of 32; three seeds; the weights of the best epoch on
 val are tested once. cnn_bilstm2d has Sequencer's mixing by rows and columns (frankenstein's motivating paper) in place
 of the LSTM; stroke_lstm reads points instead of frames. Each with mild stroke augmentation (turned by up to 10°,
 stretched, scaled, shifted) and without.
 
 Deviations: eight words and hundreds of drawings instead of 18 words of 10,000; 6 epochs at a rate that falls from .002
-instead of 40 at .001; frames divided by .25, because ink is rare. `python -m sketchlab.run experiment=quickdraw_18` is
-frankenstein's own training; its two networks stand below and need a GPU and the 18 words.
+instead of 40 at .001; frames divided by .25, because ink is rare. `python -m sketchlab.run
+experiment=frankenstein/cnn_lstm` is frankenstein's own training; its two networks stand below and need a GPU
+and the 18 words.
 
 Cost of one core in bf16: 4 to 6 minutes a run (measured beside another), 27 runs in two hours.
 
-    python experiments/strokes_004.py [--arms '*augmented'] [--seeds 3] [--smoke] [--report] [--find] [key=value …]
+    python experiments/frankenstein_strokes.py [--arms '*aug*'] [--seeds 3] [--smoke] [--report] [--find] [key=value]
 """
 
 from __future__ import annotations
@@ -24,9 +25,9 @@ from __future__ import annotations
 from arms import main
 from arms_types import Arm, Claim, Execute, Experiment
 
-WORDS = ["experiment=quickdraw_words"]
+WORDS = ["experiment=frankenstein/words"]
 PLAIN = ["data/stroke_augment@data.augment=none"]
-WHOLE = ["experiment=quickdraw_18"]
+WHOLE = ["experiment=frankenstein/cnn_lstm"]
 NEEDS = "a GPU and QuickDraw's 18 words"
 NETS = {
     "CNN + LSTM": ["model=cnn_lstm", "model.input.std=[0.25]"],
@@ -71,7 +72,7 @@ def smoke(arm: Arm, execute: Execute) -> list[str]:
 
 
 EXPERIMENT = Experiment(
-    name="strokes_004",
+    name="frankenstein_strokes",
     doc=__doc__ or "",
     title="Drawings stroke by stroke: CNN + LSTM against CNN, eight QuickDraw words",
     arms=ARMS,

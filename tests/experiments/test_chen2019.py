@@ -14,31 +14,31 @@ from sketchlab import config
 from sketchlab.errors import UserError
 
 sys.path.append(str(Path(__file__).parents[2] / "experiments"))  # scripts: they find one another as python FILE does
+import chen2019_transfer  # noqa: E402
 import sketchanet_fusion  # noqa: E402
 import stock_imagenet  # noqa: E402
-import transfer_000  # noqa: E402
 
-ONE_OF_EACH = list({(arm.task, arm.network): arm for arm in transfer_000.ARMS}.values())
+ONE_OF_EACH = list({(arm.task, arm.network): arm for arm in chen2019_transfer.ARMS}.values())
 
 
 @pytest.mark.parametrize("arm", ONE_OF_EACH, ids=lambda arm: arm.name)
 def test_every_row_composes_and_differs_in_what_it_says(arm):
-    run = config.from_overrides(transfer_000.words_of(arm, bee=False))
+    run = config.from_overrides(chen2019_transfer.words_of(arm, bee=False))
     assert run.choices["model"] == arm.network and run.model.config.tune == arm.tune
     assert (run.loop.epochs, run.loop.batch_size, run.loop.optimizer, run.loop.lr) == (25, 8, "sgd", 0.001)
     splits = run.data.config.splits
     if run.choices["data"] != "hymenoptera":
         asked = (64, 10) if "64" in arm.task else (43, 31)
         assert (splits.rule, splits.train, splits.val) == ("count", *asked)
-    if arm.task in transfer_000.BEES:
-        published = config.from_overrides(transfer_000.words_of(arm, bee=True))
+    if arm.task in chen2019_transfer.BEES:
+        published = config.from_overrides(chen2019_transfer.words_of(arm, bee=True))
         assert published.data.config.classes == ["ant", "bee"]
         assert published.choices["data"] == ("mixed" if arm.task == "mixed" else "tuberlin")
 
 
 def test_smoke_rows_compose_too():
     for arm in ONE_OF_EACH[:3]:
-        assert config.from_overrides(transfer_000.smoke(arm, "base")).model.config.width == 0.05
+        assert config.from_overrides(chen2019_transfer.smoke(arm, "base")).model.config.width == 0.05
 
 
 def test_counterparts_are_names_of_imagenet():

@@ -24,7 +24,7 @@ cores in bf16 the frozen arms take 3 minutes and then seconds a seed; a fine-tun
 (reckoned from VGG16's speeds), so the rest of the grid, and a fresh filter below a frozen network (which trains through
 all of it), are left to a GPU.
 
-    python experiments/stem_000.py [--arms 'frozen*'] [--seeds 12] [--jobs 1] [--smoke] [--report] [key=value …]
+    python experiments/chen2019_stem.py [--arms 'frozen*'] [--seeds 12] [--jobs 1] [--smoke] [--report] [key=value …]
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ from arms_types import Arm, Claim, Execute, Experiment, Published
 
 CLASSES = "data.classes=[ant,bicycle,butterfly,cat,elephant,guitar,helicopter,pizza,scissors,tree]"
 SPLIT = ["data/splits=fraction", "data.splits.train=0.6", "data.splits.val=0.1", "data.splits.test=0.3"]
-FROZEN = ["experiment=tuberlin_frozen", *SPLIT, CLASSES]
-TUNED = ["experiment=000_sketches", *SPLIT, CLASSES, "loop.epochs=5", "model.dropout=0.0", "model.tune=finetune"]
+FROZEN = ["experiment=chen2019/tuberlin_frozen", *SPLIT, CLASSES]
+TUNED = ["experiment=chen2019/sketches", *SPLIT, CLASSES, "loop.epochs=5", "model.dropout=0.0", "model.tune=finetune"]
 
 
 def stem(kernel_px: int, pool_px: int, start: str = "inflate") -> list[str]:
@@ -97,7 +97,7 @@ def smoke(arm: Arm, execute: Execute) -> list[str]:
 
 
 EXPERIMENT = Experiment(
-    name="stem_000",
+    name="chen2019_stem",
     doc=__doc__ or "",
     title="Does Sketch-a-Net's stem help VGG16 on sketches? Ten classes of TU-Berlin",
     arms=ARMS,

@@ -5,7 +5,7 @@ test images; the same network from random weights is much worse; naive Bayes on 
 forest on frozen features reaches .86 ± .035, "slightly" less than fine-tuning.
 
 Protocol: data=photo_drawing, 200 images to train on and 100 to test on, the same 100 for every arm; conf/experiment/
-photo_vs_drawing*.yaml. A pair of arms is compared by the exact McNemar test on these 100, Holm-corrected for all pairs.
+photo_drawing/*.yaml. A pair of arms is compared by the exact McNemar test on these 100, Holm-corrected for all pairs.
 Another 100 of the 300 images give other figures: the means over --splits splits stand beside them. Learning curves: 25,
 50, 100 of the 200 training images, with as many steps and the same test images.
 
@@ -13,7 +13,7 @@ Deviations: MobileNetV2 and VGG16 instead of the vendor's own Inception; the ima
 photos as drawings.
 Cost: all arms with their learning curves 8 min 46 s on two free cores, frozen splits half a minute more each.
 
-    python experiments/photo_vs_drawing.py [--splits 20] [--tuned-splits 3] [--arms '*frozen*'] [--networks resnet18 …]
+    python experiments/photo_drawing.py [--splits 20] [--tuned-splits 3] [--arms '*frozen*'] [--networks resnet18 …]
                                            [--no-curves] [--smoke] [--report] [key=value …]
 """
 
@@ -30,7 +30,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-import photo_vs_drawing_report as report
+import photo_drawing_report as report
 from tqdm import tqdm
 
 from sketchlab import config
@@ -43,12 +43,12 @@ from sketchlab.training.neighbours import folder_of
 SIZES = (25, 50, 100)  # training images of the learning curves, besides all
 _BASELINE = ["data=photo_drawing", "pipeline.mistakes=100"]
 ARMS = {  # name → what to run; photo_drawing's own four first
-    "mobilenet_v2 fine-tuned": ["experiment=photo_vs_drawing"],
-    "mobilenet_v2 from scratch": ["experiment=photo_vs_drawing_scratch"],
+    "mobilenet_v2 fine-tuned": ["experiment=photo_drawing/finetuned"],
+    "mobilenet_v2 from scratch": ["experiment=photo_drawing/scratch"],
     "naive Bayes on pixels": ["model=pixels_naive_bayes", *_BASELINE],
     "random forest on features": ["model=features_random_forest", *_BASELINE],
-    "mobilenet_v2 frozen": ["experiment=photo_vs_drawing_frozen"],
-    "vgg16 frozen": ["experiment=photo_vs_drawing_frozen", "model=vgg16"],
+    "mobilenet_v2 frozen": ["experiment=photo_drawing/frozen"],
+    "vgg16 frozen": ["experiment=photo_drawing/frozen", "model=vgg16"],
     "logistic on features": ["model=features_logistic", *_BASELINE],
     "HOG and linear SVM": ["model=hog_svm", *_BASELINE],
 }
@@ -67,10 +67,10 @@ def main(words: list[str] | None = None) -> None:
     out.add_argument("--no-curves", action="store_true", help="no learning curves")
     out.add_argument("--smoke", action="store_true", help="all of it in a minute: small twins on shapes drawn by code")
     out.add_argument("--report", action="store_true", help="train nothing, write from the runs that are there")
-    out.add_argument("--root", type=Path, help="run folders (default outputs/photo_vs_drawing)")
+    out.add_argument("--root", type=Path, help="run folders (default outputs/photo_drawing)")
     out.add_argument("--out", type=Path, help="tables and figure (default experiments/results; --smoke: the root)")
     args = out.parse_intermixed_args(words)
-    root = (args.root or Path("outputs", "photo_vs_drawing" + "_smoke" * args.smoke)).resolve()
+    root = (args.root or Path("outputs", "photo_drawing" + "_smoke" * args.smoke)).resolve()
     try:
         if not args.report:
             train(args, root)

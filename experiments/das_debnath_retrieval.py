@@ -13,7 +13,7 @@ differ in that alone from the frozen MobileNetV2 with a fresh last layer of 128 
 Deviations: whichever classes of Sketchy lie in SKETCHLAB_DATA (5 of 125 where the kept figures were made), so figures
 of the whole set do not compare; das_debnath divides sketches at random, 80 to 20, which leaks: an arm does so too and
 shows what that is worth; embeddings of backbones have length 1. What "as published" leaves out stands in
-conf/experiment/001_sketchy.yaml. ResNet-18 and GoogLeNet need torchvision's own weights.
+conf/experiment/das_debnath/by_photo.yaml. ResNet-18 and GoogLeNet need torchvision's own weights.
 
 The kept figures: seeds 0 and 1 on a GPU, 2 to 4 of the frozen arms on a CPU.
 
@@ -21,7 +21,7 @@ Cost: on an H200 busy with other experiments half a minute to two minutes a run.
 of a core once its features are kept, das_debnath's network 40 s an epoch, 200 epochs of which want a GPU (20 epochs:
 34 minutes of a core); fine-tuned backbones want one too.
 
-    python experiments/retrieval_001.py [--arms 'frozen*'] [--seeds 5] [--jobs 1] [--smoke] [--report] [key=value …]
+    python experiments/das_debnath_retrieval.py [--arms 'frozen*'] [--seeds 5] [--smoke] [--report] [key=value …]
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from arms import GPU, main
 from arms_types import Arm, Claim, Execute, Experiment
 
 BASE = ["data=sketchy", "model=siamese_mobilenet_v2"]
-DOCUMENT = ["experiment=001_sketchy"]
+DOCUMENT = ["experiment=das_debnath/by_photo"]
 TWENTY = [*DOCUMENT, "loop.epochs=20"]
 TUNED = ["model.backbone.tune=finetune", "loop.epochs=12", "loop.lr=0.0003"]
 SLOW = "a quarter of an hour a seed"
@@ -46,7 +46,7 @@ ARMS = [
     Arm("triplets, semi-hard", [*BASE, "pipeline.loss=triplet", "pipeline.margin=0.3", "pipeline.sampler=semihard"]),
     Arm("triplets, hardest", [*BASE, "pipeline.loss=triplet", "pipeline.margin=0.3", "pipeline.sampler=hard"]),
     Arm("InfoNCE", [*BASE, "pipeline.loss=infonce", "pipeline.sampler=all"]),
-    Arm("frozen VGG16, InfoNCE", ["experiment=001_sketchy_vgg16"]),
+    Arm("frozen VGG16, InfoNCE", ["experiment=das_debnath/vgg16"]),
     Arm("InfoNCE, the very photo", [*BASE, "pipeline.loss=infonce", "pipeline.sampler=all", "pipeline.match=instance"]),
     Arm("contrastive, the very photo", [*BASE, "pipeline.match=instance"]),
     Arm("very photo, half of the others of its class", [*BASE, "pipeline.match=instance", "pipeline.hard_share=0.5"]),
@@ -88,7 +88,7 @@ def smoke(arm: Arm, execute: Execute) -> list[str]:
     """Loss, sampler and optimizer as they are, on a small network; a dropout where das_debnath's has one."""
     kept = ("pipeline.", "loop.optimizer", "loop.lr", "loop.weight_decay")
     words = ["model=small_siamese", *(word for word in arm.words if word.startswith(kept))]
-    if "001_sketchy_vgg16" in arm.words[0]:
+    if "das_debnath/vgg16" in arm.words[0]:
         words += ["pipeline.loss=infonce", "pipeline.sampler=all", "pipeline.temperature=0.1"]
     if "document" in arm.name:
         words = ["model=siamese", "model.input.size_px=16", "model.hidden=[16]", "loop.lr=0.001"]
@@ -97,7 +97,7 @@ def smoke(arm: Arm, execute: Execute) -> list[str]:
 
 
 EXPERIMENT = Experiment(
-    name="retrieval_001",
+    name="das_debnath_retrieval",
     doc=__doc__ or "",
     title="Photos found by sketch: networks, losses, samplers and optimizers on Sketchy",
     arms=ARMS,

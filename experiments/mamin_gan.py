@@ -16,11 +16,11 @@ image at a time, as does the arm beside it. KID stands for mamin's eye. Labels o
 
 Cost of one core in bf16, for 100 generator steps with their evaluations: 80 s at 64 px (sheep), 5 to 15 s at 32 px.
 
-    python experiments/gan_003.py [ratio options data classes] [--seeds 1] [--jobs 1] [--smoke] [--report] [key=value …]
+    python experiments/mamin_gan.py [ratio options data classes] [--seeds 1] [--jobs 1] [--smoke] [--report] [key=value]
 
-One run per arm and seed in outputs/gan_003, found again when it is there; tables and figures of the
+One run per arm and seed in outputs/mamin_gan, found again when it is there; tables and figures of the
 discriminator's predictions go to --out (default experiments/results), all runs are compared by
-`python -m sketchlab.report outputs/gan_003`.
+`python -m sketchlab.report outputs/mamin_gan`.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from sketchlab.report import canvas
 from sketchlab.report.read import read
 from sketchlab.storage.files import atomic
 
-SHEEP = ["experiment=003_sheep"]
+SHEEP = ["experiment=mamin/sheep"]
 SHAPES = ["data=shapes", "model=small_dcgan"]
 ONE_SHAPE = [*SHAPES, "data.classes=[house]", "data.per_class=2000"]
 BEST = ["pipeline.gd_ratio=2", "pipeline.lr_d=0.0001", "model.activation_g=jrelu", "model.activation_d=jrelu"]
@@ -97,10 +97,10 @@ def main() -> None:
     out.add_argument("--smoke", action="store_true", help="every arm in seconds: tiny networks, shapes drawn by code")
     out.add_argument("--report", action="store_true", help="train nothing, write from the runs that are there")
     out.add_argument("--list", action="store_true", help="show the commands, run nothing")
-    out.add_argument("--root", type=Path, help="run folders (default outputs/gan_003)")
+    out.add_argument("--root", type=Path, help="run folders (default outputs/mamin_gan)")
     out.add_argument("--out", type=Path, help="tables and figures (default experiments/results; --smoke: the root)")
     args = out.parse_intermixed_args()
-    args.root = args.root or Path("outputs", "gan_003" + "_smoke" * args.smoke)
+    args.root = args.root or Path("outputs", "mamin_gan" + "_smoke" * args.smoke)
     args.out = args.out or (args.root if args.smoke else Path(__file__).parent / "results")
     overrides = [word for word in args.words if "=" in word]
     questions = [word for word in args.words if "=" not in word] or sorted({arm.question for arm in ARMS})
@@ -177,18 +177,18 @@ def row(arm: Arm, seed: int, folder: Path) -> dict:
 
 
 def write(rows: list[dict], args: argparse.Namespace) -> None:
-    """gan_003_<question>.csv and a figure: curves, or where arms are many the values at the end."""
+    """mamin_gan_<question>.csv and a figure: curves, or where arms are many the values at the end."""
     args.out.mkdir(parents=True, exist_ok=True)
     for question in dict.fromkeys(row["question"] for row in rows):
         of_question = [row for row in rows if row["question"] == question]
         table = pd.DataFrame(of_question)
-        with atomic(args.out / f"gan_003_{question}.csv") as temporary:
+        with atomic(args.out / f"mamin_gan_{question}.csv") as temporary:
             table.to_csv(temporary, index=False)
         print(table.drop(columns=["run", "command"]).to_string(index=False, float_format=lambda v: f"{v:.4g}"))
         few = len({row["arm"] for row in of_question}) <= MOST_CURVES
         figure = curves(of_question, args.root) if few else ends(of_question)
         figure.suptitle(TITLES[question], fontsize=11)
-        with atomic(args.out / f"gan_003_{question}.png") as temporary:
+        with atomic(args.out / f"mamin_gan_{question}.png") as temporary:
             figure.savefig(temporary, format="png", metadata={"Software": None})
 
 

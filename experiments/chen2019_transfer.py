@@ -4,7 +4,7 @@ Claims: frozen VGG16 recognises photos (about .95) but stays near chance on sket
 fine-tuning all layers does not help; larger first filters and overlapping pools, after Sketch-a-Net, do (best
 epoch .81); 64/10 instead of 43/31 sketches a class makes the validation curve steadier.
 
-Protocol: conf/experiment/000_*.yaml, two classes, sketches 43/31 or 64/10 a class, photos as PyTorch's tutorial
+Protocol: conf/experiment/chen2019/*.yaml, two classes, sketches 43/31 or 64/10 a class, photos as PyTorch's tutorial
 has them (244/153), 25 epochs of its SGD (lr .001, momentum .9, batches of 8), three seeds. The last epoch on val is the
 score; the best epoch is shown beside what the best of 25 epochs of pure chance would be. n is small: 62 validation
 images cannot tell .70 from .81.
@@ -18,12 +18,13 @@ flag: what trained is counted here.
 Cost: all 60 runs in 3 min 47 s on an H200, eight at a time (--jobs 8) beside another experiment. On two cores in bf16 a
 frozen arm takes seconds to a minute, others 6 minutes a run (photos 17), 5 hours in all. The runs are those of
 
-    python -m sketchlab.run -m experiment=000_photos,000_sketches,000_mixed model=vgg16,vgg16_sketchanet \\
-        model.tune=freeze,finetune,scratch seed=0,1,2 run.root=outputs/transfer_000 runtime.precision=bf16
+    python -m sketchlab.run -m experiment=chen2019/photos,chen2019/sketches,chen2019/sketchy_mixed \\
+        model=vgg16,vgg16_sketchanet model.tune=freeze,finetune,scratch seed=0,1,2 \\
+        run.root=outputs/chen2019_transfer runtime.precision=bf16
 
 and those already there are found again:
 
-    python experiments/transfer_000.py [--arms '*/freeze'] [--jobs 8] [--smoke] [--report] [--bee] [key=value …]
+    python experiments/chen2019_transfer.py [--arms '*/freeze'] [--jobs 8] [--smoke] [--report] [--bee] [key=value …]
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ from pathlib import Path
 
 import arms_train
 from arms_train import execute
-from transfer_000_report import TUNES, write
+from chen2019_transfer_report import TUNES, write
 
 from sketchlab.errors import UserError
 
@@ -45,7 +46,7 @@ BEES = ("sketches", "sketches_64", "mixed")  # tasks whose classes are ant and b
 
 @dataclass(frozen=True)
 class Arm:
-    """One row: conf/experiment/000_<task>, a network, and what of it trains."""
+    """One row: conf/experiment/chen2019/<task>, a network, and what of it trains."""
 
     task: str
     network: str
@@ -75,11 +76,11 @@ def main() -> None:
     out.add_argument("--bee", action="store_true", help="ant and bee, as published; needs all of TU-Berlin")
     out.add_argument("--smoke", action="store_true", help="every arm in a minute: small twins on shapes drawn by code")
     out.add_argument("--report", action="store_true", help="train nothing, write from the runs that are there")
-    out.add_argument("--root", type=Path, default=None, help="run folders (default outputs/transfer_000)")
+    out.add_argument("--root", type=Path, default=None, help="run folders (default outputs/chen2019_transfer)")
     out.add_argument("--out", type=Path, default=None, help="table and figure (default experiments/results)")
     args = out.parse_intermixed_args()
     args.seeds = args.seeds or (2 if args.smoke else 3)
-    root = (args.root or Path("outputs", "transfer_000_smoke" if args.smoke else "transfer_000")).resolve()
+    root = (args.root or Path("outputs", "chen2019_transfer_smoke" if args.smoke else "chen2019_transfer")).resolve()
     chosen = [arm for arm in ARMS if any(fnmatch(arm.name, pattern) for pattern in args.arms)]
     try:
         if not chosen:
@@ -109,9 +110,8 @@ def train(chosen: list[Arm], args: argparse.Namespace, root: Path) -> list[str]:
 
 
 def words_of(arm: Arm, bee: bool) -> list[str]:
-    words = [f"experiment=000_{arm.task}", f"model={arm.network}", f"model.tune={arm.tune}"]
-    if bee and arm.task == "mixed":
-        words += ["data=mixed", "data/splits=count"]
+    task = "sketchy_mixed" if arm.task == "mixed" and not bee else arm.task
+    words = [f"experiment=chen2019/{task}", f"model={arm.network}", f"model.tune={arm.tune}"]
     return [*words, "data.classes=[ant,bee]"] if bee and arm.task in BEES else words
 
 

@@ -1,4 +1,4 @@
-"""The table and figure of transfer_000.py, from run folders alone."""
+"""The table and figure of chen2019_transfer.py, from run folders alone."""
 
 from __future__ import annotations
 
@@ -85,21 +85,21 @@ def compare(arms: dict[str, list[OpenedRun]]) -> list[dict]:
 
 
 def write(names: list[str], root: Path, folder: Path) -> None:
-    """transfer_000.csv, .md and .png into folder, from the runs that root/runs.json names."""
+    """chen2019_transfer.csv, .md and .png into folder, from the runs that root/runs.json names."""
     arms = collect(names, root)
     folder.mkdir(parents=True, exist_ok=True)
     table: Any = pd.DataFrame([row(name, found) for name, found in arms.items()])
-    table.round(4).to_csv(folder / "transfer_000.csv", index=False)
-    page = folder / "transfer_000.md"
+    table.round(4).to_csv(folder / "chen2019_transfer.csv", index=False)
+    page = folder / "chen2019_transfer.md"
     page.write_text(text(table, compare(arms), [name for name in names if name not in arms]))
-    draw(table, arms, folder / "transfer_000.png")
+    draw(table, arms, folder / "chen2019_transfer.png")
     print(page.read_text())
     print(page)
 
 
 HEAD = f"""# Transfer from photos to sketches, arm by arm
 
-Written by experiments/transfer_000.py, which tells the protocol.
+Written by experiments/chen2019_transfer.py, which tells the protocol.
 
 - val: accuracy after the last epoch, mean over seeds, with its 95% interval for new seeds and images
 - sd: of the last {LAST} epochs of a curve: how steady it is

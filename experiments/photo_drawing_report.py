@@ -1,4 +1,4 @@
-"""Tables, sentences and the figure of experiments/photo_vs_drawing.py, from run folders alone."""
+"""Tables, sentences and the figure of experiments/photo_drawing.py, from run folders alone."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ BLUE, ORANGE, GREEN, GREY = "#0072b2", "#d55e00", "#009e73", "#777777"  # told a
 
 
 def write(index: dict[str, Any], root: Path, folder: Path, listed: tuple[str, ...]) -> str:
-    """photo_vs_drawing.csv, _curves.csv, _pairs.csv, .md and .png into `folder`; returns the page."""
+    """photo_drawing.csv, _curves.csv, _pairs.csv, .md and .png into `folder`; returns the page."""
     arms = {name: {what: glance(root / of["folder"]) for what, of in found.items()} for name, found in index.items()}
     arms = {name: {what: run for what, run in found.items() if run.state == "finished"} for name, found in arms.items()}
     arms = {name: found for name, found in arms.items() if "main" in found}
@@ -37,7 +37,7 @@ def write(index: dict[str, Any], root: Path, folder: Path, listed: tuple[str, ..
     curves = pd.DataFrame([point for name, found in arms.items() for point in curve(name, found)])
     groups = [Group(name, kind(found["main"]), {}, {("0",): found["main"]}, []) for name, found in arms.items()]
     tested = pairs.compare(groups, KEY)
-    stem = str(folder / "photo_vs_drawing")
+    stem = str(folder / "photo_drawing")
     table.round(4).to_csv(f"{stem}.csv", index=False)
     curves.round(4).to_csv(f"{stem}_curves.csv", index=False)
     pd.DataFrame([difference(pair) for pair in tested]).round(5).to_csv(f"{stem}_pairs.csv", index=False)
