@@ -197,6 +197,8 @@ class Retrieve:
 
     def begin_step(self, epoch: float) -> None:
         set_train(self.net)
+        if self.loss is not None:  # what it counts decides the next step: all ranks resume with rank 0's
+            self.runtime.same_buffers(self.loss)
         optim.set_rate(self.optimizer, self.loop, epoch)
 
     def train_step(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
