@@ -159,7 +159,9 @@ class Runtime:
         torch.use_deterministic_algorithms(config.deterministic)
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # none is read
 
-        self.widest = torch.float32 if kind == "mps" else torch.float64  # of sums on the device: mps has no doubles
+        # mps has no doubles: sums on the device are of the widest type there, scores are computed where doubles are
+        self.widest = torch.float32 if kind == "mps" else torch.float64
+        self.exact = torch.device("cpu") if kind == "mps" else self.device
         self.overlapped: set[nn.Parameter] = set()  # whose gradients DistributedDataParallel averages
         self.profile = Profile(self.device) if config.profile else None
 

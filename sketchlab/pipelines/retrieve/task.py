@@ -279,7 +279,7 @@ class Retrieve:
         if split != "val" and "val" in self.splits:
             on_val = self._pair_distances("val", *self.embeddings("val"))
         threshold = found.best_threshold(*on_val) if on_val else None
-        device = self.runtime.device
+        device = self.runtime.exact
         scores = found.search(sketches.to(device), photos.to(device), pair)
         scores |= found.pairs(match, other, threshold)
         loss = mining.of_drawn(self.config.rule, match, other)  # with a loss of one's own the contrastive one
