@@ -95,7 +95,7 @@ def test_nothing_to_learn_from(labels):
 
 
 def test_it_starts_from_the_sample_covariances():
-    """Without an iteration, by loops: of the class centres, around them, and the ridge, a share of the mean variance."""
+    """By loops: of the class centres, around them, and the ridge, a share of the mean variance."""
     rng = np.random.default_rng(4)
     x, labels = _drawn(rng, _spd(rng, 3, 2.0), _spd(rng, 3, 0.5), [1, 2, 4, 3])
     model = joint_bayesian.fit(x, labels, 0, ridge=0.1)
