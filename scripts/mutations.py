@@ -33,7 +33,12 @@ TESTS: dict[str, tuple[str, ...]] = {  # module → the tests that matter for it
     "engine/features.py": ("tests/pipelines/test_features.py",),
     "engine/loader.py": ("tests/engine/test_loader.py", *LOOP),
     "engine/loop.py": (*LOOP, "tests/engine/test_bad_runs.py"),
-    "engine/optim.py": ("tests/engine/test_precision_and_overlap.py", "tests/engine/test_groups.py", *LOOP),
+    "engine/optim.py": (
+        "tests/engine/test_precision_and_overlap.py",
+        "tests/engine/test_groups.py",
+        "tests/test_portable.py::test_groups_keep_their_own_rates",
+        *LOOP,
+    ),
     "engine/profile.py": ("tests/engine/test_memory.py",),
     "engine/recompute.py": ("tests/engine/test_memory.py",),
     "engine/rundir.py": ("tests/engine/test_bad_runs.py", *LOOP),
