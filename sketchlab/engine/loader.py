@@ -24,7 +24,7 @@ from sketchlab.errors import UserError
 
 _CPU = torch.device("cpu")
 _MOST_STEPS = 32  # whose samples are prepared at once
-_AHEAD_BYTES = {"cpu": 1 << 25, "cuda": 1 << 28}  # of prepared samples
+_AHEAD_BYTES = {"cpu": 1 << 25, "cuda": 1 << 28, "mps": 1 << 28}  # of prepared samples
 _CHUNK = 8192  # positions whose places are computed at once
 _WORTH_S = 1e-3  # a draw that takes less costs more to hand to a thread: both then take turns at the interpreter's lock
 _OFTEN = 3.0  # four slow draws in a row pass it, or a third of many: one interrupted by other work does not

@@ -24,6 +24,7 @@ def make(parameters: list[Any], loop: Config, runtime: Runtime) -> torch.optim.O
     if not any(isinstance(p, dict) for p in parameters):
         groups = [{"params": list(parameters)}]
     for group in groups:
+        group["params"] = [group["params"]] if isinstance(group["params"], Tensor) else list(group["params"])
         if "lr" in group:
             group["peak_lr"] = group["lr"]  # set_rate scales this one
     every = [p for group in groups for p in group["params"]]

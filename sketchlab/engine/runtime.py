@@ -159,6 +159,10 @@ class Runtime:
         torch.use_deterministic_algorithms(config.deterministic)
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # none is read
 
+        # mps has no doubles: sums on the device are of the widest type there, scores are computed where doubles are
+        self.widest = torch.float32 if kind == "mps" else torch.float64
+        self.exact = torch.device("cpu") if kind == "mps" else self.device
+        self.overlapped: set[nn.Parameter] = set()  # whose gradients DistributedDataParallel averages
         self.profile = Profile(self.device) if config.profile else None
 
     def bar(self, batches: Iterable[Item], what: str) -> Iterable[Item]:
@@ -188,6 +192,7 @@ class Runtime:
         if overlapped and any(p.requires_grad for p in module.parameters()):
             devices = [self.device] if self.device.type == "cuda" else None
             run = DistributedDataParallel(run, devices, broadcast_buffers=False)
+            self.overlapped |= set(module.parameters())
         run = recomputed(module) if self.config.recompute else run
         return self.profile.spanned("forward", run) if self.profile else run
 
@@ -224,9 +229,9 @@ class Runtime:
         Not DistributedDataParallel: it lays its buckets out anew after the first step, which changes bits from three
         ranks on, and GANs call one network several times a step. runtime.overlap=true uses it all the same.
         """
-        if self.ranks == 1 or self.config.overlap:
+        parameters = [p for p in parameters if p not in self.overlapped]  # a loss of one's own has some, too
+        if self.ranks == 1 or not parameters:
             return
-        parameters = list(parameters)
         missing = [p.grad is None for p in parameters]  # here; on another rank the network may have used it
         present = torch.ones(len(parameters), dtype=torch.int32, device=self.device)
         if any(missing):
@@ -243,7 +248,7 @@ class Runtime:
                 p.grad = piece.view_as(p).clone()
 
     def same_buffers(self, module: nn.Module) -> None:
-        """Rank 0's buffers (batch-norm statistics) everywhere, before an evaluation."""
+        """Rank 0's buffers everywhere: batch-norm statistics before an evaluation, those of a loss before a step."""
         if self.ranks > 1:
             for buffer in module.buffers():
                 dist.broadcast(buffer, 0)
@@ -295,6 +300,8 @@ class Runtime:
         torch.default_generator.manual_seed(key)
         if self.device.type == "cuda":
             torch.cuda.manual_seed(key)
+        elif self.device.type == "mps":
+            torch.mps.manual_seed(key)
 
     def free_bytes(self) -> int:
         return torch.cuda.mem_get_info(self.device)[0]

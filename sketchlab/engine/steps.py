@@ -37,16 +37,16 @@ class Averages:
         sums = state["sums"][runtime.rank] if state else {}
         self.count = state["count"] if state else 0
         self.keys = list(sums)
-        self.sums = torch.zeros(len(sums), dtype=torch.float64, device=runtime.device)
+        self.sums = torch.zeros(len(sums), dtype=runtime.widest, device=runtime.device)
         if sums:
-            self.sums += torch.stack([*sums.values()]).to(runtime.device)
+            self.sums += torch.stack([*sums.values()]).to(runtime.device, runtime.widest)
         self.step = torch.tensor(step, device=runtime.device)  # steps added so far, counted on the device
         self.bad = torch.tensor(-1, device=runtime.device)  # the first step with a value that is not finite, or −1
 
     def add(self, values: dict[str, Tensor]) -> None:
         """All values as one vector: on a GPU what is launched takes the time, not what is computed. In place, so that a
         captured step finds its sums again; `count` is the caller's to raise."""
-        latest = torch.stack([value.detach() for value in values.values()]).double()  # (K,)
+        latest = torch.stack([value.detach() for value in values.values()]).to(self.sums.dtype)  # (K,)
         if list(values) != self.keys:
             latest = self._aligned(list(values), latest)
         self.sums += latest

@@ -35,7 +35,10 @@ class Moments:
         """(B, C, …) what a norm layer receives."""
         others = [d for d in range(values.ndim) if d != 1]
         n = values.numel() // values.shape[1]
-        variance, mean = (part.double() for part in torch.var_mean(values.float(), others, correction=0))
+        variance, mean = torch.var_mean(values.float(), others, correction=0)
+        if mean.device.type == "mps":  # has no doubles
+            variance, mean = variance.cpu(), mean.cpu()
+        variance, mean = variance.double(), mean.double()
         self.mean, self.squares = self.mean.to(mean.device), self.squares.to(mean.device)
         total, delta = self.n + n, mean - self.mean
         self.squares = self.squares + variance * n + delta.square() * (self.n * n / total)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import hashlib
 import json
 import os
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +24,8 @@ try:
     import msvcrt
 except ImportError:  # not Windows
     msvcrt = None
+
+_BEYOND = 2**30  # the byte that Windows locks: nobody else could read the owner's name if it were one of the content
 
 
 @contextlib.contextmanager
@@ -67,17 +71,33 @@ def exclusive(folder: Path) -> Iterator[None]:
 
 
 def locked(file: int) -> bool:
-    """Take the kernel's lock on an open file, until it is closed; False where another process has it."""
+    """Take the kernel's lock on an open file, until it is closed; False where another process has it.
+
+    Where the kernel has none, always True, and one line on stderr names what is not protected.
+    """
     try:
         if fcntl is not None:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         elif msvcrt is not None:
+            os.lseek(file, _BEYOND, os.SEEK_SET)
             msvcrt.locking(file, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+        else:
+            _unprotected()
     except OSError as error:
         if error.errno in (errno.EACCES, errno.EAGAIN, errno.EDEADLK):
             return False
         raise
     return True
+
+
+@functools.cache
+def _unprotected() -> None:
+    print(
+        "warning: this Python has neither fcntl nor msvcrt, so no file is locked: two processes that write to one run "
+        "folder, cache or sweep at the same time are not kept apart; start one at a time",
+        file=sys.stderr,
+        flush=True,
+    )
 
 
 def has_locks() -> bool:

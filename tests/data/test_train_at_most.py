@@ -65,3 +65,20 @@ def test_of_files(tmp_path, official):
     assert data.splits["train"].labels.tolist() == [0, 0, 0, 1, 1]
     assert len(data.splits["rest"]) == (11 if official else 7)
     assert "left out (data.splits.train_at_most)" in data.notes[-1]
+
+
+def test_a_single_sample_may_be_kept_and_none_is_refused():
+    assert len(places(1)["train"]) == 1
+    with pytest.raises(UserError, match="data.splits.train_at_most=0: expected at least 1, or null for all"):
+        places(0)
+
+
+@pytest.mark.parametrize("shares", [(0.7, 0.2, 0.1), (1, 0, 0), (0.1, 0, 0), (0, 0, 1)])
+def test_shares_that_add_up_to_at_most_one(shares):
+    splits.Config("fraction", *shares, folds=3, fold=0, train_at_most=None, seed=0)
+
+
+@pytest.mark.parametrize("shares", [(0.5, 0.3, 0.3), (0.5, 0.6, 0), (1.1, 0, 0), (0, 0, 0)])
+def test_shares_that_do_not_are_refused(shares):
+    with pytest.raises(UserError, match="the shares must add up to at most 1"):
+        splits.Config("fraction", *shares, folds=3, fold=0, train_at_most=None, seed=0)

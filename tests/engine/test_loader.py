@@ -57,6 +57,7 @@ def test_batches_are_prepared_together_and_cut_again(most, monkeypatch):
         assert torch.equal(got["places"], 2 * order.batch(step)[0])
     assert step == 99 and max(asked) == 32 and sum(n for n in asked if n <= most) == 100
     assert len(asked) < 100 or most == 1
+    assert sum(n > most for n in asked) < 32, "of the first 32 alone; what did not fit is not tried again"
 
 
 def test_a_batch_that_memory_does_not_hold_is_one_line():

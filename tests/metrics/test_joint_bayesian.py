@@ -92,3 +92,19 @@ def test_more_dimensions_than_samples():
 def test_nothing_to_learn_from(labels):
     with pytest.raises(UserError, match="two classes, and one with two samples"):
         joint_bayesian.fit(torch.randn(4, 2), labels, 3)
+
+
+def test_it_starts_from_the_sample_covariances():
+    """By loops: of the class centres, around them, and the ridge, a share of the mean variance."""
+    rng = np.random.default_rng(4)
+    x, labels = _drawn(rng, _spd(rng, 3, 2.0), _spd(rng, 3, 0.5), [1, 2, 4, 3])
+    model = joint_bayesian.fit(x, labels, 0, ridge=0.1)
+    rows = x.numpy() - x.numpy().mean(0)
+    centres = [rows[labels.numpy() == c].mean(0) for c in range(4)]
+    eye = 0.1 * rows.var(ddof=0) * rows.size / (rows.size - 1) * np.eye(3)
+    between = sum(np.outer(c, c) for c in centres) / 4 + eye
+    around = [row - centres[c] for row, c in zip(rows, labels.tolist(), strict=True)]
+    within = sum(np.outer(r, r) for r in around) / 10 + eye
+    np.testing.assert_allclose(model.mean.numpy(), x.numpy().mean(0))
+    np.testing.assert_allclose(model.between.numpy(), between)
+    np.testing.assert_allclose(model.within.numpy(), within)

@@ -165,6 +165,7 @@ class Classify:
     def begin_step(self, epoch: float) -> None:
         if not self.net.training:
             set_train(self.net)
+        self.runtime.same_buffers(self.loss)  # what a loss counts decides the next step: all ranks resume with rank 0's
         optim.set_rate(self.optimizer, self.loop, epoch)
 
     def train_step(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:

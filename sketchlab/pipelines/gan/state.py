@@ -51,13 +51,13 @@ class Gate:
         self.window, self.flat, self.factor, self.most, self.runtime = window, flat, factor, most, runtime
         self.rate, self.count = 1.0, 0
         # of loss_g, loss_d and their squares, on this rank
-        self.sums = torch.zeros(4, dtype=torch.float64, device=runtime.device)
+        self.sums = torch.zeros(4, dtype=runtime.widest, device=runtime.device)
         self.fired: list[list[float]] = []  # [step, rates' factor from then on]
 
     def add(self, loss_g: Tensor, loss_d: Tensor) -> None:
         """In every step, on the device; `look` counts it."""
         if self.window:
-            values = torch.stack([loss_g, loss_d]).detach().double()
+            values = torch.stack([loss_g, loss_d]).detach().to(self.sums.dtype)
             self.sums += torch.cat([values, values**2])
 
     def look(self, step: int) -> None:

@@ -197,6 +197,8 @@ class Retrieve:
 
     def begin_step(self, epoch: float) -> None:
         set_train(self.net)
+        if self.loss is not None:  # what it counts decides the next step: all ranks resume with rank 0's
+            self.runtime.same_buffers(self.loss)
         optim.set_rate(self.optimizer, self.loop, epoch)
 
     def train_step(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -277,7 +279,7 @@ class Retrieve:
         if split != "val" and "val" in self.splits:
             on_val = self._pair_distances("val", *self.embeddings("val"))
         threshold = found.best_threshold(*on_val) if on_val else None
-        device = self.runtime.device
+        device = self.runtime.exact
         scores = found.search(sketches.to(device), photos.to(device), pair)
         scores |= found.pairs(match, other, threshold)
         loss = mining.of_drawn(self.config.rule, match, other)  # with a loss of one's own the contrastive one
