@@ -52,6 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     one = sub.add_parser("fetch", help="download, verify, unpack")
     one.add_argument("name")
     one.add_argument("--root", help="where to; default $SKETCHLAB_DATA, else ./data")
+    one.add_argument("overrides", nargs="*", metavar="data.classes=[…]", help="of quickdraw: any of its 345 words")
     one.set_defaults(do=fetch)
     two = sub.add_parser("check", help="name every broken, blank or near-duplicate image, also across splits")
     two.add_argument(
@@ -68,12 +69,13 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def sources() -> dict[str, Source]:
-    """conf/data/source/*.yaml, typed."""
+def sources(words: Sequence[str] = ()) -> dict[str, Source]:
+    """conf/data/source/*.yaml, typed; with files of these words where a source has a file for each of its own."""
     out = {}
     for path in sorted((config.conf_dir() / "data" / "source").glob("*.yaml")):
         values, where = yaml.safe_load(path.read_text("utf-8")), f"data/source/{path.name}"
-        each = values.pop("each", [""])  # the same lines for many files: {each} stands for one of these
+        own = values.pop("each", [])
+        each = (words or own) if own else [""]  # the same lines for many files: {each} stands for one of these
         files = [config.typed(File, _filled(file, one), f"{where} files") for one in each for file in values["files"]]
         out[path.stem] = replace(config.typed(Source, {**values, "files": []}, where), files=files)
     return out
@@ -110,9 +112,13 @@ def list_(_: argparse.Namespace) -> int:
     print(f"data sets below {root}, what is made of them in {cache.home()}\n")
     own = {path.stem for path in _own()}
     for name, (first, needed) in choices().items():
-        here = all((root / file.gives).exists() for s in needed for file in known[s].files)
-        built_in = "yours" if name in {"folder", *own} else "built in"
-        state = "here" if here and needed else "-" if needed else built_in
+        files = [root / file.gives for s in needed for file in known[s].files]
+        n = sum(path.exists() or path.with_name(f"{path.name}.gz").exists() for path in files)
+        state = "here" if n == len(files) else f"{n} of {len(files)}" if n else "-"
+        if not needed:
+            folder = root / name if name == "photo_drawing" else None  # two folders that a person fills
+            state = "yours" if name in {"folder", "pairs", "strokes", *own} else "built in"
+            state = state if folder is None else "here" if folder.is_dir() else "-"
         print(f"{name:18} {state:9} {first}")
     print("\nget one that is not here (-): python -m sketchlab.data fetch NAME")
     return 0
@@ -125,11 +131,28 @@ def fetch(chosen: argparse.Namespace) -> int:
         if chosen.name in sets:
             raise UserError(f"{chosen.name} needs no download")
         raise UserError(f"{chosen.name}: no such data set; {config.hint(chosen.name, sorted({*known, *sets}))}")
+    words = _words(chosen.overrides)
+    if words:
+        before, known = known, sources(words)
+        if all(before[name] == known[name] for name in needed):
+            raise UserError(f"data.classes={chosen.overrides}: {chosen.name} comes as a whole; leave data.classes out")
     for name in needed:
         source = known[name]
         print(f"{source.title}\n  licence: {source.licence}\n  cite: {source.citation}\n  layout: {source.layout}")
         download.fetch(source, tree.data_root(chosen.root))
     return 0
+
+
+def _words(overrides: Sequence[str]) -> list[str]:
+    """Of data.classes=[cat,'hot dog']."""
+    found: list[str] = []
+    for word in overrides:
+        key, _, value = word.partition("=")
+        values = yaml.safe_load(value) if key == "data.classes" else None
+        if not isinstance(values, list) or not values:
+            raise UserError(f"{word}: expected data.classes=[word,…], the words to fetch")
+        found += map(str, values)
+    return found
 
 
 def _build(chosen: argparse.Namespace, size_px: int, skip_bad: bool = False) -> tuple[Dataset, Any]:

@@ -101,10 +101,24 @@ def concluded(folder: Path, jobs: Sequence[Sequence[str]], at_once: int = 1) -> 
         found = records(folder, jobs)
         if found:
             print(table(found, at_once), flush=True)
+            print(compared(folder, found), end="", flush=True)
     bad = [record for record in found if record["state"] not in ("finished", "stopped", "planned")]
     if bad or broken:
         again = "the same command again finds what is finished, resumes what was cut and retries what failed"
         raise UserError(f"{broken}{len(bad)} of {len(found)} runs did not finish; {again}")
+
+
+def compared(folder: Path, found: Sequence[dict[str, Any]]) -> str:
+    """The line that names the page that compares the finished runs; "" where there are no two of them."""
+    runs = {record["folder"] for record in found if record["state"] in ("finished", "stopped")}
+    if len(runs) < 2:
+        return ""
+    from sketchlab.report.comparison.compare import compare
+
+    try:
+        return f"comparison: {os.path.relpath(compare(sorted(map(Path, runs)), out=folder / 'comparison'))}\n"
+    except UserError as error:
+        return f"no comparison: {error}\n"
 
 
 def records(folder: Path, jobs: Sequence[Sequence[str]]) -> list[dict[str, Any]]:

@@ -12,6 +12,7 @@ import pytest
 from sketchlab import config, run
 from sketchlab.engine.loop import Interrupted, Watch, median_pruning, watched
 from sketchlab.metrics.declared import Score, of_pipeline
+from sketchlab.sweeps import grid
 from sketchlab.training import session
 from tests.sweeps.test_sweep import SMALL, run_score
 
@@ -21,6 +22,7 @@ pytest.importorskip("optuna", reason="the optional extra search is not installed
 @pytest.fixture
 def search(tmp_path, monkeypatch):
     """A search in this process, without reports."""
+    monkeypatch.setattr(grid, "compared", lambda folder, found: "")  # takes seconds
     monkeypatch.setattr(session, "report", lambda folder: run_score(folder.path))
     monkeypatch.chdir(tmp_path)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Callable
@@ -14,17 +15,20 @@ import pytest
 from sketchlab import run
 from sketchlab.engine import optim
 from sketchlab.errors import UserError
+from sketchlab.report.comparison import groups
 from sketchlab.sweeps import grid as sweep
 from sketchlab.sweeps import workers
 from sketchlab.training import session
 from tests import every
 
 SMALL = [*every.SMALL_DATA, *every.SMALL_RUN]
+COMPARED = sweep.compared
 
 
 @pytest.fixture
 def start(tmp_path, monkeypatch) -> Callable[..., int]:
     """python -m sketchlab.run -m … in this process, without reports. Returns the exit code."""
+    monkeypatch.setattr(sweep, "compared", lambda folder, found: "")  # takes seconds
     monkeypatch.setattr(session, "report", lambda folder: run_score(folder.path))
     monkeypatch.chdir(tmp_path)
 
@@ -175,3 +179,20 @@ def test_a_plan_of_a_sweep_trains_nothing(start, tmp_path, capfd):
     assert rows[4][:5] == ["in", "all:", "1", "found,", "3"] and "nothing was trained" in out
     assert sorted(path.name for path in (tmp_path / "outputs").glob("small_cnn-*/*")) == before
     assert not list(tmp_path.glob("outputs/pixels*/*/config.yaml"))
+
+
+def test_a_sweep_ends_with_its_comparison_and_report_takes_its_folder(start, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(sweep, "compared", COMPARED)
+    assert start("model=pixels_naive_bayes", "seed=0,1") == 0
+    out = capsys.readouterr().out
+    (folder,) = (tmp_path / "outputs/sweeps").iterdir()
+    page = folder / "comparison" / "comparison.html"
+    assert out.endswith(f"comparison: {page.relative_to(tmp_path)}\n") and page.is_file()
+    runs, _ = groups.find([folder])
+    assert {run.name for run in runs} == {path.parent.name for path in (tmp_path / "outputs").glob("*/*/config.yaml")}
+    moved = shutil.move(tmp_path / "outputs", tmp_path / "elsewhere")
+    again, _ = groups.find([Path(moved) / "sweeps" / folder.name])
+    assert sorted(run.name for run in again) == sorted(run.name for run in runs) and len(again) == 2
+    (Path(moved) / "sweeps" / folder.name / "runs" / "0.json").write_text("[")
+    with pytest.raises(UserError, match="0.json"):
+        groups.find([Path(moved) / "sweeps" / folder.name])

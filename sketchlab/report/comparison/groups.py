@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -58,7 +59,7 @@ def find(folders: Iterable[Path]) -> tuple[list[Path], list[str]]:
         if not folder.is_dir():
             raise UserError(f"{folder} is {'no folder' if folder.exists() else 'not there'}: expected a folder of runs")
         before, halves = len(found), len(notes)
-        known = _below(folder.resolve(), found, notes)
+        known = _of_sweep(folder.resolve(), found) or _below(folder.resolve(), found, notes)
         if len(found) == before and not known:
             half = f"; {notes[-1]}" if len(notes) > halves else ""
             raise UserError(
@@ -66,6 +67,21 @@ def find(folders: Iterable[Path]) -> tuple[list[Path], list[str]]:
                 f"outputs/<model>-<data>/<id>{half}"
             )
     return list(found), notes
+
+
+def _of_sweep(folder: Path, found: dict[Path, None]) -> bool:
+    """Add the runs that a sweep's folder lists (outputs/sweeps/<when>); False where it is no such folder."""
+    records = sorted((folder / "runs").glob("*.json"), key=lambda path: path.stem.zfill(9))
+    listed: list[Path] = []
+    for path in records:
+        try:
+            listed += [Path(name)] if (name := json.loads(path.read_text(encoding="utf-8")).get("folder")) else []
+        except (ValueError, AttributeError):
+            raise UserError(f"{path}: not what a sweep wrote of a run; delete it, or the sweep's folder") from None
+    for run in listed:
+        moved = folder.parent.parent.joinpath(*run.parts[-2:])  # the whole of outputs/ may have been moved
+        found |= {place: None for place in (run, moved) if (place / "config.yaml").is_file()}
+    return bool(listed)
 
 
 def _below(folder: Path, found: dict[Path, None], notes: list[str]) -> bool:
