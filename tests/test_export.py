@@ -234,3 +234,30 @@ def test_any_lstm_exports_for_any_number_of_steps(options, strokes, tmp_path, on
     with torch.no_grad():
         expected = net(batch).numpy()
     assert np.abs(session.run(["logits"], {"points": batch.numpy()})[0] - expected).max() < 1e-6
+
+
+class Attending(torch.nn.Module):
+    """Padded points are masked, as a transformer on drawings has to."""
+
+    def __init__(self, **options):
+        super().__init__()
+        self.inner = torch.nn.Linear(3, 16)
+        layer = torch.nn.TransformerEncoderLayer(16, 2, 32, batch_first=True, **options)
+        self.encoder = torch.nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+
+    def forward(self, points):  # (B, L, 3) -> (B, 16)
+        there = points[..., 2] >= 0
+        inner = self.encoder(self.inner(points), src_key_padding_mask=~there) * there[..., None]
+        return inner.sum(1) / there.sum(1, keepdim=True)
+
+
+@pytest.mark.parametrize("options", [{}, {"norm_first": True, "activation": "gelu"}])
+def test_transformers_export_for_any_number_of_points(options, strokes, tmp_path, onnx, monkeypatch):
+    torch.manual_seed(0)
+    net = Attending(**options).eval()
+    monkeypatch.setattr(export.OpenedRun, "network", lambda run: net)
+    session = onnx_session(export.export(strokes, "onnx", tmp_path))
+    batch = export.random_points(open_run(strokes).input, 4, 61, np.random.default_rng(1))
+    with torch.no_grad():
+        expected = net(batch).numpy()
+    assert np.abs(session.run(["logits"], {"points": batch.numpy()})[0] - expected).max() < 1e-5

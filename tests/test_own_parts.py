@@ -209,6 +209,42 @@ def test_parts_of_ones_own_are_trained_resumed_reported_and_compared(tmp_path):
     assert 0 <= scores["val/macro_f1"] <= 1
 
 
+PLAIN = """from sketchlab.pipelines.classify.task import SCORES, TAKES, Config, build
+ANSWERS, TITLE = "classes", "Plain"
+"""
+SERVE = """
+import sys, pathlib; from sketchlab import export, open_run, predict
+run = pathlib.Path(sys.argv[1])
+open_run(run).check_classifier("app")
+export.export(run, "safetensors", pathlib.Path("exported"))
+sys.exit(predict.main([str(run), sys.argv[2]]))
+"""
+
+
+@pytest.mark.slow
+def test_a_pipeline_of_ones_own_that_answers_with_classes_is_served(tmp_path):
+    root = tmp_path / "mine"
+    for place, text in {
+        "pipelines/plain/__init__.py": "",
+        "pipelines/plain/task.py": PLAIN,
+        "conf/pipeline/plain.yaml": (config.conf_dir() / "pipeline" / "classify.yaml")
+        .read_text()
+        .replace("name: classify", "name: plain"),
+    }.items():
+        (root / place).parent.mkdir(parents=True, exist_ok=True)
+        (root / place).write_text(text)
+    words = ["model=small_cnn", "pipeline=plain", *SHAPES, "loop.epochs=1"]
+    done = python(TRAIN, str(tmp_path / "runs"), "-1", *words, root=root, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr[-2000:]
+    run = next((tmp_path / "runs").glob("*/*/scores.json")).parent
+    assert json.loads((run / "scores.json").read_text())["answers"] == "classes"
+    Image.fromarray(np.full((40, 40), 255, np.uint8)).save(tmp_path / "one.png")
+    served = python(SERVE, str(run), str(tmp_path / "one.png"), root=root, cwd=tmp_path)
+    assert served.returncode == 0, served.stderr[-2000:]
+    assert any(name in served.stdout for name in ("circle", "line", "sun"))
+    assert (tmp_path / "exported" / "model.safetensors").is_file()
+
+
 @pytest.mark.parametrize("kind", new.FILES)
 def test_examples_are_complete_and_named(kind, tmp_path):
     said = new.write(kind, "mine", tmp_path)
@@ -234,12 +270,12 @@ MISTAKES = {  # what is wrong → (file, its text, words, what the line holds)
     "a missing module": ("models/net.py", "import nowhere_at_all", "model=net", "net.py:1: ModuleNotFoundError"),
     "no Python": ("models/net.py", "\n\ndef build(:", "model=net", "net.py:3: SyntaxError"),
     "an error": ("models/net.py", "x = 1\ny = x / 0", "model=net", "net.py:2: ZeroDivisionError"),
-    "a name of the package": ("models/vgg16.py", "", "model=vgg16", "vgg16.py: sketchlab has a model of this name"),
+    "a name of the package": ("models/vgg16.py", "", "model=vgg16", "models/vgg16.py: sketchlab has the model vgg16;"),
     "a built-in optimizer": (
         "optimizers/adam.py",
         "",
         "model=vgg16",
-        "adam.py: sketchlab has a optimizer of this name",
+        "optimizers/adam.py: sketchlab has the optimizer adam;",
     ),
     "no such option": ("losses/net.py", "", "loss=net", "losses/net.py: has no Config"),
 }
@@ -254,6 +290,7 @@ def test_a_mistake_in_ones_own_file_is_one_line(mistake, tmp_path, monkeypatch):
     (tmp_path / "conf" / group / f"{name}.yaml").write_text(package)
     (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
     (tmp_path / file).write_text(text)
+    (tmp_path / file).with_name(f"{name}_2.py").write_text("")  # never the one that is named
     monkeypatch.setenv("SKETCHLAB_EXTRA", str(tmp_path))
     monkeypatch.setattr(components, "EXTRA", str(tmp_path))
     import sketchlab.models

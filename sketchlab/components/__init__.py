@@ -80,8 +80,8 @@ def implementations(group: str) -> dict[str, str]:
         for folder in folders:
             for name in sorted(m.name for m in pkgutil.iter_modules([str(folder)]) if not m.name.startswith("_")):
                 if folder == own and (name in found or name in BUILT_IN.get(group, ())):
-                    file = next(folder.glob(f"{name}*"))
-                    raise UserError(f"{file}: sketchlab has a {group} of this name; give yours another one")
+                    file = folder / name if (folder / name).is_dir() else folder / f"{name}.py"
+                    raise UserError(f"{file}: sketchlab has the {group} {name}; give yours another name")
                 task = ".task" * (folder / name / "task.py").is_file()
                 found.setdefault(name, f"sketchlab.{package}.{name}{task}")
     return found
