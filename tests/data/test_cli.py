@@ -177,3 +177,23 @@ def test_real_data_is_sound(name, images, capsys, monkeypatch):
             sum(int(n.replace(",", "")) for n in re.findall(r"(?:train|val|test) ([\d,]+)", out.splitlines()[0]))
             == images
         )
+
+
+def test_quickdraw_is_fetched_by_words_and_counted_by_them(tmp_path, capsys, monkeypatch):
+    asked = []
+    monkeypatch.setattr(cli.download, "fetch", lambda source, root: asked.append(source))
+    assert cli.main(["fetch", "quickdraw", "data.classes=[cat,hot dog]", "--root", str(tmp_path)]) == 0
+    (source,) = asked
+    assert [Path(file.gives).name for file in source.files] == ["cat.ndjson", "hot dog.ndjson"]
+    assert source.files[1].urls[0].endswith("/simplified/hot%20dog.ndjson")
+    for words in (["quickdraw", "data.classes=cat"], ["tuberlin", "data.classes=[cat]"], ["quickdraw", "seed=1"]):
+        assert cli.main(["fetch", *words]) == 1 and capsys.readouterr().err.count("\n") == 1
+    monkeypatch.setenv("SKETCHLAB_DATA", str(tmp_path))
+    (tmp_path / "quickdraw" / "simplified").mkdir(parents=True)
+    (tmp_path / "quickdraw" / "simplified" / "circle.ndjson.gz").write_bytes(b"")
+    (tmp_path / "photo_drawing").mkdir()
+    assert cli.main(["list"]) == 0
+    lines = {line.split()[0]: line.split(maxsplit=1)[1] for line in capsys.readouterr().out.splitlines()[2:] if line}
+    assert lines["quickdraw"].startswith("1 of 18") and lines["photo_drawing"].startswith("here")
+    assert lines["shapes"].startswith("built in")
+    assert lines["pairs"].startswith("yours") and lines["strokes"].startswith("yours")

@@ -14,8 +14,17 @@ from sketchlab.config import conf_dir, typed
 def _values(choice: str) -> dict:
     values = yaml.safe_load((conf_dir() / "model" / f"{choice}.yaml").read_text())
     for base in values.pop("defaults", []):
-        values = values if base == "_self_" else {**_values(base), **values}
+        if isinstance(base, dict):
+            ((group, name),) = base.items()
+            values = _over({group: _values(f"{group}/{name}")}, values)
+        elif base != "_self_":
+            values = _over(_values(base), values)
     return values
+
+
+def _over(below: dict, above: dict) -> dict:
+    both = {key: _over(below[key], above[key]) for key in below.keys() & above.keys() if isinstance(above[key], dict)}
+    return {**below, **above, **both}
 
 
 @pytest.fixture
