@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -48,6 +48,11 @@ class Component:
 
         keep = self.backbone.constant("fingerprint")(self.backbone.config) == "none"
         return OnFeatures(built, self.backbone.build(*args), self.config.input, keep)
+
+    def notes(self) -> list[str]:
+        """What its file says of this configuration: values that change nothing, or less than their names say."""
+        own = self.constant("notes", lambda _: [])(self.config)
+        return own + (self.backbone.notes() if self.backbone is not None else [])
 
     def constant(self, name: str, *otherwise: Any) -> Any:
         return getattr(importlib.import_module(self.module), name, *otherwise)
@@ -115,11 +120,8 @@ def typed(cls: type, node: Any, where: str) -> Any:
     if missing := [key for key in names if key not in values or values[key] == "???"]:
         raise UserError(f"{where}.{missing[0]}: missing; {where} needs {', '.join(names)}")
     hints = get_type_hints(cls)
-    nested = {
-        key: typed(hints[key], values.pop(key), f"{where}.{key}")
-        for key in names
-        if dataclasses.is_dataclass(hints[key])
-    }
+    inner = {key: of for key in names if (of := _dataclass(hints[key])) and values[key] is not None}
+    nested = {key: typed(of, values.pop(key), f"{where}.{key}") for key, of in inner.items()}
     # OmegaConf makes frozen dataclasses read-only all the way down, so the leaves are checked in an unfrozen twin
     leaves = dataclasses.make_dataclass("Leaves", [(key, hints[key]) for key in names if key not in nested])
     try:
@@ -130,6 +132,11 @@ def typed(cls: type, node: Any, where: str) -> Any:
         raise UserError(f"{where}.{key}={values.get(key)}: expected {type_name}") from None
     assert isinstance(checked, dict)
     return cls(**{str(key): value for key, value in checked.items()}, **nested)
+
+
+def _dataclass(hint: Any) -> type | None:
+    """The dataclass of a field `Side` or `Side | None`."""
+    return next((kind for kind in (hint, *get_args(hint)) if dataclasses.is_dataclass(kind)), None)  # type: ignore
 
 
 def component(group: str, node: Any) -> Component:

@@ -242,7 +242,8 @@ def _safetensors(net: nn.Module, file: Path, example: Tensor, run: OpenedRun) ->
     save_model(net, str(file), metadata={"model": run.document["choices"]["model"], "format": "pt"})
     model = run.model
     if hasattr(model.config, "tune"):
-        model = dataclasses.replace(model, config=dataclasses.replace(model.config, tune="scratch"))
+        alone = {"tune": "scratch"} | ({"train_from": None} if hasattr(model.config, "train_from") else {})
+        model = dataclasses.replace(model, config=dataclasses.replace(model.config, **alone))
     fresh = model.build(len(run.classes)).eval()
     load_model(fresh, str(file))
     return fresh

@@ -32,7 +32,18 @@ def test_every_preset_is_of_a_study():
 
 
 def test_mixed_is_as_published():
-    """Ants and bees: photos to train on, 31 sketches of each to validate on."""
+    """Ants and bees: the train photos of the tutorial, 31 sketches of each to validate on."""
     run = config.from_overrides(["experiment=chen2019/mixed"])
     data = run.data.config
-    assert (run.data.name, data.classes, data.splits.val, run.loop.epochs) == ("mixed", ["ant", "bee"], 31, 25)
+    assert (run.data.name, data.classes, run.loop.epochs) == ("mixed", ["ant", "bee"], 25)
+    assert (data.train.splits.rule, data.train.splits.val) == ("official", 0)
+    assert (data.val.splits.rule, data.val.splits.train, data.val.splits.val) == ("count", 43, 31)
+
+
+@pytest.mark.realdata
+def test_mixed_trains_on_244_photos_and_validates_on_62_sketches():
+    """The trial data has no sketches of bees: those of butterflies stand for them."""
+    words = ["experiment=chen2019/mixed", "data.val.aliases={bee:butterfly}"]
+    run = config.from_overrides(words)
+    data = run.data.build(run.model.config.input)
+    assert {name: len(split) for name, split in data.splits.items()} == {"train": 123 + 121, "val": 2 * 31}

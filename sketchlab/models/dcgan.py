@@ -172,7 +172,14 @@ class Pretrained(Scaled):
         self.pack = 1
         input = replace(config.input, channels=3, mean=IMAGENET_MEAN, std=IMAGENET_STD)
         tune = "scratch" if config.weights == "none" else "finetune"
-        values = {"weights": config.weights, "tune": tune, "fresh": [], "head": "stock", "dropout": 0.0}
+        values = {
+            "weights": config.weights,
+            "tune": tune,
+            "train_from": None,
+            "fresh": [],
+            "head": "stock",
+            "dropout": 0.0,
+        }
         self.net = torchvision_nets.build(torchvision_nets.Config(arch=config.discriminator, input=input, **values), 1)
         for name, value in (("theirs_mean", IMAGENET_MEAN), ("theirs_std", IMAGENET_STD)):
             self.register_buffer(name, torch.tensor(value)[:, None, None], persistent=False)

@@ -96,6 +96,11 @@ def build(config: Config, n_classes: int | None) -> nn.Module:
     return weights.start(net, config, ARCH, head="conv8")
 
 
+def notes(config: Config) -> list[str]:
+    """Values that change nothing."""
+    return weights.notes(config)
+
+
 def fingerprint(config: Config) -> str:
     """Of the weights a run starts from, for its id."""
     return weights.fingerprint(config, ARCH)

@@ -83,6 +83,11 @@ def _renew(net: nn.Module, random: nn.Module, config: Config) -> set[str]:
     return set(chosen)
 
 
+def notes(config: Config) -> list[str]:
+    """Values that change nothing."""
+    return weights.notes(config)
+
+
 def fingerprint(config: Config) -> str:
     """Of the weights a run starts from, for its id: of the file, or timm's name of what it downloads."""
     if config.weights == PRETRAINED and config.tune != "scratch":

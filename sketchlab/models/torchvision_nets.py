@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass
+from typing import Annotated
 
 import torchvision
 from torch import nn
@@ -16,6 +17,7 @@ from sketchlab import weights
 from sketchlab.errors import UserError
 from sketchlab.inputs import Input
 from sketchlab.layers.stages import AdaptiveMean, GlobalMean
+from sketchlab.schema import added
 
 GIVES = ("logits",)
 HEADS = {  # the last layer of each network
@@ -42,6 +44,8 @@ class Config:
     input: Input  # images, 3 channels
     weights: str  # imagenet, none, a weights file or a run folder
     tune: str  # freeze: what is loaded stays; finetune: all trains; scratch: nothing is loaded, whatever `weights` says
+    train_from: Annotated[str | None, added(None)]  # first block that trains with tune=finetune, such as layer4 or
+    # features.14; null = all
     fresh: list[str]  # layers that start fresh although weights are loaded, such as classifier
     head: str  # stock: torchvision's, its last layer fresh; pool: average over the last map, one linear layer
     dropout: float  # probability, in the head
@@ -81,7 +85,34 @@ def build(config: Config, n_classes: int | None) -> nn.Module:
             module.p = config.dropout
     head = "classifier.1" if pool else HEADS[config.arch]
     unused = (*_AUXILIARY, "classifier") if pool else _AUXILIARY
-    return weights.start(net, config, config.arch, head="" if n_classes is None else head, unused=unused)
+    return weights.start(
+        net,
+        config,
+        config.arch,
+        head="" if n_classes is None else head,
+        unused=unused,
+        train_from=config.train_from,
+        blocks=_blocks(net),
+    )
+
+
+def notes(config: Config) -> list[str]:
+    """Values that change nothing."""
+    out = weights.notes(config)
+    if config.head == "pool" and config.arch != "alexnet":
+        out.append(f"model.head=pool changes nothing: {config.arch} ends in an average over its last map anyway")
+    return out
+
+
+def _blocks(net: nn.Module) -> dict[str, str]:
+    """What train_from may name: torchvision's children, and inside `features` and `classifier` the layers."""
+    within = (
+        f"{name}.{inner}" if name == "features" else name
+        for name, child in net.named_children()
+        for inner, layer in (child.named_children() if name == "features" else [("", child)])
+        if any(True for _ in layer.parameters())
+    )
+    return {name: name for name in within}
 
 
 def fingerprint(config: Config) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -18,6 +19,7 @@ from sketchlab import weights
 from sketchlab.errors import UserError
 from sketchlab.inputs import Input
 from sketchlab.layers.stages import AdaptiveMean, GlobalMean
+from sketchlab.schema import added
 
 GIVES = ("logits",)
 ARCH = "vgg16"
@@ -25,6 +27,14 @@ _HIDDEN = 4096  # width of the two hidden layers
 _MAP_PX = 7  # side of the last map at 224 px
 _MIN_PX = 32  # five halvings
 _STEM = "features.0"
+BLOCKS = {  # up to each pool, by the paper's names → torchvision's first layer of it
+    "conv1": _STEM,
+    "conv2": "features.5",
+    "conv3": "features.10",
+    "conv4": "features.17",
+    "conv5": "features.24",
+    "classifier": "classifier",
+}
 
 
 @dataclass(frozen=True)
@@ -34,6 +44,7 @@ class Config:
     input: Input  # images, 3 channels with pretrained weights
     weights: str  # imagenet, none, a weights file or a run folder
     tune: str  # freeze: what is loaded stays; finetune: all trains; scratch: nothing is loaded, whatever `weights` says
+    train_from: Annotated[str | None, added(None)]  # first block that trains with tune=finetune (conv5); null = all
     fresh: list[str]  # layers that start fresh although weights are loaded, such as classifier
     width: float  # all layer widths times this; pretrained weights exist at 1 only
     kernel_px: int  # side of the first filter, odd; 3 in VGG16, 15 in Sketch-a-Net
@@ -85,7 +96,25 @@ def build(config: Config, n_classes: int | None) -> nn.Module:
         unused=("classifier",) if pool else (),
         adapt=lambda state: inflate_stem(state, config.kernel_px),
         fresh=(_STEM,) if config.stem == "fresh" else (),
+        train_from=config.train_from,
+        blocks=BLOCKS,
     )
+
+
+def notes(config: Config) -> list[str]:
+    """Values that change nothing, or less than their names say."""
+    out = weights.notes(config)
+    if config.tune == "scratch" and config.stem == "fresh":
+        out.append("model.stem=fresh changes nothing: model.tune=scratch starts all layers fresh")
+    still = config.tune == "freeze" or config.train_from not in (None, "conv1", _STEM)
+    inflated = config.weights == "imagenet" and config.kernel_px > 3 and config.stem == "inflate"
+    if still and inflated and not {_STEM, "features"} & {*config.fresh}:
+        left = "only the 3×3 pools differ from model=vgg16" if config.pool_px == 3 else "nothing differs from 3"
+        out.append(
+            f"model.kernel_px={config.kernel_px} changes nothing: the pretrained 3×3 filter lies centred in zeros and "
+            f"is frozen, so it computes the same; {left}. model.tune=finetune trains it, model.stem=fresh starts anew"
+        )
+    return out
 
 
 def fingerprint(config: Config) -> str:

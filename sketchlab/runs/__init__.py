@@ -13,7 +13,7 @@ import pandas as pd
 import yaml
 from torch import nn
 
-from sketchlab import config
+from sketchlab import config, weights
 from sketchlab.engine import checkpoint
 from sketchlab.errors import UserError
 from sketchlab.inputs import Input
@@ -135,7 +135,8 @@ class OpenedRun:
         if "net" not in state.get("parts", {}):
             raise UserError(f"{self.path}: this run's pipeline has no single network to predict with")
         started = self.model.backbone or self.model  # what read a weights file
-        if getattr(started.config, "tune", "") == "finetune":  # all is in the checkpoint: nothing else need be there
+        if getattr(started.config, "tune", "") == "finetune" and not weights.starts_frozen(started.config):
+            # all is in the checkpoint: nothing else need be there
             started = dataclasses.replace(started, config=dataclasses.replace(started.config, tune="scratch"))
         self._check_base(started)
         model = dataclasses.replace(self.model, backbone=started) if self.model.backbone else started
@@ -172,7 +173,7 @@ class OpenedRun:
     def _check_base(self, model: config.Component) -> None:
         then = (self.document.get("identity") or {}).get("model") or {}
         then = (then.get("backbone") or then).get("weights")
-        if getattr(model.config, "tune", "") != "freeze" or then is None:
+        if not hasattr(model.config, "tune") or not weights.starts_frozen(model.config) or then is None:
             return
         if (now := model.constant("fingerprint")(model.config)) != then:
             raise UserError(

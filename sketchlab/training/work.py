@@ -22,6 +22,11 @@ def work(runtime: Any, run: RunConfig, path: Path, data: Any, pruning: dict[str,
     goes_on = (path / "checkpoints" / "last.pt").exists()
     if folder.writes and not (goes_on and (path / "samples" / "data.png").exists()):
         folder.picture("data", of_training(data, run.model.config.input, run.seed))
+    notes = run.model.notes()
+    for note in notes:
+        folder.say(f"warning: {note}")
+    if notes:
+        folder.document("warnings_model.json", {str(i): note for i, note in enumerate(notes)})
     task, loop = _built(runtime, run, folder, data)
     once = hasattr(task, "fit")
     rows = [] if once else [row for name, (net, inputs) in task.networks.items() for row in printout(name, net, inputs)]

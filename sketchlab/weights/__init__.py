@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from torch import Tensor, nn
@@ -34,6 +34,23 @@ def check(config: Start) -> None:
             f"model.tune={config.tune} needs weights, but model.weights=none; "
             "use model.tune=scratch, or model.weights=imagenet, a file or a run folder"
         )
+    train_from = getattr(config, "train_from", None)
+    if train_from is not None and config.tune != "finetune":
+        raise UserError(f"model.train_from={train_from} needs model.tune=finetune, but model.tune={config.tune}")
+
+
+def notes(config: Start) -> list[str]:
+    """Values that change nothing under this `model.tune`, each with its reason."""
+    if config.tune != "scratch":
+        return []
+    out = []
+    if config.fresh:
+        out.append(
+            f"model.fresh=[{','.join(config.fresh)}] changes nothing: model.tune=scratch starts all layers fresh"
+        )
+    if config.weights not in ("none", "imagenet", "timm"):
+        out.append(f"model.weights={config.weights} is not read: model.tune=scratch loads nothing")
+    return out
 
 
 def start(
@@ -45,11 +62,14 @@ def start(
     unused: Sequence[str] = (),
     adapt: Callable[[State], State] | None = None,
     fresh: Sequence[str] = (),
+    train_from: str | None = None,
+    blocks: Mapping[str, str] | None = None,
 ) -> nn.Module:
-    """Load and freeze as `model.weights`, `model.tune` and `model.fresh` say; returns `net`.
+    """Load and freeze as `model.weights`, `model.tune`, `model.fresh` and `model.train_from` say; returns `net`.
 
     tune=scratch loads nothing, whatever model.weights says. head="" asks for the original last layer too: the
-    network is then whole and nothing of it trains.
+    network is then whole and nothing of it trains. blocks: what train_from may name → the first layer of it.
+    Raises UserError for values that do not fit the network or the file.
     """
     if not head and config.weights == "none":
         raise UserError(f"{arch} with its original classes needs weights, but model.weights=none")
@@ -58,6 +78,8 @@ def start(
         loaded = load(net, config.weights, arch, [*config.fresh, *fresh], head=head, unused=unused, adapt=adapt)
     if head:
         set_tune(net, config.tune, loaded)
+        if train_from is not None:
+            freeze_before(net, loaded, train_from, blocks or {}, arch)
     else:
         net.requires_grad_(False)
     return net
@@ -113,6 +135,27 @@ def set_tune(net: nn.Module, tune: str, loaded: set[str]) -> None:
         raise UserError(f"model.tune=freeze: every layer was loaded, so nothing trains; try model.fresh=[{last}]")
 
 
+def freeze_before(net: nn.Module, loaded: set[str], block: str, blocks: Mapping[str, str], arch: str) -> None:
+    """What was loaded and stands before `block` stays as it is. blocks: name of a block → its first layer.
+
+    Raises UserError for a block that the network has not.
+    """
+    names = [name for name, _ in net.named_parameters()]
+    first = next(iter(_under(names, blocks.get(block, block))), None)
+    if first is None:
+        exist = blocks or dict.fromkeys(name.split(".")[0] for name in names)
+        raise UserError(f"model.train_from={block}: {arch} has no such block; it has {', '.join(exist)}")
+    before = set(names[: names.index(first)]) & loaded
+    for name, parameter in net.named_parameters():
+        if name in before:
+            parameter.requires_grad_(False)
+
+
+def starts_frozen(config: Start) -> bool:
+    """Whether a part of the network is what `model.weights` names, and in no checkpoint of the run."""
+    return config.tune == "freeze" or getattr(config, "train_from", None) is not None
+
+
 def fingerprint(config: Start, arch: str) -> str:
     """16 hexadecimal digits of the weights file a run starts from, or none: a part of the run's id."""
     if config.weights == "none" or config.tune == "scratch":
@@ -127,7 +170,8 @@ def _state_of(weights: str, arch: str, own: State) -> State:
     if theirs != arch:
         raise UserError(f"model.weights={weights} is a run of {theirs}, not of {arch}")
     state = weight_files.read(weight_files.find(weights, arch))
-    if run.get("tune") == "freeze" and not own.keys() <= state.keys():
+    partly = run.get("tune") == "freeze" or run.get("train_from") is not None
+    if partly and not own.keys() <= state.keys():
         state = {**_state_of(run["weights"], arch, own), **state}
     return state
 

@@ -261,7 +261,11 @@ def test_six_channels_are_for_strokes(tmp_path):
 
 def side(where, ink="dark", **changes):
     return mixed.Side(
-        **({"folder": where, "source": "", "ink": ink, "group_by": "", "per_group": None, "aliases": None} | changes)
+        **(
+            {"folder": where, "source": "", "ink": ink, "group_by": "", "per_group": None, "aliases": None}
+            | {"splits": None}
+            | changes
+        )
     )
 
 
@@ -292,6 +296,28 @@ def test_counts_and_whole_sides(tmp_path):
     counts = mixed.build(two(tmp_path, splits=replace(FRACTION, rule="count", train=4, val=3, test=0)), GREY)
     assert sizes(counts) == {"train": 8, "val": 6}
     assert sizes(mixed.build(two(tmp_path, splits=OFFICIAL), GREY)) == {"train": 20, "val": 20}
+
+
+def test_each_side_may_have_splits_of_its_own(tmp_path):
+    """chen2019's mixed in small: the official train part of one side, a number per class of the other."""
+    tree(tmp_path / "photos" / "train", ("ants", "bees"))
+    tree(tmp_path / "photos" / "val", ("ants", "bees"))
+    tree(tmp_path / "sketches", ("ant", "bee", "dog"))
+    own = {
+        "train": side("photos", "none", aliases={"ant": "ants", "bee": "bees"}, splits=replace(OFFICIAL, val=0.0)),
+        "val": side("sketches", splits=replace(FRACTION, rule="count", train=4, val=3, test=0)),
+    }
+    data = mixed.build(two(tmp_path, **own), GREY)
+    assert sizes(data) == {"train": 20, "val": 6}
+    assert all(name.startswith("photos/train/") for name in data.splits["train"].ids)
+    # the same sketches as where sketches are divided alone
+    alone = folder.build(config(tmp_path / "sketches", classes=["ant", "bee"], splits=own["val"].splits), GREY)
+    assert {name.removeprefix("sketches/") for name in data.splits["val"].ids} == set(alone.splits["val"].ids)
+
+
+def test_paired_sides_have_one_rule(tmp_path):
+    with pytest.raises(UserError, match=r"data\.val\.splits with data\.paired=true"):
+        two(tmp_path, paired=True, val=side("sketches", splits=FRACTION))
 
 
 def test_the_same_folder_on_both_sides_shares_no_sample(tmp_path):

@@ -16,6 +16,8 @@ def _values(choice: str) -> dict:
     for base in values.pop("defaults", []):
         if isinstance(base, dict):
             ((group, name),) = base.items()
+            if group.startswith("override "):
+                continue
             values = _over({group: _values(f"{group}/{name}")}, values)
         elif base != "_self_":
             values = _over(_values(base), values)

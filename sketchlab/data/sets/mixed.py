@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Annotated
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from sketchlab.data.dataset import Dataset, Split, fingerprint
 from sketchlab.data.images import augment, files, tree
 from sketchlab.errors import UserError
 from sketchlab.inputs import Input
-from sketchlab.schema import Machine
+from sketchlab.schema import Machine, added
 
 GIVES = ("images",)
 
@@ -26,6 +27,7 @@ class Side:
     group_by: str
     per_group: int | None
     aliases: dict[str, str] | None  # class → its folder's name here, where the two differ
+    splits: Annotated[splits.Config | None, added(None)]  # how this side is divided; null = by data.splits
 
 
 @dataclass(frozen=True)
@@ -39,8 +41,16 @@ class Config:
     per_class: int | None  # at most so many images of each class and side; null = all
     on_bad: Machine[str]  # unreadable files: error stops with their list; skip leaves them out and says so
     resize: str  # pad or crop (aspect kept), squash (not kept)
-    splits: splits.Config  # each side is divided by this rule and gives its part; official: each side is used whole
+    splits: splits.Config  # each side is divided by this rule and gives its part; official: each side is used whole,
+    # unless data.<side>.splits=official: then by its own list
     augment: augment.Config
+
+    def __post_init__(self) -> None:
+        own = [name for name in ("train", "val", "test") if (side := getattr(self, name)) and side.splits]
+        if self.paired and own:
+            raise UserError(
+                f"data.{own[0]}.splits with data.paired=true would put an object into two splits: set data.splits alone"
+            )
 
 
 def build(config: Config, input: Input) -> Dataset:
@@ -48,7 +58,7 @@ def build(config: Config, input: Input) -> Dataset:
     sides = {"train": config.train, "val": config.val}
     if config.test is not None:
         sides["test"] = config.test
-    elif config.splits.rule != "official":
+    elif config.val.splits or config.splits.rule != "official":
         sides["test"] = config.val
     if config.paired and config.splits.rule == "official":
         raise UserError("data.paired=true with data.splits.rule=official would put every object into two splits")
@@ -65,10 +75,13 @@ def build(config: Config, input: Input) -> Dataset:
     classes = trees["train"].classes
     found: dict[str, Split] = {}
     for name, side in loaded.items():
-        whole = config.splits.rule == "official"
-        part = side.all if whole else files.divide(config.splits, side, classes, sides[name].folder)[0].get(name)
-        if part is not None:
-            found[name] = part
+        own = sides[name].splits
+        if own is None and config.splits.rule == "official":
+            found[name] = side.all
+        else:
+            parts, more = files.divide(own or config.splits, side, classes, sides[name].folder)
+            found |= {name: parts[name]} if name in parts else {}
+            notes += [f"{name}: {note}" for note in more if own is not None]
     notes += [f"{name} is from {sides[name].folder}" for name in found]
     return files.dataset(classes, found, input, config.augment, prints, notes, "data=mixed")
 

@@ -62,9 +62,9 @@ def _not_finite(run: Run) -> Iterator[Sentence]:
 
 def _written(run: Run) -> Iterator[Sentence]:
     """What the evaluation itself found."""
-    for split in scores.SPLITS:
-        for kind, line in run.document("warnings", split).items():
-            yield Sentence("written", f"{split}/{kind}", {"where": _where(split).capitalize(), "line": line})
+    for part in (*scores.SPLITS, "model"):
+        for kind, line in run.document("warnings", part).items():
+            yield Sentence("written", f"{part}/{kind}", {"where": _where(part).capitalize(), "line": line})
 
 
 def _leak(run: Run) -> Iterator[Sentence]:
