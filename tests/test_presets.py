@@ -180,7 +180,8 @@ VALUES = {  # preset → what stands in it or follows from it: as published, the
 def value(run: config.RunConfig, key: str):
     """loop.lr, data.splits.train …; choice.data: the choice of a group; backbone: the network of a baseline."""
     if key == "backbone":
-        return run.model.backbone.config.arch if hasattr(run.model.backbone.config, "arch") else run.model.backbone.name
+        assert run.model.backbone is not None
+        return getattr(run.model.backbone.config, "arch", run.model.backbone.name)
     part, *path = key.split(".")
     if part == "choice":
         return run.choices[path[0]]
