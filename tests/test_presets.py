@@ -42,13 +42,6 @@ def test_every_preset_is_of_a_study():
         "chen2019", "das_debnath", "photo_drawing", "mamin", "frankenstein"}  # fmt: skip
 
 
-def test_mixed_is_as_published():
-    """Ants and bees: photos to train on, 31 sketches of each to validate on."""
-    run = of("chen2019/mixed")
-    data = run.data.config
-    assert (run.data.name, data.classes, data.splits.val, run.loop.epochs) == ("mixed", ["ant", "bee"], 31, 25)
-
-
 WORDS_18 = ["circle", "cloud", "donut", "eye", "fish", "hexagon", "hockey stick", "hourglass", "house", "ice cream",
             "line", "mountain", "octagon", "paper clip", "smiley face", "square", "sun", "triangle"]  # fmt: skip
 CHEN = {
@@ -241,3 +234,10 @@ def test_recognised_drawings_alone(preset, word):
 def test_eight_tenths_of_each_of_18_words_train():
     found = sizes("frankenstein/cnn_lstm", "data.per_class=20")
     assert found == {"train": 18 * 16, "val": 18 * 2, "test": 18 * 2}
+
+
+def test_mixed_is_as_published():
+    """Ants and bees: photos to train on, 31 sketches of each to validate on."""
+    run = config.from_overrides(["experiment=chen2019/mixed"])
+    data = run.data.config
+    assert (run.data.name, data.classes, data.splits.val, run.loop.epochs) == ("mixed", ["ant", "bee"], 31, 25)
