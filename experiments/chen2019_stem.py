@@ -35,7 +35,14 @@ from arms_types import Arm, Claim, Execute, Experiment, Published
 CLASSES = "data.classes=[ant,bicycle,butterfly,cat,elephant,guitar,helicopter,pizza,scissors,tree]"
 SPLIT = ["data/splits=fraction", "data.splits.train=0.6", "data.splits.val=0.1", "data.splits.test=0.3"]
 FROZEN = ["experiment=chen2019/tuberlin_frozen", *SPLIT, CLASSES]
-TUNED = ["experiment=chen2019/sketches", *SPLIT, CLASSES, "loop.epochs=5", "model.dropout=0.0", "model.tune=finetune"]
+TUNED = [
+    "experiment=chen2019/sketches_trial",
+    *SPLIT,
+    CLASSES,
+    "loop.epochs=5",
+    "model.dropout=0.0",
+    "model.tune=finetune",
+]
 
 
 def stem(kernel_px: int, pool_px: int, start: str = "inflate") -> list[str]:

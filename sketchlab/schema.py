@@ -44,9 +44,9 @@ RENAMED: dict[str, str] = {
 
 MOVED = {  # choices of conf/ that have another name now
     "experiment=000_mixed": "experiment=chen2019/sketchy_mixed",
-    "experiment=000_photos": "experiment=chen2019/photos",
-    "experiment=000_sketches": "experiment=chen2019/sketches",
-    "experiment=000_sketches_64": "experiment=chen2019/sketches_64",
+    "experiment=000_photos": "experiment=chen2019/photos_trial",
+    "experiment=000_sketches": "experiment=chen2019/sketches_trial",
+    "experiment=000_sketches_64": "experiment=chen2019/sketches_64_trial",
     "experiment=000_sketchy_photos": "experiment=chen2019/sketchy_photos",
     "experiment=000_sketchy_sketches": "experiment=chen2019/sketchy_sketches",
     "experiment=001_sketchy": "experiment=das_debnath/by_photo",

@@ -30,9 +30,9 @@ def test_every_row_composes_and_differs_in_what_it_says(arm):
     if run.choices["data"] != "hymenoptera":
         asked = (64, 10) if "64" in arm.task else (43, 31)
         assert (splits.rule, splits.train, splits.val) == ("count", *asked)
-    if arm.task in chen2019_transfer.BEES:
+    if arm.task in ("sketches", "sketches_64", "mixed"):
         published = config.from_overrides(chen2019_transfer.words_of(arm, bee=True))
-        assert published.data.config.classes == ["ant", "bee"]
+        assert published.data.config.classes == ["ant", "bee"] and published.model.config.head == "vgg"
         assert published.choices["data"] == ("mixed" if arm.task == "mixed" else "tuberlin")
 
 
