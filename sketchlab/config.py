@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Annotated, Any, get_args, get_type_hints
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -63,6 +63,7 @@ class RunOptions:
     root: str  # where run folders go
     keep_last: str  # true, false, or auto = kept when under 100 MB
     track: list[str]  # where else the scores go while they are made: tensorboard, mlflow, wandb
+    name: Annotated[str, schema.added("")]  # what comparisons call it; "" = by what was changed
 
 
 @dataclass(frozen=True)

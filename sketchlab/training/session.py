@@ -90,6 +90,8 @@ def _decide(prepared: Prepared) -> str:
     if state != "finished":
         return "train"
     print(finished_line(prepared), flush=True)
+    if run.run.name and run.run.name != (_config(folder).get("run") or {}).get("name"):
+        _describe(prepared)  # comparisons call it so from now on
     return "show" if _shown(run.plain(), run) != _shown(_config(folder), run) else "found"
 
 

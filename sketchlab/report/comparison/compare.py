@@ -29,6 +29,7 @@ def compare(
     folders: Sequence[Path],
     *,
     by: Sequence[str] = (),
+    names: Sequence[str] = (),
     metric: str = "",
     out: Path,
     values: Path | None = None,
@@ -36,7 +37,8 @@ def compare(
 ) -> Path:
     """Read every run at or below the folders and write comparison.html, figures/ and tables/ to `out`.
 
-    by: choices or dotted keys that name the groups; without, the settings that differ. metric: the score to compare
+    by: choices or dotted keys that name the groups; without, the settings that differ. names: of the groups instead, in
+    the order in which the page lists them. metric: the score to compare
     by, such as val/accuracy; without, each kind of run's result. values: a YAML file of published values.
     refresh_s: the page reloads itself that often; 0: never. Returns the page's path. Raises UserError for a folder
     without runs, an unknown key of `by`, and a metric that no run has (saying which there are).
@@ -46,7 +48,7 @@ def compare(
     notes += unread
     if not runs:
         raise UserError(f"none of the {len(paths)} runs found can be read; the first: {notes[-1]}")
-    groups, keys, more = gather(runs, by)
+    groups, keys, more = gather(runs, by, names)
     notes += more
     chosen = metrics(runs, metric)
     known = published.load(values) if values else []
