@@ -49,6 +49,8 @@ def work(runtime: Any, run: RunConfig, path: Path, data: Any, pruning: dict[str,
     folder.made_with = environment.made_with(run, made)
     if names:
         folder.code = provenance.short(before), made["code"], names
+    if not goes_on and "val" in task.splits and hasattr(task, "untrained"):
+        folder.keep("val", task.untrained())
     if once:
         fit_once(task, runtime, folder)
     else:
