@@ -12,7 +12,7 @@ import pytest
 import torch
 from starlette.testclient import TestClient
 
-from sketchlab import config
+from sketchlab import config, open_run
 from sketchlab.app import __main__ as app
 from sketchlab.app import server
 from sketchlab.app.page_model import PageModel, PhotoModel, opened
@@ -100,7 +100,7 @@ def test_the_answer_is_the_runs_own(models):
     client = client_of(model)
     drawing = [[[0, 255, 255, 0, 0], [0, 0, 255, 255, 0]]]
     reply = client.post("/predict", json={"run": 0, "drawing": drawing}).json()
-    own = model.run.predict([drawing])
+    own = open_run(model.run.path).predict([drawing])
     assert reply["classes"][0]["name"] == own["prediction"][0] and reply["kind"] == "classes"
     for row in reply["classes"]:
         assert row["p"] == pytest.approx(own[f"p_{row['name']}"][0], abs=1e-5)
