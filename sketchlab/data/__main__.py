@@ -127,7 +127,7 @@ def list_(_: argparse.Namespace) -> int:
         n = sum(path.exists() or path.with_name(f"{path.name}.gz").exists() for path in files)
         state = "here" if n == len(files) else f"{n} of {len(files)}" if n else "-"
         if not needed:
-            folder = root / name if name == "photo_drawing" else None  # two folders that a person fills
+            folder = root / name if name in tree.YOURS else None
             state = "yours" if name in {"folder", "pairs", "strokes", *own} else "built in"
             state = state if folder is None else "here" if folder.is_dir() else "-"
         print(f"{name:18} {state:9} {first}")
@@ -139,6 +139,8 @@ def fetch(chosen: argparse.Namespace) -> int:
     known, sets = sources(), choices()
     needed = [chosen.name] if chosen.name in known else sets.get(chosen.name, ("", []))[1]
     if not needed:
+        if chosen.name in tree.YOURS:
+            raise UserError(f"{chosen.name}: nobody offers it; {tree.YOURS[chosen.name]}")
         if chosen.name in sets:
             raise UserError(f"{chosen.name} needs no download")
         raise UserError(f"{chosen.name}: no such data set; {config.hint(chosen.name, sorted({*known, *sets}))}")
