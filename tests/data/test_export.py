@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import subprocess
 
 import ndjson
 import numpy as np
@@ -138,6 +139,10 @@ def test_what_fails_half_way_leaves_the_earlier_export(places, capsys, monkeypat
     ask = ("export", "shapes", "--to", "svg", *FEW)
     assert run(capsys, *ask)[0] == 0
     before = {path: path.read_bytes() for path in (places / "shapes-svg").rglob("*.svg")}
+
+    killed = subprocess.Popen(["true"])
+    killed.wait()
+    (places / f".shapes-svg.{killed.pid}.tmp" / "house").mkdir(parents=True)  # what a killed export left
 
     def full(drawing):
         raise OSError(28, "No space left on device")

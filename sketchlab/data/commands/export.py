@@ -25,7 +25,7 @@ from sketchlab.data.dataset import Dataset, fingerprint
 from sketchlab.data.strokes import batch, raster
 from sketchlab.data.strokes.simplify import Drawing
 from sketchlab.errors import UserError
-from sketchlab.storage.files import sync_folder, write_json
+from sketchlab.storage.files import alive, sync_folder, write_json
 
 FORMATS = ("ndjson", "svg", "png")
 MARK = ".sketchlab-export.json"  # in a folder that this command wrote
@@ -47,6 +47,9 @@ def export(name: str, data: Dataset, to: str, out: Path) -> dict[str, int]:
     """
     out = out.resolve()
     _check(out, name, to)
+    for left in out.parent.glob(f".{out.name}.*.tmp"):  # of an export that was killed
+        if (pid := left.name.split(".")[-2]).isdigit() and not alive(int(pid)):
+            shutil.rmtree(left, ignore_errors=True)
     temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
     try:
         temporary.mkdir(parents=True)
