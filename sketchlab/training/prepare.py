@@ -37,6 +37,11 @@ def prepare(run: RunConfig) -> Prepared:
     if launch.env_rank() == 0:
         print(f"{names}  seed={run.seed}", flush=True)
     data = run.data.build(run.model.config.input)
+    if run.pipeline.constant("ANSWERS", "") == "classes" and len(data.classes) < 2:
+        raise UserError(
+            f"pipeline={run.choices['pipeline']} needs at least two classes, but data={run.choices['data']} has one, "
+            f"'{data.classes[0]}': expected class folders, <class>/*.png, or more names in data.classes"
+        )
     identity = deciding(run, data)
     path, others = group_of(run) / id_of(identity), []
     if not path.exists():

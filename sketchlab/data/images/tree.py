@@ -1,4 +1,4 @@
-"""What lies in a folder of classes: <class>/*.png, or {train,val,test}/<class>/*.png."""
+"""What lies in a folder of classes: <class>/*.png, or {train,val,test}/<class>/*.png; or of one class: *.png."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ from sketchlab.data.images.decode import SUFFIXES
 from sketchlab.errors import UserError
 
 PARTS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+NO_ADDRESS = ("celeba", "sketchy")  # sources whose files have none, in conf/data/source
+YOURS = {"photo_drawing": "put its two folders there, or cut them from contact sheets with scripts/cut_sheet.py"}
 IGNORED = ("thumbs.db", "desktop.ini", "__macosx")  # left by operating systems, never meant; as are hidden files
 
 
@@ -45,11 +47,19 @@ def place(root: str | None, folder: str, source: str) -> Path:
     if where.is_dir():
         return where
     origin = "data.root" if root else "SKETCHLAB_DATA" if os.environ.get("SKETCHLAB_DATA") else "the default ./data"
-    fetch = f"; `python -m sketchlab.data fetch {source}` puts it there" if source else ""
     raise UserError(
-        f"no folder {where} (from {origin}){fetch}; or point data.root or SKETCHLAB_DATA at where it lies "
-        "(data/README.md tells the layouts)"
+        f"no folder {where} (from {origin}){_how(folder, source)}; or point data.root or SKETCHLAB_DATA at where it "
+        "lies (data/README.md tells the layouts)"
     )
+
+
+def _how(folder: str, source: str) -> str:
+    if folder in YOURS:
+        return f"; nobody offers it: {YOURS[folder]}"
+    fetch = f"`python -m sketchlab.data fetch {source}`"
+    if source in NO_ADDRESS:
+        return f"; it has no direct address: {fetch} tells where to get it by hand"
+    return f"; {fetch} puts it there" if source else ""
 
 
 def find(
@@ -60,13 +70,18 @@ def find(
     group_by: str = "",
     per_group: int | None = None,
     per_class: int | None = None,
+    flat: bool = False,
 ) -> Tree:
     """All images of the classes wanted (None = all found), in sorted order.
 
     aliases: class → its folder's name here; group_by: expression whose first bracket, matched against the file's name
-    without suffix, names the object shown; per_group, per_class: at most so many, chosen by a keyed hash.
+    without suffix, names the object shown; per_group, per_class: at most so many, chosen by a keyed hash. flat: images
+    in a folder without class folders are of one class, which bears the folder's name.
     """
     found = _homes(root, {folder: name for name, folder in (aliases or {}).items()})
+    is_flat = flat and not found and _loose(root) > 0
+    if is_flat:
+        found = [("", _name(root.resolve().name, {}), ".")]
     chosen = wanted(root, sorted({name for _, name, _ in found}), classes)
     pattern = expression(group_by)
     tree, other = Tree(root, chosen, [], np.empty(0, np.int64), [], []), Counter()
@@ -85,6 +100,7 @@ def find(
             tree.parts.append(part)
             labels.append(chosen.index(name))
     notes = [f"{n} file(s) under {root.name} are no images ({kind}) and were left alone" for kind, n in other.items()]
+    notes += [f"no class folders: all images in {root} are of one class, '{chosen[0]}'"] if is_flat else []
     tree = replace(tree, labels=np.array(labels, dtype=np.int64), notes=notes)
     for number, name in enumerate(chosen):
         if not (tree.labels == number).any():
@@ -133,10 +149,15 @@ def _name(folder: str, back: dict[str, str]) -> str:
     return back.get(name, name)
 
 
+def _loose(root: Path) -> int:
+    """Images in the folder itself."""
+    return sum(entry.name.lower().endswith(SUFFIXES) for entry in os.scandir(root) if not entry.name.startswith("."))
+
+
 def wanted(root: Path, there: list[str], classes: list[str] | None) -> list[str]:
     """The classes asked for, all of them there; None = all. Raises UserError with what is close and what exists."""
     if not there:
-        loose = sum(1 for entry in os.scandir(root) if entry.name.lower().endswith(SUFFIXES))
+        loose = _loose(root)
         raise UserError(
             f"no class folders in {root}" + (f", only {loose} images" if loose else "") + ": expected <class>/*.png or "
             "train/<class>/*.png"
