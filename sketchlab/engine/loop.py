@@ -26,7 +26,8 @@ from sketchlab.errors import UserError
 from sketchlab.layers import norms
 from sketchlab.metrics import declared
 
-FIRST_STEPS, ESTIMATE_STEPS, ESTIMATE_AFTER_S = 3, 20, 10.0  # by what it is known how long a run will take
+FIRST_STEPS = 3  # which do more than others, before those by which it is known how long a run will take:
+ESTIMATE_AFTER_S = {20: 10.0, 3: 15.0}  # at least so many steps → from so many seconds on
 LONG_S = 600.0  # from when on that is said
 WIDTH = 120  # characters of a line on the terminal
 LOOK_EVERY = 16  # steps after which a GPU's run looks whether to stop, save, or give up
@@ -76,7 +77,7 @@ class Remaining:
         if step <= self.from_step:
             self.start = now
         spent_s, steps = now - self.start, step - self.from_step
-        if self.known or steps < 1 or spent_s < (ESTIMATE_AFTER_S if steps >= ESTIMATE_STEPS else 6 * ESTIMATE_AFTER_S):
+        if self.known or not any(steps >= least and spent_s >= after_s for least, after_s in ESTIMATE_AFTER_S.items()):
             return ""
         self.known = True
         left_s = (total - step) * spent_s / steps
