@@ -115,6 +115,11 @@ def test_a_cpu_that_fine_tunes_names_a_faster_command(monkeypatch):
     assert "model.tune=freeze model.kernel_px=15 changes nothing" in second and "3×3 pools" in second
     assert "bf16" not in work.faster(config.from_overrides([*words, "runtime.precision=bf16"]))[0]
     assert len(work.faster(config.from_overrides(["model=vgg16", "model.tune=finetune"]))) == 1
-    for other in (["model=small_cnn"], ["model=vgg16"], [*words, "model.tune=freeze"], [*words, "model.train_from=conv5"]):
+    for other in (
+        ["model=small_cnn"],
+        ["model=vgg16"],
+        [*words, "model.tune=freeze"],
+        [*words, "model.train_from=conv5"],
+    ):
         assert work.faster(config.from_overrides(other)) == []
     config.from_overrides(["model.tune=freeze", *words, "loop=classify"])  # what it names can be typed
