@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, NoReturn
 
 import pandas as pd
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from sketchlab import rng
@@ -271,8 +271,9 @@ def check_finite(bad: Tensor | None, saved_step: int) -> None:
 
 
 def check_weights(task: Task, step: int, saved_step: int) -> None:
-    """Raises UserError when a weight that is about to be saved is not finite."""
-    weights = [t for name in task.weights for t in task.parts[name].state_dict().values() if t.is_floating_point()]
+    """Raises UserError when a weight that is about to be saved is not finite: of a network, or of a loss of one's own."""
+    parts = [part for name, part in task.parts.items() if name in task.weights or isinstance(part, nn.Module)]
+    weights = [t for part in parts for t in part.state_dict().values() if t.is_floating_point()]
     if not bool(torch.stack([torch.isfinite(t).all() for t in weights]).all()):
         not_finite("a weight", step, saved_step)
 
