@@ -271,7 +271,7 @@ def check_finite(bad: Tensor | None, saved_step: int) -> None:
 
 
 def check_weights(task: Task, step: int, saved_step: int) -> None:
-    """Raises UserError when a weight that is about to be saved is not finite: of a network, or of a loss of one's own."""
+    """Raises UserError when a weight that is about to be saved is not finite: of a network, or of one's own loss."""
     parts = [part for name, part in task.parts.items() if name in task.weights or isinstance(part, nn.Module)]
     weights = [t for part in parts for t in part.state_dict().values() if t.is_floating_point()]
     if not bool(torch.stack([torch.isfinite(t).all() for t in weights]).all()):
