@@ -84,6 +84,10 @@ class RunConfig:
     differs: dict[str, Any]  # dotted key → value, where it differs from the choice's own YAML
     command: str  # what repeats this run
 
+    def notes(self) -> list[str]:
+        """Values that change nothing, or less than their names say: for the log and the page."""
+        return self.model.notes()
+
     def plain(self) -> dict[str, Any]:
         """The resolved values as nested dicts, ready for YAML or JSON."""
         parts = {key: dataclasses.asdict(getattr(self, key)) for key in ("run", "loop", "runtime")}

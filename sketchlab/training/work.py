@@ -23,7 +23,7 @@ def work(runtime: Any, run: RunConfig, path: Path, data: Any, pruning: dict[str,
     goes_on = (path / "checkpoints" / "last.pt").exists()
     if folder.writes and not (goes_on and (path / "samples" / "data.png").exists()):
         folder.picture("data", of_training(data, run.model.config.input, run.seed))
-    notes = run.model.notes()
+    notes = run.notes()
     for note in notes:
         folder.say(f"warning: {note}")
     if notes:
