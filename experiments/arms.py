@@ -30,10 +30,13 @@ def main(experiment: Experiment, words: list[str] | None = None) -> None:
     root = (args.root or Path("outputs", experiment.name + "_smoke" * args.smoke)).resolve()
     out = args.out or (root if args.smoke else Path(__file__).parent / "results")
     try:
-        chosen, left = _choose(experiment.arms, args.arms, anything=args.smoke or args.report or args.list)
+        chosen, left = _choose(experiment.arms, args.arms, anything=args.smoke or args.report or args.page or args.list)
         if args.list:
             for arm in chosen:
                 print("python -m sketchlab.run", *arm.words, *experiment.common, *args.overrides)
+            return
+        if args.page:
+            print(arms_report.pages(experiment, out))
             return
         failed = [] if args.report else train(experiment, chosen, args, root)
         if args.find:
@@ -63,6 +66,7 @@ def _parser(experiment: Experiment) -> argparse.ArgumentParser:
     arms_train.options(out)
     out.add_argument("--smoke", action="store_true", help="about a minute: small twins on shapes drawn by code")
     out.add_argument("--report", action="store_true", help="train nothing, write from the runs that are there")
+    out.add_argument("--page", action="store_true", help="train nothing, page and figure from the kept tables")
     out.add_argument("--find", action="store_true", help="take in runs that other commands left below --root")
     out.add_argument("--list", action="store_true", help="show the commands, run nothing")
     out.add_argument("--root", type=Path, help=f"run folders (default outputs/{experiment.name})")

@@ -1,0 +1,165 @@
+"""The kept results: every command composes today, every page is its tables, every sentence has its row."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import re
+import shlex
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from sketchlab import config, stats
+
+FOLDER = Path(__file__).parents[2] / "experiments"
+RESULTS = FOLDER / "results"
+sys.path.append(str(FOLDER))  # scripts: they find one another as python FILE does
+import arms_report  # noqa: E402
+import arms_table  # noqa: E402
+import arms_tests  # noqa: E402
+
+KEPT = sorted(path.name.removesuffix("_pairs.csv") for path in RESULTS.glob("*_pairs.csv"))
+VERDICT = re.compile(r"\b(better|worse|outperforms?|beats?|helps?|wins?|no evidence|significant)\b", re.IGNORECASE)
+
+
+def tables(name: str) -> tuple[list[dict], list[dict]]:
+    return arms_table.load(RESULTS / f"{name}.csv"), arms_table.load(RESULTS / f"{name}_pairs.csv")
+
+
+def experiment(name: str):
+    return importlib.import_module(name).EXPERIMENT
+
+
+def part(text: str, title: str) -> list[str]:
+    """Lines below a heading."""
+    return text.partition(f"## {title}\n")[2].partition("\n## ")[0].strip().splitlines()
+
+
+def test_every_experiment_of_arms_has_a_kept_result():
+    written = {path.stem for path in FOLDER.glob("*.py") if "EXPERIMENT = Experiment(" in path.read_text()}
+    assert set(KEPT) == written
+    assert all((RESULTS / f"{name}{end}").is_file() for name in KEPT for end in (".csv", ".md", ".png"))
+
+
+@pytest.mark.parametrize("name", KEPT)
+def test_first_and_last_command_compose(name):
+    rows, _ = tables(name)
+    for row in (rows[0], rows[-1]):
+        composes(row["command"], experiment(name))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", KEPT)
+def test_every_command_composes(name):
+    for row in tables(name)[0]:
+        composes(row["command"], experiment(name))
+
+
+def composes(command: str, found) -> None:
+    assert command.startswith("python -m sketchlab.run "), command
+    words = [*shlex.split(command)[3:], *found.of_seed(0)]
+    assert config.from_overrides(words).choices["model"]
+
+
+@pytest.mark.parametrize("name", KEPT)
+def test_a_command_is_that_of_its_arm(name):
+    found = experiment(name)
+    declared = {arm.name: arms_table.declared_command(found, arm) for arm in found.arms}
+    for row in tables(name)[0]:
+        assert row["command"].startswith(declared[row["arm"]]), row["arm"]
+
+
+@pytest.mark.parametrize("name", KEPT)
+def test_a_page_is_its_tables(name):
+    rows, tested = tables(name)
+    text = (RESULTS / f"{name}.md").read_text()
+    assert arms_report.page(experiment(name), rows, tested) == text
+    table = part(text, "Tests")
+    for line in part(text, "Short answers"):
+        if not line.startswith("- "):
+            continue
+        verdict = re.findall(r"\*\*(.+?)\*\*", line)
+        assert len(verdict) == 1, line
+        number = line.partition("**: ")[2].partition(". ")[0]
+        same = [row for row in table if f"| {verdict[0]} |" in row and f"| {number} |" in row]
+        assert same, f"no row of the table carries: {line}"
+        cells = same[0].strip("| ").split(" | ")
+        assert len(cells) == 9 and cells[6] != "–", "which runs"
+        if not any(word in verdict[0] for word in ("few", arms_tests.NOT_KEPT)):
+            assert "[" in number and "p " in number and cells[5] != "–" and cells[7] != "–", line
+
+
+@pytest.mark.parametrize("name", KEPT)
+def test_verdicts_are_those_of_their_numbers(name):
+    """Holm over what could be tested; nothing is called better or worse at p > .05, or against its interval."""
+    _, tested = tables(name)
+    with_p = [row for row in tested if row["p"] is not None]
+    assert [row["p_holm"] for row in with_p] == pytest.approx(stats.holm([row["p"] for row in with_p]), abs=2e-4)
+    for row in tested:
+        sure = re.search(r"\b(better|worse|the other way round|^holds)\b", row["verdict"])
+        if row["p"] is None:
+            assert not sure, row
+        elif sure:
+            limit = row["p"] if "not once corrected" in row["verdict"] else row["p_holm"]
+            assert limit <= 0.05 and (row["low"] > 0 or row["high"] < 0), row
+        else:
+            assert row["p_holm"] > 0.05, row
+
+
+@pytest.mark.parametrize("path", sorted(RESULTS.rglob("*.md")), ids=lambda path: str(path.relative_to(RESULTS)))
+def test_other_pages_give_no_verdict_outside_a_table(path):
+    if path.stem in KEPT:
+        return
+    plain = [line for line in path.read_text().splitlines() if not line.startswith("|")]
+    assert not [line for line in plain if VERDICT.search(line)]
+
+
+def test_no_result_names_a_document():
+    nameless = re.compile(r"\bdocument", re.IGNORECASE)
+    texts = [*RESULTS.rglob("*.md"), *RESULTS.rglob("*.csv"), *RESULTS.rglob("*.json")]
+    assert not [path.name for path in texts if nameless.search(path.read_text())]
+
+
+def test_from_scratch_the_modified_stem_is_not_significant():
+    (row,) = (r for r in tables("chen2019_transfer")[1] if r["a"].endswith("from scratch") and r["low"] == 0.002)
+    assert 0.04 < row["p"] < 0.07 and row["p_holm"] > 0.5 and row["verdict"] == "too few to tell"
+    assert sum(r["p"] is not None for r in tables("chen2019_transfer")[1]) == 22
+
+
+def test_which_of_mamins_options_are_outside_the_spread():
+    rows, tested = tables("mamin_gan")
+    default = json.loads(next(r["single"] for r in rows if r["arm"] == "house, default"))
+    low, high = stats.prediction(default)
+    assert [round(v, 3) for v in default] == [0.215, 0.227, 0.23]
+    values = {r["arm"]: json.loads(r["single"]) for r in rows}
+    outside = {name for name, v in values.items() if name.startswith("house") and not all(low < x < high for x in v)}
+    stand = {"gd_ratio 2", "gd_ratio 2, per epoch", "D sees one at a time", "D a pretrained MobileNetV2"}
+    assert outside == {f"house, {name}" for name in stand}
+    said = {row["a"] for row in tested if not row["key"] and "house" in row["a"] and "inside" not in row["verdict"]}
+    assert said == outside
+
+
+def test_like_for_like_the_very_photo():
+    rows, tested = tables("das_debnath_retrieval")
+    found = {row["arm"]: round(row["recall@10"], 3) for row in rows}
+    pairs = {("contrastive, the very photo", "frozen MobileNetV2"), ("InfoNCE, the very photo", "InfoNCE")}
+    assert {(found[a], found[b]) for a, b in pairs} == {(0.695, 0.521), (0.743, 0.545)}
+    assert pairs <= {(row["a"], row["b"]) for row in tested if row["key"] == "test/recall@10"}
+
+
+def test_means_over_splits_are_no_narrower_than_their_scores_allow():
+    for row in tables("chen2019_stem")[0]:
+        estimate = stats.estimate_scores(json.loads(row["single"]), test_per_train=240 / 480)
+        low, high = stats.interval(estimate)
+        assert (row["accuracy low"], row["accuracy high"]) == pytest.approx((max(low, 0), min(high, 1)), abs=1e-4)
+
+
+def test_rows_read_back_are_rows_written(tmp_path):
+    found = experiment("chen2019_stem")
+    rows, tested = tables("chen2019_stem")
+    arms_report.save(found, rows, tested, tmp_path)
+    assert arms_table.load(tmp_path / "chen2019_stem.csv") == rows
+    assert list(pd.read_csv(tmp_path / "chen2019_stem_pairs.csv")) == list(arms_table.PAIR)
