@@ -19,7 +19,6 @@ from sketchlab.report import scores
 from sketchlab.report.comparison import pairs
 from sketchlab.report.comparison.groups import Group
 from sketchlab.report.comparison.leaderboard import OF, device, entry, time, trainable
-from sketchlab.report.comparison.paired import Test
 from sketchlab.report.read import Run
 
 Row = dict[str, Any]
@@ -70,19 +69,19 @@ def pair_row(experiment: Experiment, tested: Tested) -> Row:
     t, claim = tested.test, tested.claim
     out: Row = dict.fromkeys(PAIR) | {"a": claim.a, "b": claim.b, "key": claim.key, "quote": claim.quote}
     out |= {"verdict": of_claim(claim, tested.verdict), "notes": "; ".join(tested.notes)}
+    out |= {"difference": tested.difference, "runs": of_each(*tested.sizes)}
     if t is None:
         return out
-    out |= {"difference": t.difference, "low": t.low, "high": t.high, "p": t.p, "p_holm": tested.p}
+    out |= {"difference": t.difference, "low": t.low, "high": t.high, "p": t.p, "p_holm": tested.p, "test": t.method}
     seen = pairs.visible(score_of(experiment, claim), t, tested.many)
-    return out | {"test": t.method, "runs": runs(t), "n": t.n, "objects": t.groups, "seen": seen}
+    runs = f"{t.splits} splits" if t.splits > 1 else of_each(*t.runs)
+    return out | {"runs": runs, "n": t.n, "objects": t.groups, "seen": seen}
 
 
-def runs(test: Test) -> str:
-    """How many runs of each arm are behind a test, or how many splits."""
-    if test.splits > 1:
-        return f"{test.splits} splits"
-    each = f"{test.runs[0]} run{'s' * (test.runs[0] > 1)}"
-    return f"{each} of each" if test.runs[0] == test.runs[1] else f"{each} against {test.runs[1]}"
+def of_each(a: int, b: int) -> str:
+    """How many runs of each arm are behind a test."""
+    each = f"{a} run{'s' * (a > 1)}"
+    return f"{each} of each" if a == b else f"{each} against {b}"
 
 
 def command(run: Run, experiment: Experiment | None = None) -> str:

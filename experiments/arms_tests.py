@@ -8,7 +8,8 @@ setting would lie (95%).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from arms_types import Claim, Experiment
@@ -18,6 +19,7 @@ from sketchlab.metrics.declared import Score, of_pipeline
 from sketchlab.report.comparison import pairs
 from sketchlab.report.comparison.groups import Group
 from sketchlab.report.comparison.paired import Test, scores_alone
+from sketchlab.report.read import Run
 
 WORDS = {  # (what the study claims, what was found) → of the claim
     ("better", "better"): "holds here",
@@ -38,7 +40,7 @@ SPREAD = "t, one more run"
 
 @dataclass(frozen=True)
 class Tested:
-    """A claim, with a minus b. test, p: None where no test is right."""
+    """A claim, with a minus b. test, p: None where no test is right; difference: None where the test sets differ."""
 
     claim: Claim
     test: Test | None
@@ -46,6 +48,8 @@ class Tested:
     verdict: str
     many: int
     notes: tuple[str, ...]
+    difference: float | None
+    sizes: tuple[int, int]  # runs of a and of b
 
 
 def score_of(experiment: Experiment, claim: Claim) -> Score:
@@ -57,29 +61,43 @@ def score_of(experiment: Experiment, claim: Claim) -> Score:
 
 def test(experiment: Experiment, groups: dict[str, Group]) -> list[Tested]:
     """Every claim whose two arms have runs with its score."""
-    found: list[tuple[Claim, Test | None, str, tuple[str, ...]]] = []
+    found: list[Tested] = []
     extras = {extra.name: extra for extra in experiment.extra}
     for claim in experiment.claims:
         if claim.a not in groups or claim.b not in groups:
             continue
         key = claim.key or experiment.keys[0]
-        a, b, samples = groups[claim.a], groups[claim.b], pairs.Samples(key)
+        a, b, of = groups[claim.a], groups[claim.b], extras[key].of if key in extras else partial(_value, key)
+        ours, theirs = ([of(run) for run in group.runs.values()] for group in (a, b))
+        facts = {"difference": float(np.mean(ours) - np.mean(theirs)), "sizes": (len(ours), len(theirs))}
         if key in extras:
-            ours, theirs = ([extras[key].of(run) for run in group.runs.values()] for group in (a, b))
-            found.append((claim, scores_alone(ours, theirs) or against_spread(ours, theirs), "too few to tell", ()))
+            alone = scores_alone(ours, theirs) or against_spread(ours, theirs)
+            found.append(Tested(claim, alone, None, "too few to tell", 0, (), **facts))
             continue
-        for pair in pairs.compare([a, b], key, samples):  # none when one of them has no such score
+        for pair in pairs.compare([a, b], key, pairs.Samples(key)):  # none when one of them has no such score
             turned = pair.test if pair.test is None or pair.a is a else pair.test.turned()
             if turned is None and pair.verdict == "too few to tell":
-                turned = against_spread(*([pairs.value(run, key) for run in g.runs.values()] for g in (a, b)))
-            found.append((claim, turned, pair.verdict, pair.notes))
-    tests = [t for _, t, _, _ in found if t is not None]
+                turned = against_spread(ours, theirs)
+            elif turned is None:
+                facts["difference"] = None
+            found.append(Tested(claim, turned, None, pair.verdict, 0, pair.notes, **facts))
+    tests = [each.test for each in found if each.test is not None]
     adjusted = iter(stats.holm([t.p for t in tests]))
-    out = []
-    for claim, t, v, notes in found:
-        score = score_of(experiment, claim)
-        out.append(_tested(claim, t, next(adjusted) if t else None, v, len(tests), notes, score))
-    return out
+    return [_judged(each, next(adjusted), len(tests), experiment) if each.test else each for each in found]
+
+
+def _value(key: str, run: Run) -> float:
+    return pairs.value(run, key)
+
+
+def _judged(tested: Tested, p: float, many: int, experiment: Experiment) -> Tested:
+    test, score = tested.test, score_of(experiment, tested.claim)
+    assert test is not None
+    if test.about == "spread":
+        verdict = spread_verdict(test.difference, test.p, p, score)
+    else:
+        verdict = pairs.verdict_of(test, p, many, share=score.is_share, sign=score.sign)
+    return replace(tested, p=p, many=many, verdict=verdict)
 
 
 def against_spread(a: Sequence[float], b: Sequence[float]) -> Test | None:
@@ -98,17 +116,6 @@ def spread_verdict(difference: float, p_alone: float, p: float, score: Score) ->
     if p_alone > 0.05:
         return "inside the spread"
     return f"{side}, outside the spread" + ", but not once corrected" * (p > 0.05)
-
-
-def _tested(
-    claim: Claim, test: Test | None, p: float | None, verdict: str, many: int, notes: tuple, score: Score
-) -> Tested:
-    if test is None or p is None:
-        return Tested(claim, None, None, verdict, many, notes)
-    if test.about == "spread":
-        return Tested(claim, test, p, spread_verdict(test.difference, test.p, p, score), many, notes)
-    verdict = pairs.verdict_of(test, p, many, share=score.is_share, sign=score.sign)
-    return Tested(claim, test, p, verdict, many, notes)
 
 
 def of_claim(claim: Claim, verdict: str) -> str:

@@ -28,11 +28,11 @@ from arms_types import Arm, Claim, Execute, Experiment, Extra
 
 from sketchlab.report.read import Run
 
-SHEEP = ["experiment=mamin/sheep"]
-SHAPES = ["data=shapes", "model=small_dcgan", "loop.eval_every=10"]
+SHEEP = ["experiment=mamin/sheep", "loop.epochs=20"]
+SHAPES = ["data=shapes", "model=small_dcgan", "loop.epochs=20", "loop.eval_every=10"]
 HOUSE = [*SHAPES, "data.classes=[house]", "data.per_class=2000"]
 ALL = [*SHAPES, "data.per_class=112"]
-TOLD = ["data=shapes", "model=dcgan_conditional", "loop.eval_every=10", "data.per_class=112"]
+TOLD = ["data=shapes", "model=dcgan_conditional", *SHAPES[2:], "data.per_class=112"]
 JRELU = ["model.activation_g=jrelu", "model.activation_d=jrelu"]
 BEST = ["pipeline.gd_ratio=2", "pipeline.lr_d=0.0001", *JRELU]
 PRETRAINED = ["model.pack=1", "model.discriminator=mobilenet_v2", "model.weights=imagenet"]
@@ -126,7 +126,7 @@ EXPERIMENT = Experiment(
     ),
     seeds=3,
     of_seed=lambda seed: [f"seed={seed}"],
-    common=["loop.epochs=20", "runtime.precision=bf16"],
+    common=["runtime.precision=bf16"],
     smoke=smoke,
 )
 
