@@ -9,6 +9,7 @@ import shlex
 import sys
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -109,12 +110,31 @@ def test_verdicts_are_those_of_their_numbers(name):
             assert row["p_holm"] > 0.05, row
 
 
-@pytest.mark.parametrize("path", sorted(RESULTS.rglob("*.md")), ids=lambda path: str(path.relative_to(RESULTS)))
-def test_other_pages_give_no_verdict_outside_a_table(path):
-    if path.stem in KEPT:
-        return
-    plain = [line for line in path.read_text().splitlines() if not line.startswith("|")]
-    assert not [line for line in plain if VERDICT.search(line)]
+OTHERS = [path for path in sorted(RESULTS.rglob("*.md")) if path.stem not in KEPT]
+
+
+@pytest.mark.parametrize("path", OTHERS, ids=lambda path: str(path.relative_to(RESULTS)))
+def test_other_pages_give_no_verdict_and_no_figure_that_their_tables_do_not_carry(path):
+    text = path.read_text()
+    table = "\n".join(line for line in text.splitlines() if line.startswith("|"))
+    for line in (line for line in text.splitlines() if not line.startswith("|")):
+        bold = re.findall(r"\*\*(.+?)\*\*", line)
+        assert all(f"| {verdict} |" in table for verdict in bold), line
+        assert not VERDICT.search(re.sub(r"\*\*.+?\*\*", "", line)), line
+        if line.startswith("- "):
+            assert all(number in table for number in re.findall(r"[-+]?\d*\.\d+", line)), line
+
+
+def test_photos_to_sketches_seen_and_unseen_objects_apart():
+    table = pd.read_csv(RESULTS / "photos_to_sketches.csv")
+    text = (RESULTS / "photos_to_sketches.md").read_text()
+    assert (table["n"].sum(), table.loc[table["trained"], "n"].sum()) == (2864, 2274)
+    for what, rows in (("of training photos", table[table["trained"]]), ("other objects", table[~table["trained"]])):
+        counts = rows[["right", "n"]].to_numpy()
+        right = np.concatenate([np.arange(n) < k for k, n in counts]).astype(float)
+        low, high = stats.share(right, np.repeat(np.arange(len(rows)), rows["n"]))
+        figures = f"{right.mean():.3f} [{low:.3f}, {high:.3f}] | {len(right):,} | {len(rows)} |".replace("0.", ".")
+        assert any(what in line and figures in line for line in text.splitlines()), figures
 
 
 def test_no_result_names_a_document():
