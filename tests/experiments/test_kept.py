@@ -65,6 +65,17 @@ def composes(command: str, found) -> None:
     assert config.from_overrides(words).choices["model"]
 
 
+def test_every_other_page_or_folder_has_a_command_and_it_composes():
+    beside = [path for path in RESULTS.iterdir() if path.is_dir() or (path.suffix == ".md" and path.stem not in KEPT)]
+    for path in beside:
+        text = (path / "command.md" if path.is_dir() else path).read_text().replace("\\\n", " ")
+        runs = re.findall(r"python -m sketchlab\.run (.+)", text)
+        assert runs or re.search(r"experiments/\w+\.py", text), path.name
+        for line in runs:
+            words = [word.split(",")[0] if "[" not in word else word for word in shlex.split(line) if word != "-m"]
+            assert config.from_overrides([word for word in words if "=…" not in word and word != "…"])
+
+
 @pytest.mark.parametrize("name", KEPT)
 def test_a_command_is_that_of_its_arm(name):
     found = experiment(name)
@@ -123,6 +134,27 @@ def test_other_pages_give_no_verdict_and_no_figure_that_their_tables_do_not_carr
         assert not VERDICT.search(re.sub(r"\*\*.+?\*\*", "", line)), line
         if line.startswith("- "):
             assert all(number in table for number in re.findall(r"[-+]?\d*\.\d+", line)), line
+
+
+def answers_of_the_readme() -> list[str]:
+    text = (FOLDER / "README.md").read_text().partition("## Short answers\n")[2].partition("\n## ")[0]
+    return [re.sub(r"\s+", " ", one) for one in re.split(r"^- ", text, flags=re.MULTILINE)[1:]]
+
+
+@pytest.mark.parametrize("line", answers_of_the_readme(), ids=lambda line: line[:40])
+def test_answers_of_the_readme_stand_in_the_page_they_link(line):
+    (page,) = re.findall(r"\(results/(\w+\.md)\)", line)
+    table = [row for row in (RESULTS / page).read_text().splitlines() if row.startswith("|")]
+    verdicts = re.findall(r"\*\*(.+?)\*\*", line)
+    gaps = re.findall(r"[-+][\d.]+(?: points)?(?: \[[^]]+\](?:, p [=<] [\d.]+)?)?", line.partition("[" + page[:-3])[0])
+    intervals = re.findall(r"(?<![\d.])\.\d+ \[[^]]+\]", line)
+    assert verdicts or intervals
+    for verdict in verdicts:
+        assert any(f"| {verdict} |" in row for row in table), verdict
+    for gap in (gap.rstrip(".") for gap in gaps):
+        assert any(gap in row and any(f"| {verdict} |" in row for verdict in verdicts) for row in table), gap
+    for figure in intervals:
+        assert any(figure in row for row in table), figure
 
 
 def test_photos_to_sketches_seen_and_unseen_objects_apart():
