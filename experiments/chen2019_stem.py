@@ -77,7 +77,11 @@ CLAIMS = [
         "optimizing according to some of the Sketch-a-Net optimizations did seem to help the VGG16 model",
     ),
     Claim("tuned, 15×15, pools 3", "tuned, unmodified", ask="And with the pretrained filter inflated to 15×15?"),
-    Claim("frozen, 15×15, pools 3", "frozen, unmodified", ask="Does it help a frozen network?"),
+    Claim(
+        "frozen, 15×15, pools 3",
+        "frozen, unmodified",
+        ask="Does it help a frozen network, where the 3×3 pools alone differ?",
+    ),
     Claim("tuned, unmodified", "frozen, unmodified", "finetuning the whole model did not seem to do much", "no better"),
     Claim(called(15, 2, "inflate"), "tuned, unmodified", ask="Does the larger filter alone help?"),
     Claim(called(3, 3, "inflate"), "tuned, unmodified", ask="Do the larger pools alone help?"),

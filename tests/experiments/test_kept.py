@@ -6,6 +6,7 @@ import importlib
 import json
 import re
 import shlex
+import shutil
 import sys
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from sketchlab import config, stats
 FOLDER = Path(__file__).parents[2] / "experiments"
 RESULTS = FOLDER / "results"
 sys.path.append(str(FOLDER))  # scripts: they find one another as python FILE does
+import arms  # noqa: E402
 import arms_report  # noqa: E402
 import arms_table  # noqa: E402
 import arms_tests  # noqa: E402
@@ -207,6 +209,20 @@ def test_means_over_splits_are_no_narrower_than_their_scores_allow():
         estimate = stats.estimate_scores(json.loads(row["single"]), test_per_train=240 / 480)
         low, high = stats.interval(estimate)
         assert (row["accuracy low"], row["accuracy high"]) == pytest.approx((max(low, 0), min(high, 1)), abs=1e-4)
+
+
+def test_page_again_from_the_tables_alone(tmp_path, capsys):
+    found = experiment("sketchanet_tuberlin")
+    for end in (".csv", "_pairs.csv"):
+        shutil.copy(RESULTS / f"{found.name}{end}", tmp_path)
+    arms.main(found, ["--page", "--out", str(tmp_path)])
+    kept, again = ((folder / f"{found.name}.md").read_text() for folder in (RESULTS, tmp_path))
+    assert again == kept and (tmp_path / f"{found.name}.png").is_file()
+    capsys.readouterr()
+    with pytest.raises(SystemExit):
+        arms.main(found, ["--page", "--out", str(tmp_path / "none")])
+    err = capsys.readouterr().err
+    assert "sketchanet_tuberlin.csv is not there" in err and err.count("\n") == 1
 
 
 def test_rows_read_back_are_rows_written(tmp_path):
