@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import re
 import shlex
 import shutil
@@ -65,6 +66,20 @@ def composes(command: str, found) -> None:
     assert command.startswith("python -m sketchlab.run "), command
     words = [*shlex.split(command)[3:], *found.of_seed(0)]
     assert config.from_overrides(words).choices["model"]
+
+
+CLASSES = {"chen2019_stem": 10, "chen2019_transfer": 2, "sketchanet_tuberlin": 10, "frankenstein_strokes": 8}
+
+
+@pytest.mark.realdata
+@pytest.mark.skipif("SKETCHLAB_WEIGHTS" not in os.environ, reason="needs SKETCHLAB_WEIGHTS")
+@pytest.mark.parametrize("name", [*CLASSES, "das_debnath_retrieval"])
+def test_a_command_makes_the_network_that_was_trained(name):
+    """By its size; one row of each."""
+    for row in {row["trained"]: row for row in tables(name)[0]}.values():
+        run = config.from_overrides(shlex.split(row["command"])[3:])
+        size = sum(parameter.numel() for parameter in run.model.build(CLASSES.get(name)).parameters())
+        assert row["trained"].rpartition(" of ")[2] == f"{size:,}", row["arm"]
 
 
 def test_every_other_page_or_folder_has_a_command_and_it_composes():
