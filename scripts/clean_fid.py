@@ -7,7 +7,7 @@ the images are the same on both sides. Real images of two classes stand for real
 
     python scripts/clean_fid.py [-n 200]
 
-Cost: about 5 minutes of a core. Needs SKETCHLAB_DATA (QuickDraw, Sketchy) and Inception's weights in SKETCHLAB_WEIGHTS.
+Cost: some 10 minutes of a core. Needs SKETCHLAB_DATA (QuickDraw, Sketchy) and Inception's weights in SKETCHLAB_WEIGHTS.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ SETS = {
         "model=dcgan",
     ],
     "photos of dogs and elephants, 64 px, enlarged": ["data=sketchy_photos", "data.classes=[dog,elephant]"],
-    "photos of dogs and elephants, 448 px, shrunk": [
+    "photos of dogs and elephants, 512 px, shrunk": [
         "data=sketchy_photos",
         "data.classes=[dog,elephant]",
-        "model.input.size_px=448",
+        "model.input.size_px=512",
     ],
 }
 
