@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 from sketchlab import components, config, load_model
@@ -155,6 +158,35 @@ def test_help_lists_choices_and_waits_for_no_torch(sketchlab):
     assert done.returncode == 0 and "model: " in done.stdout and "small_cnn" in done.stdout
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
     assert "hydra" in imported and not {"torch", "pandas", "matplotlib"} & imported  # which take seconds
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        (["epochs=5"], "epochs: no such key; did you mean loop.epochs=5?"),
+        (["--epochs", "5"], "--epochs: no such option; keys have no dashes; did you mean loop.epochs=5?"),
+        (["--lr=0.1"], "--lr: no such option; keys have no dashes; did you mean loop.lr=0.1?"),
+        (["per_class=3"], "per_class: no such key; did you mean data.per_class=3?"),
+        (["--batch-size", "8"], "did you mean loop.batch_size=8?"),
+        (["loop.lrr=2"], "loop.lrr: no such key; did you mean loop.lr? there is: "),
+    ],
+)
+def test_a_key_in_another_place_is_named(sketchlab, words, meant):
+    done = sketchlab(*words)
+    assert done.returncode == 1 and meant in done.stderr and "Traceback" not in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("command", ["run --help", "run --cfg job", "data list", "predict --help"])
+def test_a_closed_pipe_is_no_traceback(command):
+    module, *words = command.split()
+    first = [sys.executable, "-m", f"sketchlab.{module}", *words]
+    process = subprocess.Popen(first, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None and process.stderr is not None
+    process.stdout.readline()
+    process.stdout.close()
+    assert process.stderr.read() == ""
+    process.wait(60)
 
 
 def test_cfg_job_shows_the_resolved_run(sketchlab):

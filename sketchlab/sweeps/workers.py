@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
-from sketchlab.engine.runtime import end_with_parent
 from sketchlab.storage.files import cores, locked
 
 _slots: list[tuple[int, Any]] = []  # this process's own, once it has one
@@ -21,6 +20,8 @@ _slots: list[tuple[int, Any]] = []  # this process's own, once it has one
 def share(place: Path, n_jobs: int) -> None:
     """Take a part of this machine for this process, for good. place: the sweep's folder; n_jobs: joblib's."""
     import joblib
+
+    from sketchlab.engine.runtime import end_with_parent  # with it torch, for which --help does not wait
 
     workers = joblib.effective_n_jobs(n_jobs)
     end_with_parent(signal.SIGTERM)  # a killed sweep's runs save and end
