@@ -22,7 +22,7 @@ def work(runtime: Any, run: RunConfig, path: Path, data: Any, pruning: dict[str,
     goes_on = (path / "checkpoints" / "last.pt").exists()
     if folder.writes and not (goes_on and (path / "samples" / "data.png").exists()):
         folder.picture("data", of_training(data, run.model.config.input, run.seed))
-    notes = run.model.notes()
+    notes = run.notes()
     for note in notes:
         folder.say(f"warning: {note}")
     if notes:
@@ -82,7 +82,7 @@ def _built(runtime: Any, run: RunConfig, folder: Any, data: Any) -> tuple[Any, A
     runtime.seed(rng.fold(run.seed, "init"))
     model = run.model.build(len(data.classes))
     loop = fitting(run, len(data.splits["train"]), runtime.ranks)
-    if loop.batch_size < run.loop.batch_size:
+    if loop is not None and loop.batch_size < run.loop.batch_size:
         folder.say(
             f"loop.batch_size={run.loop.batch_size} is more than the {len(data.splits['train'])} training samples: "
             f"a batch has {loop.batch_size}"
@@ -96,7 +96,9 @@ def _built(runtime: Any, run: RunConfig, folder: Any, data: Any) -> tuple[Any, A
 
 
 def fitting(run: RunConfig, n: int, ranks: int) -> Any:
-    """The loop's settings for n training samples: a batch is at most all of them."""
+    """The loop's settings for n training samples: a batch is at most all of them. None for a pipeline without a loop."""
+    if run.loop is None:
+        return None
     pack = getattr(run.model.config, "pack", 1)
     shared = {"runtime.ranks": ranks, "loop.accumulate": run.loop.accumulate, "model.pack": pack}
     what = " × ".join(f"{key} {value}" for key, value in shared.items() if value > 1)

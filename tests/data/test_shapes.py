@@ -192,8 +192,6 @@ def test_pairs_share_groups_and_do_not_leak():
         ({"per_class": 0}, "data.per_class=0"),
         ({"sketches_per_photo": 0}, "data.sketches_per_photo=0"),
         ({"picture": "video"}, "data.picture=video: expected one of sketch, photo"),
-        ({"root": "somewhere"}, "data.root=somewhere"),
-        ({"on_bad": "ignore"}, "data.on_bad=ignore"),
     ],
 )
 def test_bad_values(values, says):

@@ -36,7 +36,6 @@ from sketchlab.data.strokes import raster, simplify
 from sketchlab.data.strokes.prepare import Prepare
 from sketchlab.errors import UserError
 from sketchlab.inputs import Input
-from sketchlab.schema import Machine
 from sketchlab.storage import cache
 
 GIVES = ("images", "pairs", "frames", "points")
@@ -49,24 +48,18 @@ _BATCH = 50  # drawings simplified at once
 
 @dataclass(frozen=True)
 class Config:
-    root: Machine[str | None]  # null: no files are read
     classes: list[str] | None  # which of the 18 shapes, in this order; null = all
     per_class: int  # objects per class
     picture: str  # sketch or photo: what a model that takes images sees; pairs hold both
     sketches_per_photo: int  # differing sketches of each object, by different hands
-    on_bad: Machine[str]  # error or skip, as in every data set; nothing here can be bad
     splits: splits.Config  # by object: all sketches of one object and its photo stay together
     augment: augment.Config  # of images; acts on both domains of a pair
     raster: raster.Config  # how strokes become frames
     stroke_augment: stroke_augment.Config  # of frames and points
 
     def __post_init__(self) -> None:
-        if self.root is not None:
-            raise UserError(f"data.root={self.root}: shapes are drawn by code and read no files; leave it null")
         if self.picture not in PICTURES:
             raise UserError(f"data.picture={self.picture}: expected one of {', '.join(PICTURES)}")
-        if self.on_bad not in ("error", "skip"):
-            raise UserError(f"data.on_bad={self.on_bad}: expected error or skip")
         for key in ("per_class", "sketches_per_photo"):
             if getattr(self, key) < 1:
                 raise UserError(f"data.{key}={getattr(self, key)}: expected at least 1")
