@@ -11,7 +11,7 @@ import hashlib
 import itertools
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from sketchlab import rng
 from sketchlab.engine.runtime import Runtime
 from sketchlab.storage import cache
 
@@ -28,18 +29,22 @@ KEEP_FROM_S = 10.0  # what is computed faster than this is not kept
 
 
 class Features:
-    """images: (raw batch, keys or None) → what the network takes. Raises UserError when the cache has no room."""
+    """A data set behind frozen layers: what they give for its samples. Training samples that are augmented have
+    data.views versions, whose keys follow from the seed. Raises UserError when the cache has no room."""
 
-    def __init__(
-        self, prefix: nn.Module, data: Any, images: Callable[[Any, Tensor | None], Tensor], runtime: Runtime
-    ) -> None:
-        self.prefix, self.data, self.images, self.runtime = prefix, data, images, runtime
+    def __init__(self, prefix: nn.Module, data: Any, runtime: Runtime, seed: int) -> None:
+        self.prefix, self.data, self.runtime, self.seed = prefix, data, runtime, seed
         self._plain: dict[int, tuple[Tensor, Tensor]] = {}  # store → its rows in use, ascending, and their features
         self._views: Tensor | None = None
 
-    def plain(self, split: str, places: Tensor) -> Tensor:
-        """(B,) places in a split → (B, …) features of the samples as they are, on the device."""
+    def of(self, split: str, places: Tensor, keys: Tensor | None = None) -> Tensor:
+        """(B,) places in a split → (B, …) features on the device: of the samples as they are, or of training samples
+        in the views whose (B,) keys these are."""
         samples = self.data.splits[split]
+        if split == "train" and self.data.prepare.active:
+            if keys is not None:
+                return self.views(self._rows(places, keys))
+            return self.prefix.eval()(self.runtime.prepared(self.data.prepare, samples.gather(places)))
         if id(samples.store) not in self._plain:
             # for all splits at once: the folds of one data set, and the shares of one fold, are then the same file
             rows = torch.cat([s.rows for s in self._asked() if s.store is samples.store]).unique()
@@ -47,13 +52,23 @@ class Features:
         rows, features = self._plain[id(samples.store)]
         return self._take(features, torch.searchsorted(rows, samples.rows[places]))
 
-    def views(self, split: str, places: Tensor, keys: Callable[[], Tensor]) -> Tensor:
-        """(B,) places in the views of a split, one after another, whose (views · n,) keys `keys` gives."""
+    def views(self, rows: Tensor) -> Tensor:
+        """(B,) rows of all views of the training split, one view after another → (B, …) features on the device."""
         if self._views is None:
-            samples, all_keys = self.data.splits[split], keys()
-            rows = samples.rows.repeat(len(all_keys) // len(samples))
-            self._views = self._of(samples.store, rows, all_keys)
-        return self._take(self._views, places)
+            samples, views = self.data.splits["train"], range(self.data.views)
+            keys = torch.cat([self._keys(view, torch.arange(len(samples))) for view in views])
+            self._views = self._of(samples.store, samples.rows.repeat(len(views)), keys)
+        return self._take(self._views, rows)
+
+    def _rows(self, places: Tensor, keys: Tensor) -> Tensor:
+        """(B,) rows of `views`: the view of a sample is the one whose key this is."""
+        rows, n = places.clone(), len(self.data.splits["train"])
+        for view in range(1, self.data.views):
+            rows += (keys == self._keys(view, places)) * (view * n)
+        return rows
+
+    def _keys(self, view: int, places: Tensor) -> Tensor:
+        return rng.fold_each(rng.fold(self.seed, "augment", view), places)
 
     def _asked(self) -> list[Any]:
         """The splits that are seen as they are; one that is augmented has its views."""
@@ -85,7 +100,8 @@ class Features:
     @torch.no_grad()
     def _run(self, store: Any, rows: Tensor, keys: Tensor | None, chunk: Tensor) -> Tensor:
         with self.runtime.autocast():
-            images = self.images(store.gather(rows[chunk]), keys if keys is None else keys[chunk])
+            raw = store.gather(rows[chunk])
+            images = self.runtime.prepared(self.data.prepare, raw, keys if keys is None else keys[chunk])
             return self.prefix.eval()(images).float()
 
     def _key(self, store: Any, rows: Tensor, keys: Tensor | None) -> str:

@@ -96,7 +96,7 @@ def _built(runtime: Any, run: RunConfig, folder: Any, data: Any) -> tuple[Any, A
 
 
 def fitting(run: RunConfig, n: int, ranks: int) -> Any:
-    """The loop's settings for n training samples: a batch is at most all of them. None for a pipeline without a loop."""
+    """The loop's settings for n training samples: a batch is at most all of them. None where there is no loop."""
     if run.loop is None:
         return None
     pack = getattr(run.model.config, "pack", 1)

@@ -51,7 +51,7 @@ class Baseline:
         self.model, self.classes = estimator, data.classes
         self.features: Features | None = None
         if isinstance(estimator, OnFeatures):
-            self.features = Features(runtime.place(estimator.network), data, self._images, runtime)
+            self.features = Features(runtime.place(estimator.network), data, runtime, seed)
             estimator = estimator.estimator
         self.estimator = estimator
         self.splits = tuple(name for name in ("val", "test") if name in data.splits)
@@ -79,17 +79,13 @@ class Baseline:
             out.append(self.data.prepare(samples.gather(places).cpu(), keys).flatten(1))
         return torch.cat(out).numpy()
 
-    def _images(self, raw: Tensor, keys: Tensor | None) -> Tensor:
-        """Raw samples → what the network takes, on the device."""
-        return self.runtime.prepared(self.data.prepare, raw, keys)
-
     def inputs(self, split: str) -> np.ndarray:
         """(n, …) float32 that the estimator takes, of a split as it is: pixels or features."""
         if self.features is None:
             return self.pixels(split)
         assert split != "train" or not self.data.prepare.active, "of an augmented split there are features of its views"
         every = torch.arange(len(self.data.splits[split]))
-        return self.features.plain(split, every).flatten(1).cpu().numpy()
+        return self.features.of(split, every).flatten(1).cpu().numpy()
 
     def training(self) -> np.ndarray:
         """(views · n, …) what is fitted on: the training split, or all of its views, one after another."""
@@ -98,13 +94,7 @@ class Baseline:
         views, n = range(self.data.views), len(self.data.splits["train"])
         if self.features is None:
             return np.concatenate([self.pixels("train", view) for view in views])
-        every = torch.arange(n)
-        found = self.features.views(
-            "train",
-            torch.arange(n * self.data.views),
-            lambda: torch.cat([rng.fold_each(rng.fold(self.seed, "augment", view), every) for view in views]),
-        )
-        return found.flatten(1).cpu().numpy()
+        return self.features.views(torch.arange(n * len(views))).flatten(1).cpu().numpy()
 
     def fit(self) -> None:
         """The same bits every time: pixels, order and random_state follow from the configuration."""

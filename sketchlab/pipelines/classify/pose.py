@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from sketchlab import rng
+from sketchlab.engine.runtime import Runtime
 from sketchlab.errors import UserError
 from sketchlab.layers.chain import flatten, penultimate
 
@@ -54,6 +55,46 @@ class Both(nn.Module):
     def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         features = self.trunk(inputs)
         return self.last(features), self.head(features.flatten(1))
+
+
+class Objective:
+    """What a step learns with both heads: the loss of the labels and `weight` times the head's.
+
+    forward: what a network takes → (B, n_classes) logits, (B, 3) pose. data.prepare turns drawings by their keys.
+    """
+
+    def __init__(
+        self, weight: float, loss: nn.Module, net: nn.Module, data: Any, example: Tensor, runtime: Runtime, seed: int
+    ) -> None:
+        self.weight, self.loss, self.prepare, self.runtime, self.seed = weight, loss, data.prepare, runtime, seed
+        self.head = build(net, data, example, seed).to(runtime.device)
+        self.forward = runtime.forward(Both(net, self.head))
+
+    def inputs(self, raw: Any, keys: Tensor) -> dict[str, Tensor]:
+        """Raw drawings, turned by their (B,) keys → inputs, what a network takes, and pose (B, 2), on the device."""
+        laid, known = self.prepare.ahead_posed(raw, keys)
+        with self.runtime.span("augment"):
+            inputs = self.runtime.layout(self.prepare(self.runtime.to_device(laid)))
+        return {"inputs": inputs, "pose": self.runtime.to_device(known)}
+
+    def __call__(self, outputs: tuple[Tensor, Tensor], batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        logits, posed = outputs
+        pose_loss = self.head.loss(posed.float(), targets(batch["pose"]))
+        loss = self.loss(logits.float(), batch["labels"])
+        return {"pose_loss": pose_loss, "loss": loss + self.weight * pose_loss}
+
+    @torch.no_grad()
+    def evaluate(self, samples: Any, eval_batch: int, classes: list[str]) -> dict[str, Any]:
+        """Scores of the head (`evaluation`) on every drawing of a split, each turned by its own key."""
+        predicted, known = [torch.empty(0, 2)], [torch.empty(0, 2)]
+        for places in self.runtime.shard(len(samples)).split(eval_batch):
+            batch = self.inputs(samples.gather(places), keys(self.seed, places))
+            with self.runtime.autocast():
+                outputs = self.forward(batch["inputs"])[1].float()
+            predicted.append(read(outputs).cpu())
+            known.append(batch["pose"].cpu())
+        whole = self.runtime.gather({"predicted": torch.cat(predicted), "known": torch.cat(known)}, len(samples))
+        return evaluation(whole["predicted"], whole["known"], samples.labels.cpu(), classes)
 
 
 def targets(pose: Tensor) -> Tensor:
