@@ -199,6 +199,7 @@ def _baseline(run: RunConfig, data: Any) -> Costs:
     from sketchlab.storage.files import read_lines
 
     n, measured = len(data.splits["train"]), []
+    splits = data.splits
     for part_of in FIT_ON:
         least = 2 * len(data.classes)
         splits = {name: fewer(split, max(least, len(split) // part_of)) for name, split in data.splits.items()}

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from sketchlab import rng
 from sketchlab.engine.features import Features
+from sketchlab.engine.protocols import Dataset, Split
 from sketchlab.engine.runtime import Runtime
 from sketchlab.engine.settings import Config as Loop
 from sketchlab.errors import UserError
@@ -46,12 +47,14 @@ class Config:
 class Baseline:
     """The task: one estimator with fit and predict_log_proba."""
 
-    def __init__(self, config: Config, estimator: Any, data: Any, runtime: Runtime, seed: int) -> None:
+    def __init__(self, config: Config, estimator: Any, data: Dataset[Split], runtime: Runtime, seed: int) -> None:
         self.config, self.data, self.runtime, self.seed = config, data, runtime, seed
         self.model, self.classes = estimator, data.classes
         self.features: Features | None = None
         if isinstance(estimator, OnFeatures):
-            self.features = Features(runtime.place(estimator.network), data, runtime, seed)
+            self.features = Features(
+                runtime.place(estimator.network), data.splits, data.prepare, data.views, runtime, seed
+            )
             estimator = estimator.estimator
         self.estimator = estimator
         self.splits = tuple(name for name in ("val", "test") if name in data.splits)
@@ -161,5 +164,5 @@ def from_arrays(estimator: Any, stored: dict[str, Any]) -> Any:
     return estimator
 
 
-def build(config: Config, estimator: Any, data: Any, loop: Loop, runtime: Runtime, seed: int) -> Baseline:
+def build(config: Config, estimator: Any, data: Dataset[Split], loop: Loop, runtime: Runtime, seed: int) -> Baseline:
     return Baseline(config, estimator, data, runtime, seed)

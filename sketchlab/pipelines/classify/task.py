@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from sketchlab import components
 from sketchlab.engine import optim
 from sketchlab.engine.features import Features
+from sketchlab.engine.protocols import Dataset, Raw, Split
 from sketchlab.engine.runtime import Runtime
 from sketchlab.engine.settings import Config as Loop
 from sketchlab.engine.task import Explained, trainable
@@ -59,7 +60,9 @@ class Classify:
     monitor = "val/accuracy"
     weights: tuple[str, ...] = ("net",)
 
-    def __init__(self, config: Config, net: nn.Module, data: Any, loop: Loop, runtime: Runtime, seed: int) -> None:
+    def __init__(
+        self, config: Config, net: nn.Module, data: Dataset[Split], loop: Loop, runtime: Runtime, seed: int
+    ) -> None:
         self.config, self.loop, self.runtime, self.data, self.seed = config, loop, runtime, data, seed
         self.net = runtime.place(net)
         set_train(net)
@@ -88,7 +91,9 @@ class Classify:
         prefix, rest = frozen_prefix(net)
         finite = not data.prepare.active or data.views > 0
         cached = config.cache and finite and len(prefix) > 0 and self.pose is None
-        self.features, self.rest = (Features(prefix, data, runtime, seed), rest) if cached else (None, net)
+        self.features, self.rest = (
+            (Features(prefix, data.splits, data.prepare, data.views, runtime, seed), rest) if cached else (None, net)
+        )
         self.answered: dict[str, Tensor] = {}  # split → the logits of its last evaluation
         self.forward = runtime.forward(self.rest, learns=self.pose is None)  # inputs or features → logits
         self.learner = self.forward if self.pose is None else self.pose.forward  # what a step calls
@@ -129,7 +134,7 @@ class Classify:
             return {"labels": labels, **self.pose.inputs(raw["raw"], raw["keys"])}
         return {"labels": labels, "inputs": self._images(raw["raw"], raw["keys"])}
 
-    def _images(self, raw: Any, keys: Tensor | None) -> Tensor:
+    def _images(self, raw: Raw, keys: Tensor | None) -> Tensor:
         """Raw samples → what the network takes, on the device."""
         return self.runtime.prepared(self.data.prepare, raw, keys)
 
@@ -198,10 +203,10 @@ class Classify:
         """Of its last answers to a split: where it looked (gradcam.py, mixing.py), how early it knew (early.py)."""
         logits, samples = self.answered[split], self.data.splits[split]
 
-        def images(raw: Any) -> Tensor:
+        def images(raw: Raw) -> Tensor:
             return self._images(raw, None)
 
-        def ask(raw: Any) -> Tensor:
+        def ask(raw: Raw) -> Tensor:
             with torch.no_grad(), self.runtime.autocast():
                 return self.net(images(raw)).float().cpu()
 
@@ -214,5 +219,5 @@ class Classify:
         }
 
 
-def build(config: Config, net: nn.Module, data: Any, loop: Loop, runtime: Runtime, seed: int) -> Classify:
+def build(config: Config, net: nn.Module, data: Dataset[Split], loop: Loop, runtime: Runtime, seed: int) -> Classify:
     return Classify(config, net, data, loop, runtime, seed)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from sketchlab import components, rng
 from sketchlab.engine import optim
 from sketchlab.engine.features import Features
+from sketchlab.engine.protocols import Dataset, Pairs, Raw
 from sketchlab.engine.runtime import Runtime
 from sketchlab.engine.settings import Config as Loop
 from sketchlab.engine.task import Explained, trainable
@@ -93,7 +94,9 @@ class Retrieve:
     weights = ("net",)
     fixed_shapes = True
 
-    def __init__(self, config: Config, net: nn.Module, data: Any, loop: Loop, runtime: Runtime, seed: int) -> None:
+    def __init__(
+        self, config: Config, net: nn.Module, data: Dataset[Pairs], loop: Loop, runtime: Runtime, seed: int
+    ) -> None:
         self.config, self.loop, self.runtime, self.data, self.seed = config, loop, runtime, data, seed
         if data.prepare.active and data.views:
             raise UserError(
@@ -160,7 +163,7 @@ class Retrieve:
         seen = DOMAINS if name == "net" else (name,)
         splits = self.data.splits.items()
         parts = {f"{split} {domain}": getattr(pair, domain) for split, pair in splits for domain in seen}
-        return Features(prefix, replace(self.data, splits=parts), self.runtime, self.seed)
+        return Features(prefix, parts, self.data.prepare, self.data.views, self.runtime, self.seed)
 
     def _inputs(self, split: str, domain: str, places: Tensor) -> Tensor:
         """(B,) places in a domain of a split → raw samples, or what the frozen layers give for them."""
@@ -179,7 +182,7 @@ class Retrieve:
                 out[name] = self.runtime.to_device(values)
         return out
 
-    def _images(self, raw: Any, keys: Tensor | None) -> Tensor:
+    def _images(self, raw: Raw, keys: Tensor | None) -> Tensor:
         """Raw samples → what the network takes, on the device; features are that already."""
         if isinstance(raw, Tensor) and raw.is_floating_point():
             return self.runtime.to_device(raw)
@@ -310,5 +313,5 @@ class Retrieve:
         }
 
 
-def build(config: Config, net: nn.Module, data: Any, loop: Loop, runtime: Runtime, seed: int) -> Retrieve:
+def build(config: Config, net: nn.Module, data: Dataset[Pairs], loop: Loop, runtime: Runtime, seed: int) -> Retrieve:
     return Retrieve(config, net, data, loop, runtime, seed)
