@@ -26,7 +26,7 @@ from tqdm import tqdm
 from sketchlab import rng
 from sketchlab.data import splits
 from sketchlab.data.dataset import Dataset, Images, Pairs, Split, Store, fingerprint
-from sketchlab.data.images import augment
+from sketchlab.data.images import augment, files
 from sketchlab.data.sets.shapes import hand as shape_hand
 from sketchlab.data.sets.shapes.objects import OBJECTS, parts_of
 from sketchlab.data.sets.shapes.photos import paint
@@ -189,12 +189,6 @@ def _code() -> str:
     return fingerprint(*(path.read_bytes() for path in sorted(files)))
 
 
-def _part(whole: Split, places: np.ndarray) -> Split:
-    at = torch.from_numpy(places)
-    ids = [whole.ids[i] for i in map(int, places)]
-    return Split(whole.store, whole.rows[at], whole.labels[at], ids, whole.groups[at])
-
-
 def build(config: Config, input: Input) -> Dataset:
     """Draw everything, in memory: one grey channel for sketches, three for photos; strokes for frames and points.
 
@@ -216,7 +210,7 @@ def build(config: Config, input: Input) -> Dataset:
     wholes += [_photos(config, input)] if pairs or config.picture == "photo" else []
     parts: dict[str, Split | Pairs] = {}
     for name, objects in chosen.items():
-        of = [_part(whole, np.flatnonzero(np.isin(whole.groups.numpy(), objects))) for whole in wholes]
+        of = [files.pick(whole, np.flatnonzero(np.isin(whole.groups.numpy(), objects))) for whole in wholes]
         parts[name] = Pairs(of[0], of[1]) if pairs else of[0]
     of_strokes = Prepare(input, config.raster, config.stroke_augment) if strokes else None
     prepare = of_strokes or augment.Prepare(input, config.augment)
