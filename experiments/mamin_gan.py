@@ -196,7 +196,6 @@ def curves(rows: list[dict], root: Path) -> Figure:
     """D's mean predictions and KID over steps, of the first seed of every arm."""
     figure = canvas.new(9, 3.8)
     left, right = figure.subplots(1, 2)
-    kid = ""
     for colour, row in zip(canvas.PALETTE, (row for row in rows if row["seed"] == 0), strict=False):
         run = read((root / row["run"]).resolve())
         for key, style in (("train/d_real", "-"), ("train/d_fake", "--")):

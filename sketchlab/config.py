@@ -82,6 +82,12 @@ class RunConfig:
     differs: dict[str, Any]  # dotted key → value, where it differs from the choice's own YAML
     command: str  # what repeats this run
 
+    def notes(self) -> list[str]:
+        """Values that change nothing, or less than their names say: for the log and the page."""
+        ignored = [key for key in self.differs if key.startswith("loop.")] if self.loop is None else []
+        line = f"{', '.join(ignored)}: without effect, pipeline={self.pipeline.name} is fitted in one go"
+        return self.model.notes() + [line] * bool(ignored)
+
     def plain(self) -> dict[str, Any]:
         """The resolved values as nested dicts, ready for YAML or JSON."""
         typed_parts = {key: getattr(self, key) for key in ("run", "loop", "runtime")}
@@ -90,12 +96,6 @@ class RunConfig:
             component = getattr(self, key)
             parts[key] = {"name": component.name, **dataclasses.asdict(component.config)}
         return {"seed": self.seed, "rerun": self.rerun, **parts}
-
-    def notes(self) -> list[str]:
-        """Values that change nothing, or less than their names say, one line each."""
-        ignored = [key for key in self.differs if key.startswith("loop.")] if self.loop is None else []
-        line = f"{', '.join(ignored)}: without effect, pipeline={self.pipeline.name} is fitted in one go"
-        return self.model.notes() + [line] * bool(ignored)
 
 
 def conf_dir() -> Path:

@@ -139,7 +139,7 @@ def test_a_key_that_is_only_checked_is_dead(tmp_path, monkeypatch):
 def test_a_key_that_went_is_one_line_that_says_why(word):
     key = word.partition("=")[0]
     why = schema.REMOVED[("data", key.removeprefix("data."))]["shapes"]
-    with pytest.raises(UserError, match=rf"^{key}: no such key; data=shapes has none \({why}\).*there is: data\.") as e:
+    with pytest.raises(UserError, match=rf"^{key}: no such key; data=shapes has none \({why}\)") as e:
         config.from_overrides(["data=shapes", word])
     assert "\n" not in str(e.value)
     with pytest.raises(UserError, match=rf"^{key}: no such key; data=shapes has none \({why}\)"):
