@@ -194,7 +194,8 @@ def draw(table: Any, path: Path) -> None:
         ax.errorbar(r.accuracy, i, xerr=[[r.accuracy - r.low], [r.high - r.accuracy]], fmt="o", color=colour, capsize=3)
     ax.set_yticks(range(len(table)), table["way"][::-1])
     ax.grid(axis="x", alpha=0.3)
-    ax.set(title=f"Sketch-a-Net, scale by scale and together: {r.data}, {r.classes} classes, n = {r.n}")
+    of = table.iloc[0]
+    ax.set(title=f"Sketch-a-Net, scale by scale and together: {of['data']}, {of['classes']} classes, n = {of['n']}")
     ax.set_xlabel("test accuracy, 95% interval (Wilson)")
     fig.savefig(path, dpi=110)
 

@@ -126,10 +126,10 @@ def ours_of(data: Dataset, batch: int) -> Callable[[], Iterator[tuple[Tensor, Te
 
     runtime = Runtime(config.from_overrides(["runtime.device=cpu", "runtime.workers=2"]).runtime)
 
-    def draw(places: Tensor, keys: Tensor) -> dict[str, Tensor]:
+    def draw(places: Tensor, keys: Tensor) -> dict[str, Any]:
         return {"raw": train.gather(places), "labels": train.labels[places], "keys": keys}
 
-    def prepare(raw: dict[str, Tensor]) -> dict[str, Tensor]:
+    def prepare(raw: dict[str, Any]) -> dict[str, Tensor]:
         return {"images": data.prepare(raw["raw"], raw["keys"]), "labels": raw["labels"]}
 
     def one() -> Iterator[tuple[Tensor, Tensor]]:

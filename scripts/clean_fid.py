@@ -76,7 +76,7 @@ def row(name: str, overrides: list[str], n: int) -> str:
     sides = []
     for label in (0, 1):
         places = torch.nonzero(labels == label).flatten()[:n]
-        images = Reals(data, runtime, n, "input").some("train", places)
+        images = Reals(data.splits, data.prepare, runtime, n, "input").some("train", places)
         planes = torch.cat([clean(part) for part in tqdm(images.split(32), "resizing", leave=False)])
         sides.append((features.of(images), features.of(planes)))
     found = []

@@ -78,7 +78,7 @@ class RunConfig:
     data: Component
     model: Component
     pipeline: Component
-    loop: Any  # engine.settings.Config
+    loop: Any  # engine.settings.Config; None where the pipeline has no use for it (IGNORES)
     runtime: Any  # engine.runtime.Config
     choices: dict[str, str]  # group → choice, as typed
     differs: dict[str, Any]  # dotted key → value, where it differs from the choice's own YAML
@@ -86,11 +86,14 @@ class RunConfig:
 
     def notes(self) -> list[str]:
         """Values that change nothing, or less than their names say: for the log and the page."""
-        return self.model.notes()
+        ignored = [key for key in self.differs if key.startswith("loop.")] if self.loop is None else []
+        line = f"{', '.join(ignored)}: without effect, pipeline={self.pipeline.name} is fitted in one go"
+        return self.model.notes() + [line] * bool(ignored)
 
     def plain(self) -> dict[str, Any]:
         """The resolved values as nested dicts, ready for YAML or JSON."""
-        parts = {key: dataclasses.asdict(getattr(self, key)) for key in ("run", "loop", "runtime")}
+        typed_parts = {key: getattr(self, key) for key in ("run", "loop", "runtime")}
+        parts = {key: dataclasses.asdict(part) for key, part in typed_parts.items() if part is not None}
         for key in GROUPS:
             component = getattr(self, key)
             parts[key] = {"name": component.name, **dataclasses.asdict(component.config)}
@@ -109,9 +112,12 @@ def conf_dir() -> Path:
 
 
 def no_such_key(key: str, otherwise: str) -> str:
-    """One line about a key that does not exist; of one that was renamed, its name of today."""
-    new = schema.RENAMED.get(key)
-    return f"{key}: renamed; write {new}" if new else f"{key}: no such key; {otherwise}"
+    """One line about a key that does not exist; of one that was renamed, its name of today; why it went."""
+    if new := schema.RENAMED.get(key):
+        return f"{key}: renamed; write {new}"
+    group, _, rest = key.partition(".")
+    reasons = [f"{group}={name} has none ({why})" for name, why in schema.REMOVED.get((group, rest), {}).items()]
+    return f"{key}: no such key; {', '.join(reasons) + '; ' if reasons else ''}{otherwise}"
 
 
 def typed(cls: type, node: Any, where: str) -> Any:
@@ -193,6 +199,8 @@ def parse(cfg: Any, choices: dict[str, str], differs: dict[str, Any], command: s
         raise UserError(f"seed={cfg.seed}: expected a whole number")
     loop = typed(settings.Config, cfg.loop, "loop")
     _check_own(parts, loop)
+    if "loop" in parts["pipeline"].constant("IGNORES", ()):
+        loop, choices = None, {group: choice for group, choice in choices.items() if group != "loop"}
     options = typed(RunOptions, {**cfg.run, "keep_last": str(cfg.run.keep_last).lower()}, "run")
     if options.keep_last not in ("true", "false", "auto"):
         raise UserError(f"run.keep_last={options.keep_last}: expected true, false or auto")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -23,6 +23,11 @@ class UserError(Exception):
 
 class ReaderGone(Exception):
     """Nobody reads standard output any more, as after `| head`."""
+
+
+def listed(names: Sequence[str], most: int = 12) -> str:
+    """a, b, c and 9 more."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def own_mistake(error: BaseException) -> UserError | None:

@@ -41,6 +41,14 @@ RENAMED: dict[str, str] = {
     "hydra.sweeper.stop_hopeless": "hydra.sweeper.median_pruning",
     "pipeline.judge": "pipeline.scoring_classifier",
 }
+# (group, key) → name → why the key went: it changed nothing. Typed it is one line; in older folders it is left out
+REMOVED: dict[tuple[str, str], dict[str, str]] = {
+    ("data", "root"): {"shapes": "it is drawn by code and reads no files"},
+    ("data", "on_bad"): {
+        "shapes": "nothing that code draws is broken",
+        "cifar10": "a damaged batch is always refused",
+    },
+}
 
 MOVED = {  # choices of conf/ that have another name now
     "experiment=000_mixed": "experiment=chen2019/sketchy_mixed",
@@ -73,7 +81,16 @@ def upgraded(document: dict[str, Any], path: Path) -> dict[str, Any]:
     if not isinstance(written, int) or not 1 <= written <= SCHEMA:
         raise UserError(f"{path}: schema {written}, expected 1 to {SCHEMA}: read it with the sketchlab that wrote it")
     config = completed(document.get("config") or {}, range(written, SCHEMA))
-    return {**document, "schema": SCHEMA, "config": moved(config, RENAMED)}
+    return {**document, "schema": SCHEMA, "config": current(config)}
+
+
+def current(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The nested values under the names of today, without the keys that are gone."""
+    out = moved(config, RENAMED)
+    for (group, key), names in REMOVED.items():
+        if isinstance(out.get(group), dict) and out[group].get("name") in names:
+            out[group].pop(key, None)
+    return out
 
 
 def moved(config: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:

@@ -33,6 +33,7 @@ def _batch_exceeds_the_split(loop: Mapping[str, Any], n: int) -> bool:
 
 
 PARTS = ("loop", "metrics", "store")  # how is trained and evaluated; how answers become scores; what samples become
+_SHAPES = "built-in shapes follow our QuickDraw recipe: a point every pixel, distances to lines, not to segments"
 CHANGES = (
     Change(
         "loop",
@@ -77,6 +78,8 @@ CHANGES = (
         {"pipeline": ("retrieve",)},
         "scores of a search are expected over ties; before, ties stood in the order of storage, class by class",
     ),
+    Change("store", 2, {"data": ("shapes",), "data.picture": ("sketch",)}, _SHAPES),
+    Change("store", 3, {"data": ("shapes",), "model.input.kind": ("pairs",)}, _SHAPES),
 )
 
 

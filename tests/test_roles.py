@@ -37,7 +37,7 @@ def identity_of(*words: str) -> dict:
         ("small_cnn", "loop.decay_from_epoch=1"),
         ("small_cnn", "loop.save_every_s=1"),
         ("small_cnn", "runtime.workers=5", "runtime.recompute=true", "runtime.graph=false", "runtime.profile=true"),
-        ("small_cnn", "data.on_bad=skip"),
+        ("small_cnn", "data=tuberlin", "data.on_bad=skip"),
         ("small_cnn", "data=tuberlin", "data.root=/elsewhere"),
         ("small_siamese", *PAIRS, "pipeline.temperature=0.5", "pipeline.sheet_rows=1"),
         ("small_dcgan", "pipeline.sheet=3"),
@@ -94,7 +94,8 @@ def test_every_field_that_is_left_out_says_so_and_every_condition_names_a_field(
         if model == "timm":
             continue
         made = config.from_overrides(words)
-        for part in (made.data.config, made.model.config, made.pipeline.config, made.loop, made.runtime):
+        loop = [made.loop] if made.loop else []
+        for part in (made.data.config, made.model.config, made.pipeline.config, *loop, made.runtime):
             names = {field.name for field in dataclasses.fields(part)}
             values = dataclasses.asdict(part)
             kept = schema.deciding(type(part), values)

@@ -38,24 +38,26 @@ SMALL = ["model=small_cnn", "loop.batch_size=32"]  # 100 training samples: the f
 @pytest.mark.parametrize(
     "words, n_train, expected",
     [
-        (["model=small_siamese"], 10_000, {"metrics": 2, "loop": 3}),  # ties of a search
-        (["model=siamese_vgg16"], 100, {"metrics": 2, "loop": 3}),
-        (["model=small_siamese"], 100, {"metrics": 2, "loop": 4}),
-        (SMALL, 100, {"loop": 4}),  # batch norm after few updates
-        (SMALL, 3168, {"loop": 4}),
-        (SMALL, 3169, {"loop": 3}),
-        ([*SMALL, "loop.eval_every=4"], 800, {"loop": 3}),
-        ([*SMALL, "loop.eval_every=4", "loop.epochs=3"], 800, {"loop": 4}),
-        ([*SMALL, "model.norm=none"], 100, {"loop": 3}),
-        (["model=resnet18", "model.weights=imagenet", "model.tune=finetune"], 100, {"loop": 4}),
-        (["model=resnet18", "model.weights=imagenet", "model.tune=freeze"], 100, {"loop": 3}),
-        (["model=vgg16"], 100, {"loop": 3}),
-        (SMALL, 31, {"loop": 5}),  # a batch is at most the split
-        (SMALL, 32, {"loop": 4}),
-        (["model=vgg16", "loop.batch_size=32"], 31, {"loop": 5}),
-        (["model=small_dcgan", "loop.batch_size=32"], 31, {"loop": 5}),
-        (["model=small_dcgan", "loop.batch_size=32"], 32, {"loop": 3}),
-        (["model=pixels_logistic"], 10, {}),
+        (["model=small_siamese"], 10_000, {"metrics": 2, "loop": 3, "store": 3}),  # ties of a search
+        (["model=siamese_vgg16"], 100, {"metrics": 2, "loop": 3, "store": 3}),
+        (["model=small_siamese"], 100, {"metrics": 2, "loop": 4, "store": 3}),
+        (SMALL, 100, {"loop": 4, "store": 2}),  # batch norm after few updates
+        (SMALL, 3168, {"loop": 4, "store": 2}),
+        (SMALL, 3169, {"loop": 3, "store": 2}),
+        ([*SMALL, "loop.eval_every=4"], 800, {"loop": 3, "store": 2}),
+        ([*SMALL, "loop.eval_every=4", "loop.epochs=3"], 800, {"loop": 4, "store": 2}),
+        ([*SMALL, "model.norm=none"], 100, {"loop": 3, "store": 2}),
+        (["model=resnet18", "model.weights=imagenet", "model.tune=finetune"], 100, {"loop": 4, "store": 2}),
+        (["model=resnet18", "model.weights=imagenet", "model.tune=freeze"], 100, {"loop": 3, "store": 2}),
+        (["model=vgg16"], 100, {"loop": 3, "store": 2}),
+        (SMALL, 31, {"loop": 5, "store": 2}),  # a batch is at most the split
+        (SMALL, 32, {"loop": 4, "store": 2}),
+        (["model=vgg16", "loop.batch_size=32"], 31, {"loop": 5, "store": 2}),
+        (["model=small_dcgan", "loop.batch_size=32"], 31, {"loop": 5, "store": 2}),
+        (["model=small_dcgan", "loop.batch_size=32"], 32, {"loop": 3, "store": 2}),
+        (["model=pixels_logistic", "data.picture=photo"], 10, {}),
+        (["model=pixels_logistic"], 10, {"store": 2}),  # built-in shapes are simplified anew, but not painted
+        (["model=small_siamese", "data.picture=photo"], 10_000, {"metrics": 2, "loop": 3, "store": 3}),
     ],
 )
 def test_a_run_that_no_change_concerns_keeps_its_id(words, n_train, expected, monkeypatch):

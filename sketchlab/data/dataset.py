@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sketchlab.data.strokes import raster
+from sketchlab.data.strokes import batch, raster
 
 
 class Store(Protocol):
@@ -19,7 +19,7 @@ class Store(Protocol):
 
     def __len__(self) -> int: ...
 
-    def gather(self, rows: Tensor) -> Any:
+    def gather(self, rows: Tensor) -> Tensor | batch.Strokes:
         """(B,) int64 rows → raw batch on the store's device: (B, C, H, W) uint8, or strokes.batch.Strokes."""
         ...
 
@@ -40,8 +40,8 @@ class Images:
 
     def gather(self, rows: Tensor) -> Tensor:
         rows = rows.pin_memory() if self.pixels.is_cuda and not rows.is_cuda else rows
-        batch = self.pixels[rows.to(self.pixels.device, non_blocking=True)]  # (B, C, H, W)
-        return 255 - batch if self.invert else batch
+        raw = self.pixels[rows.to(self.pixels.device, non_blocking=True)]  # (B, C, H, W)
+        return 255 - raw if self.invert else raw
 
     def to(self, device: torch.device) -> Images:
         return Images(self.pixels.to(device), self.invert)
@@ -60,7 +60,7 @@ class Split:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def gather(self, places: Tensor) -> Any:
+    def gather(self, places: Tensor) -> Tensor | batch.Strokes:
         """(B,) places in this split → raw batch: (B, C, H, W) uint8, or strokes.batch.Strokes."""
         return self.store.gather(self.rows[places])
 

@@ -59,10 +59,10 @@ def _refused(path: Path, error: object) -> UserError:
 
 def restore(parts: dict[str, Any], states: dict[str, Any], path: Path) -> None:
     """Load each part's state; a part that does not fit is one line."""
-    if not isinstance(states, dict) or (missing := [name for name in parts if name not in states]):
+    missing = [name for name in parts if not isinstance(states, dict) or name not in states]
+    if missing:
         held = ", ".join(map(str, states)) if isinstance(states, dict) else type(states).__name__
-        wanted = ", ".join(missing if isinstance(states, dict) else parts)
-        raise UserError(f"{path}: holds {held}, but this run needs {wanted}: it is of another model")
+        raise UserError(f"{path}: holds {held}, but this run needs {', '.join(missing)}: it is of another model")
     for name, part in parts.items():
         try:
             part.load_state_dict(states[name])

@@ -11,7 +11,7 @@ import hashlib
 import itertools
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from sketchlab import rng
+from sketchlab.engine.protocols import Prepare, Split, Store
 from sketchlab.engine.runtime import Runtime
 from sketchlab.storage import cache
 
@@ -28,18 +30,25 @@ KEEP_FROM_S = 10.0  # what is computed faster than this is not kept
 
 
 class Features:
-    """images: (raw batch, keys or None) → what the network takes. Raises UserError when the cache has no room."""
+    """A data set behind frozen layers: what they give for its samples. Training samples that are augmented have
+    `views` versions, whose keys follow from the seed. Raises UserError when the cache has no room."""
 
     def __init__(
-        self, prefix: nn.Module, data: Any, images: Callable[[Any, Tensor | None], Tensor], runtime: Runtime
+        self, prefix: nn.Module, splits: Mapping[str, Split], prepare: Prepare, views: int, runtime: Runtime, seed: int
     ) -> None:
-        self.prefix, self.data, self.images, self.runtime = prefix, data, images, runtime
+        self.prefix, self.splits, self.prepare, self.n_views = prefix, splits, prepare, views
+        self.runtime, self.seed = runtime, seed
         self._plain: dict[int, tuple[Tensor, Tensor]] = {}  # store → its rows in use, ascending, and their features
         self._views: Tensor | None = None
 
-    def plain(self, split: str, places: Tensor) -> Tensor:
-        """(B,) places in a split → (B, …) features of the samples as they are, on the device."""
-        samples = self.data.splits[split]
+    def of(self, split: str, places: Tensor, keys: Tensor | None = None) -> Tensor:
+        """(B,) places in a split → (B, …) features on the device: of the samples as they are, or of training samples
+        in the views whose (B,) keys these are."""
+        samples = self.splits[split]
+        if split == "train" and self.prepare.active:
+            if keys is not None:
+                return self.views(self._rows(places, keys))
+            return self.prefix.eval()(self.runtime.prepared(self.prepare, samples.gather(places)))
         if id(samples.store) not in self._plain:
             # for all splits at once: the folds of one data set, and the shares of one fold, are then the same file
             rows = torch.cat([s.rows for s in self._asked() if s.store is samples.store]).unique()
@@ -47,22 +56,32 @@ class Features:
         rows, features = self._plain[id(samples.store)]
         return self._take(features, torch.searchsorted(rows, samples.rows[places]))
 
-    def views(self, split: str, places: Tensor, keys: Callable[[], Tensor]) -> Tensor:
-        """(B,) places in the views of a split, one after another, whose (views · n,) keys `keys` gives."""
+    def views(self, rows: Tensor) -> Tensor:
+        """(B,) rows of all views of the training split, one view after another → (B, …) features on the device."""
         if self._views is None:
-            samples, all_keys = self.data.splits[split], keys()
-            rows = samples.rows.repeat(len(all_keys) // len(samples))
-            self._views = self._of(samples.store, rows, all_keys)
-        return self._take(self._views, places)
+            samples, views = self.splits["train"], range(self.n_views)
+            keys = torch.cat([self._keys(view, torch.arange(len(samples))) for view in views])
+            self._views = self._of(samples.store, samples.rows.repeat(len(views)), keys)
+        return self._take(self._views, rows)
 
-    def _asked(self) -> list[Any]:
+    def _rows(self, places: Tensor, keys: Tensor) -> Tensor:
+        """(B,) rows of `views`: the view of a sample is the one whose key this is."""
+        rows, n = places.clone(), len(self.splits["train"])
+        for view in range(1, self.n_views):
+            rows += (keys == self._keys(view, places)) * (view * n)
+        return rows
+
+    def _keys(self, view: int, places: Tensor) -> Tensor:
+        return rng.fold_each(rng.fold(self.seed, "augment", view), places)
+
+    def _asked(self) -> list[Split]:
         """The splits that are seen as they are; one that is augmented has its views."""
-        return [s for name, s in self.data.splits.items() if name != "train" or not self.data.prepare.active]
+        return [s for name, s in self.splits.items() if name != "train" or not self.prepare.active]
 
     def _take(self, features: Tensor, places: Tensor) -> Tensor:
         return self.runtime.to_device(features[places.to(features.device)])
 
-    def _of(self, store: Any, rows: Tensor, keys: Tensor | None) -> Tensor:
+    def _of(self, store: Store, rows: Tensor, keys: Tensor | None) -> Tensor:
         """(n,) rows and keys → (n, …) features, in memory or memory-mapped."""
         chunks = torch.arange(len(rows)).split(BATCH)
         start = time.perf_counter()
@@ -83,15 +102,16 @@ class Features:
         return found.to(self.runtime.device)
 
     @torch.no_grad()
-    def _run(self, store: Any, rows: Tensor, keys: Tensor | None, chunk: Tensor) -> Tensor:
+    def _run(self, store: Store, rows: Tensor, keys: Tensor | None, chunk: Tensor) -> Tensor:
         with self.runtime.autocast():
-            images = self.images(store.gather(rows[chunk]), keys if keys is None else keys[chunk])
+            raw = store.gather(rows[chunk])
+            images = self.runtime.prepared(self.prepare, raw, keys if keys is None else keys[chunk])
             return self.prefix.eval()(images).float()
 
-    def _key(self, store: Any, rows: Tensor, keys: Tensor | None) -> str:
+    def _key(self, store: Store, rows: Tensor, keys: Tensor | None) -> str:
         digest = hashlib.sha256()
         settings = (self.runtime.precision, self.runtime.device.type, self.runtime.config.channels_last, BATCH)
-        digest.update(repr((self.prefix, self.data.prepare, settings, len(rows))).encode())
+        digest.update(repr((self.prefix, self.prepare, settings, len(rows))).encode())
         for tensor in [*self.prefix.state_dict().values(), *([] if keys is None else [keys])]:
             digest.update(_bytes(tensor))
         for chunk in rows.split(BATCH):

@@ -10,6 +10,7 @@ import os
 import platform
 import sys
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -20,6 +21,7 @@ from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
 from sketchlab.engine.profile import Profile
+from sketchlab.engine.protocols import Prepare, Raw
 from sketchlab.engine.recompute import recomputed
 from sketchlab.errors import UserError
 from sketchlab.schema import Machine
@@ -170,11 +172,11 @@ class Runtime:
         hidden: dict[str, Any] = {"disable": True} if self.rank else {}  # {}: TQDM_DISABLE decides
         return tqdm(batches, what, unit="batch", leave=False, delay=1, dynamic_ncols=True, **hidden)
 
-    def span(self, part: str) -> Any:
+    def span(self, part: str) -> AbstractContextManager[object]:
         """A context whose time is counted as `part` (engine/profile.py) when the run is profiled."""
         return self.profile.span(part) if self.profile else contextlib.nullcontext()
 
-    def autocast(self) -> Any:
+    def autocast(self) -> AbstractContextManager[object]:
         if self.precision != "fp32":
             return torch.autocast(self.device.type, torch.bfloat16 if self.precision == "bf16" else torch.float16)
         return contextlib.nullcontext()
@@ -207,14 +209,14 @@ class Runtime:
     def to_device(self, batch: Batch) -> Batch:
         return to_device(batch, self.device)
 
-    def prepared(self, prepare: Any, raw: Any, keys: Tensor | None = None) -> Tensor:
+    def prepared(self, prepare: Prepare, raw: Raw, keys: Tensor | None = None) -> Tensor:
         """Raw samples (and their keys, to augment them) → what a network takes, on the device; see data.dataset."""
         keys = keys if prepare.active else None
-        raw = prepare.ahead(raw, keys)
+        laid = prepare.ahead(raw, keys)
         with self.span("augment"):
             if self.device.type == "mps":  # knows no doubles, by which augmentation is exact
-                return self.layout(self.to_device(prepare(raw, keys)))
-            return self.layout(prepare(self.to_device(raw), keys if keys is None else self.to_device(keys)))
+                return self.layout(self.to_device(prepare(laid, keys)))
+            return self.layout(prepare(self.to_device(laid), keys if keys is None else self.to_device(keys)))
 
     def layout(self, images: Tensor) -> Tensor:
         """(B, C, H, W) in the configured memory layout; sequences (B, L, C) as they are."""

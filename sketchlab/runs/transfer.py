@@ -11,10 +11,9 @@ import torch
 
 from sketchlab import config
 from sketchlab.data.dataset import Dataset, Split
-from sketchlab.errors import UserError
+from sketchlab.errors import UserError, listed
 from sketchlab.runs import OpenedRun, reading
 
-LISTED = 12  # names in a message before "and n more"
 _RASTER = re.compile(r"data[./]raster\b")
 
 
@@ -178,10 +177,6 @@ def _plurals(name: str) -> set[str]:
     if match := re.search(r"fe?$", name):
         out.add(f"{name[: match.start()]}ves")
     return out
-
-
-def listed(names: list[str]) -> str:
-    return ", ".join(names[:LISTED]) + (f" and {len(names) - LISTED} more" if len(names) > LISTED else "")
 
 
 def samples(run: OpenedRun, data: Dataset, plan: Plan) -> tuple[Split, str]:

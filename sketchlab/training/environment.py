@@ -67,7 +67,7 @@ def made_with(run: RunConfig, made: dict[str, Any]) -> dict[str, Any]:
     kept |= {key: made["packages"][key] for key in ("torch", "numpy")}
     for group in ("pipeline", "loop", "runtime"):
         part = getattr(run, group)
-        values = schema.of_role(type(getattr(part, "config", part)), schema.MACHINE, run.plain()[group])
+        values = schema.of_role(type(getattr(part, "config", part)), schema.MACHINE, run.plain()[group]) if part else {}
         kept |= {f"{group}.{key}": value for key, value in values.items()}
     return kept
 

@@ -26,22 +26,22 @@ def deciding(run: RunConfig, data: Any) -> dict[str, Any]:
         if model and hasattr(sys.modules[model.module], "fingerprint"):
             values["weights"] = model.constant("fingerprint")(model.config)
     numbers = semantics.numbers(plain, len(data.splits["train"]))
-    kept = {key: plain[key] for key in ("seed", *GROUPS)} | {"samples": data.fingerprint}
+    kept = {key: plain[key] for key in ("seed", *GROUPS) if key in plain} | {"samples": data.fingerprint}
     return reduced(run, kept | ({"semantics": numbers} if numbers else {}))
 
 
 def reduced(run: RunConfig, identity: Mapping[str, Any]) -> dict[str, Any]:
     """An identity, also one that an older sketchlab wrote, less what decides nothing by the roles of today's fields
     (sketchlab/schema.py). It must be of the pipeline, model and data of `run`."""
-    out = schema.completed(schema.moved(identity, schema.RENAMED))
+    out = schema.completed(schema.current(identity))
+    for group in run.pipeline.constant("IGNORES", ()):
+        out.pop(group, None)
     for group in GROUPS:
         part = getattr(run, group)
         if isinstance(out.get(group), dict):
             out[group] = schema.deciding(type(getattr(part, "config", part)), out[group])
     if run.model.backbone and "backbone" in out["model"]:
         out["model"]["backbone"] = schema.deciding(type(run.model.backbone.config), out["model"]["backbone"])
-    for group in run.pipeline.constant("IGNORES", ()):
-        out.pop(group, None)
     return schema.settled(out)
 
 

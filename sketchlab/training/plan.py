@@ -77,7 +77,7 @@ def of(prepared: Prepared) -> Row:
     _started.add(key)
     seconds = read_s + costs.setup + features + costs.final + costs.save + costs.report
     note, done = "", 0
-    if not run.pipeline.constant("IGNORES", ()):
+    if run.loop is not None:
         n = _epoch(run, data)
         total = Order(n, min(run.loop.batch_size, n), run.seed, 0).steps(run.loop.epochs)
         last = folder.last() if state == "resumable" and not run.rerun else None
@@ -130,9 +130,9 @@ def _key(prepared: Prepared) -> str:
 
 @contextlib.contextmanager
 def _on_one_rank(run: RunConfig) -> Iterator[tuple[RunConfig, int]]:
-    ranks = run.runtime.ranks
-    batch = max(1, run.loop.batch_size // ranks)
-    loop = dataclasses.replace(run.loop, batch_size=batch)
+    ranks, loop = run.runtime.ranks, run.loop
+    if loop is not None:
+        loop = dataclasses.replace(loop, batch_size=max(1, loop.batch_size // ranks))
     yield dataclasses.replace(run, loop=loop, runtime=dataclasses.replace(run.runtime, ranks=1)), ranks
 
 
@@ -144,7 +144,7 @@ def _epoch(run: RunConfig, data: Any) -> int:
 
 
 def _probed(run: RunConfig, data: Any) -> Costs:
-    if run.pipeline.constant("IGNORES", ()):
+    if run.loop is None:
         return _baseline(run, data)
     steps = STEPS
     while True:
@@ -199,6 +199,7 @@ def _baseline(run: RunConfig, data: Any) -> Costs:
     from sketchlab.storage.files import read_lines
 
     n, measured = len(data.splits["train"]), []
+    splits = data.splits
     for part_of in FIT_ON:
         least = 2 * len(data.classes)
         splits = {name: fewer(split, max(least, len(split) // part_of)) for name, split in data.splits.items()}

@@ -104,7 +104,7 @@ def _built(runtime: Any, run: RunConfig, folder: Any, data: Any) -> tuple[Any, A
     runtime.seed(rng.fold(run.seed, "init"))
     model = run.model.build(len(data.classes))
     loop = fitting(run, len(data.splits["train"]), runtime.ranks)
-    if loop.batch_size < run.loop.batch_size:
+    if loop is not None and loop.batch_size < run.loop.batch_size:
         folder.say(
             f"loop.batch_size={run.loop.batch_size} is more than the {len(data.splits['train'])} training samples: "
             f"a batch has {loop.batch_size}"
@@ -118,7 +118,9 @@ def _built(runtime: Any, run: RunConfig, folder: Any, data: Any) -> tuple[Any, A
 
 
 def fitting(run: RunConfig, n: int, ranks: int) -> Any:
-    """The loop's settings for n training samples: a batch is at most all of them."""
+    """The loop's settings for n training samples: a batch is at most all of them. None where there is no loop."""
+    if run.loop is None:
+        return None
     pack = getattr(run.model.config, "pack", 1)
     shared = {"runtime.ranks": ranks, "loop.accumulate": run.loop.accumulate, "model.pack": pack}
     what = " × ".join(f"{key} {value}" for key, value in shared.items() if value > 1)

@@ -39,7 +39,7 @@ def cifar(tmp_path):
 
 
 def config(root, **changes):
-    values = {"root": str(root), "classes": None, "per_class": None, "on_bad": "error"}
+    values = {"root": str(root), "classes": None, "per_class": None}
     return cifar10.Config(**(values | {"splits": OFFICIAL, "augment": NONE} | changes))
 
 

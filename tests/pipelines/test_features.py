@@ -82,7 +82,7 @@ def test_folds_share_one_file_and_other_weights_or_samples_do_not(cache, monkeyp
     first = one.data.splits["test"].ids[0]
     at = next(s for s in ("train", "val", "test") if first in other.data.splits[s].ids)
     place = torch.tensor([other.data.splits[at].ids.index(first)])
-    assert torch.equal(one._features("test", torch.tensor([0])), other._features(at, place))
+    assert torch.equal(one.features.of("test", torch.tensor([0])), other.features.of(at, place))
     task(*folds, weights=1)
     task(*folds, "data.per_class=39")
     task(*folds, "model.input.ink=dark")

@@ -90,7 +90,7 @@ def test_it_learns_angles_and_leaves_the_answers_alone():
     assert losses[0] > 0.5 and losses[-1] < 0.05
     both.net.eval()
     images = both.data.prepare(both.train.gather(torch.arange(4)))
-    assert torch.equal(both.both(images)[0], both.net(images))
+    assert torch.equal(both.learner(images)[0], both.net(images))
 
 
 @pytest.mark.parametrize(

@@ -142,13 +142,14 @@ def _augment(images: Tensor, keys: Tensor, config: Config) -> Tensor:
     return images
 
 
-def _log_uniform(draws: Tensor, low: float, high: float) -> Tensor:
+def log_uniform(draws: Tensor, low: float, high: float) -> Tensor:
+    """Draws of [0, 1) → numbers of low to high, whose logarithms are spread evenly."""
     return torch.exp(math.log(low) + draws * math.log(high / low))
 
 
 def _window(area: Tensor, stretch: Tensor, x: Tensor, y: Tensor, widest: float) -> tuple[Tensor, ...]:
     """Shares of the area and draws (B,) → half width, half height and centre of a rectangle inside [−1, 1]²."""
-    ratio = _log_uniform(stretch, 1 / widest, widest)
+    ratio = log_uniform(stretch, 1 / widest, widest)
     half_w, half_h = (area * ratio).sqrt().clamp(max=1), (area / ratio).sqrt().clamp(max=1)
     return half_w, half_h, (2 * x - 1) * (1 - half_w), (2 * y - 1) * (1 - half_h)
 
@@ -161,7 +162,7 @@ def _grid(draws: Tensor, config: Config, side_px: int, mirrored: Tensor) -> Tens
     """
     turn, zoom, right, down, area, stretch, crop_x, crop_y = draws.unbind(1)
     angle = torch.deg2rad((2 * turn - 1) * config.rotate_deg)
-    factor = _log_uniform(zoom, config.scale[0], config.scale[1])
+    factor = log_uniform(zoom, config.scale[0], config.scale[1])
     cos, sin = angle.cos() / factor, angle.sin() / factor
     half_w = half_h = torch.ones_like(turn)
     centre_x = centre_y = torch.zeros_like(turn)

@@ -13,7 +13,7 @@ from sketchlab.data.images import files, tree
 from sketchlab.data.images.files import Loaded
 from sketchlab.data.images.store import LISTED
 from sketchlab.data.images.tree import Tree
-from sketchlab.errors import UserError
+from sketchlab.errors import UserError, listed
 
 
 def classes(homes: dict[str, Path], wanted: list[str] | None) -> tuple[list[str], list[str]]:
@@ -54,7 +54,7 @@ def of_photos(sketches: Tree, photos: Tree, everything: Tree, photo_of: str, ski
         reasons = "; ".join(f"{len(names)} {of} {why}, first {names[0]}" for names, why in wrong)
         mend = "fix them, leave them out with data.on_bad=skip, or data.photo_of='' where only classes count:"
         raise UserError("\n".join([f"{reasons}; {mend}", *_lines(odd + lost)]))
-    notes = [f"{len(names)} {of} left out, they {why}: {listed(names)}" for names, why in wrong]
+    notes = [f"{len(names)} {of} left out, they {why}: {listed(names, LISTED)}" for names, why in wrong]
     wanted = set(photos.objects)
     kept = [i for i, (_, thing, says) in enumerate(rows) if says and thing in wanted]
     names, objects, parts = ([v[i] for i in kept] for v in (sketches.names, sketches.objects, sketches.parts))
@@ -71,17 +71,13 @@ def readable(drawn: Loaded, photos: Loaded) -> tuple[Loaded, list[str]]:
     kept = [i for i, thing in enumerate(drawn.objects) if thing in known]
     if len(kept) < len(drawn.objects):
         gone = [name for name, thing in zip(drawn.all.ids, drawn.objects, strict=True) if thing not in known]
-        notes.append(f"{len(gone)} sketches left out, their photo is unreadable: {listed(gone)}")
+        notes.append(f"{len(gone)} sketches left out, their photo is unreadable: {listed(gone, LISTED)}")
         objects, parts = [drawn.objects[i] for i in kept], [drawn.parts[i] for i in kept]
         drawn = replace(drawn, all=files.pick(drawn.all, np.array(kept)), objects=objects, parts=parts)
     alone = [name for name, thing in zip(photos.all.ids, photos.objects, strict=True) if thing not in wanted]
     if alone:
-        notes.append(f"{len(alone)} of {len(photos.objects)} photos have no sketch; they stay: {listed(alone)}")
+        notes.append(f"{len(alone)} of {len(photos.objects)} photos have no sketch; they stay: {listed(alone, LISTED)}")
     return drawn, notes
-
-
-def listed(names: Sequence[str]) -> str:
-    return ", ".join(names[:LISTED]) + (f" and {len(names) - LISTED} more" if len(names) > LISTED else "")
 
 
 def _lines(names: Sequence[str]) -> list[str]:

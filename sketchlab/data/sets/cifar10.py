@@ -29,7 +29,6 @@ class Config:
     root: Machine[str | None]  # folder of data sets; null = $SKETCHLAB_DATA, else ./data
     classes: list[str] | None  # in this order; null = all ten
     per_class: int | None  # at most so many images of each class and official split; null = all
-    on_bad: Machine[str]  # for the sake of one interface: a damaged batch is always refused
     splits: splits.Config
     augment: augment.Config
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from sketchlab import rng
+from sketchlab.data.images.augment import log_uniform
 from sketchlab.data.strokes import raster
 from sketchlab.data.strokes.batch import Strokes
 from sketchlab.errors import UserError
@@ -71,7 +72,7 @@ def augment(batch: Strokes, keys: Tensor, config: Config, align: str) -> Strokes
         batch = _reversed(batch, draws[:, 0] < config.reverse)
     if config.bends:
         batch = bent(batch, keys, draws[:, 1], draws[:, 2], config, align)
-    zoom = _log_uniform(draws[:, 3], *config.scale)[:, None]
+    zoom = log_uniform(draws[:, 3], *config.scale)[:, None]
     batch = moved(batch, MIDDLE * (1 - zoom) + (2 * draws[:, 4:6] - 1) * config.shift * 255, zoom)
     return replace(batch, points=batch.points.float())
 
@@ -99,10 +100,6 @@ def moved(batch: Strokes, by: Tensor, zoom: Tensor | None = None) -> Strokes:
     owner = batch.drawing_of_point()
     points = batch.points if zoom is None else batch.points * zoom[owner]
     return replace(batch, points=points + by[owner])
-
-
-def _log_uniform(draws: Tensor, low: float, high: float) -> Tensor:
-    return torch.exp(math.log(low) + draws * math.log(high / low))
 
 
 def dropped(batch: Strokes, keys: Tensor, share: float) -> Strokes:
@@ -134,7 +131,7 @@ def bent(batch: Strokes, keys: Tensor, turn: Tensor, stretch: Tensor, config: Co
         a, b = rng.uniform(own, 2).double().unbind(1)
         radius, angle = (-2 * torch.log1p(-a)).sqrt() * config.jitter * 255, 2 * math.pi * b  # Box and Muller 1958
         points = points + torch.stack([radius * angle.cos(), radius * angle.sin()], dim=1)
-    ratio = _log_uniform(stretch, config.stretch**-0.5, config.stretch**0.5)[owner]
+    ratio = log_uniform(stretch, config.stretch**-0.5, config.stretch**0.5)[owner]
     x, y = points[:, 0] * ratio, points[:, 1] / ratio
     angle = torch.deg2rad(_angle_deg(turn, config))[owner]
     points = torch.stack([angle.cos() * x - angle.sin() * y, angle.sin() * x + angle.cos() * y], dim=1)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from sketchlab import rng
 from sketchlab.engine.features import Features
+from sketchlab.engine.protocols import Dataset, Split
 from sketchlab.engine.runtime import Runtime
 from sketchlab.engine.settings import Config as Loop
 from sketchlab.errors import UserError
@@ -46,12 +47,14 @@ class Config:
 class Baseline:
     """The task: one estimator with fit and predict_log_proba."""
 
-    def __init__(self, config: Config, estimator: Any, data: Any, runtime: Runtime, seed: int) -> None:
+    def __init__(self, config: Config, estimator: Any, data: Dataset[Split], runtime: Runtime, seed: int) -> None:
         self.config, self.data, self.runtime, self.seed = config, data, runtime, seed
         self.model, self.classes = estimator, data.classes
         self.features: Features | None = None
         if isinstance(estimator, OnFeatures):
-            self.features = Features(runtime.place(estimator.network), data, self._images, runtime)
+            self.features = Features(
+                runtime.place(estimator.network), data.splits, data.prepare, data.views, runtime, seed
+            )
             estimator = estimator.estimator
         self.estimator = estimator
         self.splits = tuple(name for name in ("val", "test") if name in data.splits)
@@ -79,17 +82,13 @@ class Baseline:
             out.append(self.data.prepare(samples.gather(places).cpu(), keys).flatten(1))
         return torch.cat(out).numpy()
 
-    def _images(self, raw: Tensor, keys: Tensor | None) -> Tensor:
-        """Raw samples → what the network takes, on the device."""
-        return self.runtime.prepared(self.data.prepare, raw, keys)
-
     def inputs(self, split: str) -> np.ndarray:
         """(n, …) float32 that the estimator takes, of a split as it is: pixels or features."""
         if self.features is None:
             return self.pixels(split)
         assert split != "train" or not self.data.prepare.active, "of an augmented split there are features of its views"
         every = torch.arange(len(self.data.splits[split]))
-        return self.features.plain(split, every).flatten(1).cpu().numpy()
+        return self.features.of(split, every).flatten(1).cpu().numpy()
 
     def training(self) -> np.ndarray:
         """(views · n, …) what is fitted on: the training split, or all of its views, one after another."""
@@ -98,13 +97,7 @@ class Baseline:
         views, n = range(self.data.views), len(self.data.splits["train"])
         if self.features is None:
             return np.concatenate([self.pixels("train", view) for view in views])
-        every = torch.arange(n)
-        found = self.features.views(
-            "train",
-            torch.arange(n * self.data.views),
-            lambda: torch.cat([rng.fold_each(rng.fold(self.seed, "augment", view), every) for view in views]),
-        )
-        return found.flatten(1).cpu().numpy()
+        return self.features.views(torch.arange(n * len(views))).flatten(1).cpu().numpy()
 
     def fit(self) -> None:
         """The same bits every time: pixels, order and random_state follow from the configuration."""
@@ -171,5 +164,5 @@ def from_arrays(estimator: Any, stored: dict[str, Any]) -> Any:
     return estimator
 
 
-def build(config: Config, estimator: Any, data: Any, loop: Loop, runtime: Runtime, seed: int) -> Baseline:
+def build(config: Config, estimator: Any, data: Dataset[Split], loop: Loop, runtime: Runtime, seed: int) -> Baseline:
     return Baseline(config, estimator, data, runtime, seed)

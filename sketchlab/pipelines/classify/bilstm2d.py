@@ -8,6 +8,7 @@ channels (frames) and averaged over images.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sketchlab import rng
+from sketchlab.engine.protocols import Prepare, Raw, Split, StrokePrepare
 from sketchlab.errors import UserError
 from sketchlab.layers.chain import flatten
 from sketchlab.pipelines.classify.gradcam import any_kernel
@@ -24,7 +26,9 @@ SHOWN = 6  # of a split whose hidden states are kept, at most
 BATCH = 16  # whose gradients are held at once
 
 
-def hidden_states(net: nn.Module, images: Any, samples: Any, most: int, seed: int, prepare: Any) -> dict[str, Any]:
+def hidden_states(
+    net: nn.Module, images: Callable[[Raw], Tensor], samples: Split, most: int, seed: int, prepare: Prepare
+) -> dict[str, Any]:
     """Of a network that mixes in space, asked about a keyed sample of a split; {} for any other, or when most is 0.
 
     images: raw batch → what the network takes, on its device. prepare: of the data set; it draws.
@@ -43,6 +47,7 @@ def hidden_states(net: nn.Module, images: Any, samples: Any, most: int, seed: in
     fields = [field(chain, images, samples, places) for chain in chains]
     examples = places[: min(most, SHOWN)]
     raw = samples.gather(examples)
+    assert isinstance(prepare, StrokePrepare), "frames are drawn from strokes"
     ink = prepare.drawn(raw).amax(1)  # of frames: after the last stroke
     return {
         "erf": torch.stack([each / each.max().clamp(min=torch.finfo(each.dtype).tiny) for each in fields]),
@@ -53,7 +58,7 @@ def hidden_states(net: nn.Module, images: Any, samples: Any, most: int, seed: in
     }
 
 
-def field(chain: nn.Module, images: Any, samples: Any, places: Tensor) -> Tensor:
+def field(chain: nn.Module, images: Callable[[Raw], Tensor], samples: Split, places: Tensor) -> Tensor:
     """(S, S) float32 on the CPU: the positive gradient of the central place of chain's map (B, h, w, C)."""
     total: Any = 0.0
     for part in places.split(BATCH):

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import pandas as pd
 import torch
 from torch import Tensor
 
 from sketchlab import stats
+from sketchlab.engine.protocols import Raw, Split
 from sketchlab.metrics.classification import probabilities
 
 STROKES = 8  # as many as frankenstein's frames; by then most drawings are finished
@@ -17,7 +17,7 @@ SURE = 0.9  # an answer is called sure from this probability on
 
 
 def after_each_stroke(
-    predict: Callable[[Any], Tensor], samples: Any, logits: Tensor, batch: int
+    predict: Callable[[Raw], Tensor], samples: Split, logits: Tensor, batch: int
 ) -> dict[str, pd.DataFrame]:
     """early: one row for each number of strokes 1 … 8; {} where the samples are not kept as strokes.
 
@@ -27,12 +27,13 @@ def after_each_stroke(
     the mean probability of the predicted class; sure, the share of answers with probability ≥ .9; sure_right, the
     share of those that are right, with sure_low and sure_high.
     """
-    if not len(samples) or not hasattr(samples.gather(torch.zeros(1, dtype=torch.int64)), "begun"):
+    if not len(samples) or isinstance(samples.gather(torch.zeros(1, dtype=torch.int64)), Tensor):
         return {}
     confidence, predicted = (value.repeat(STROKES, 1) for value in probabilities(logits).max(1))  # (STROKES, n) each
     strokes = torch.empty(len(samples), dtype=torch.int64)
     for places in torch.arange(len(samples)).split(batch):
         raw = samples.gather(places)
+        assert not isinstance(raw, Tensor), "all of a split are stored alike"
         strokes[places] = raw.counts.cpu()
         for k in range(STROKES):
             longer = (strokes[places] > k + 1).nonzero()[:, 0]

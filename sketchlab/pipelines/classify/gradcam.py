@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sketchlab import rng
+from sketchlab.engine.protocols import Prepare, Raw, Split, StrokePrepare
 from sketchlab.errors import UserError
 from sketchlab.layers.chain import flatten
 
@@ -103,7 +104,14 @@ def any_kernel(net: nn.Module) -> Iterator[None]:
 
 
 def explained(
-    net: nn.Module, images: Any, samples: Any, logits: Tensor, most: int, seed: int, device: torch.device, prepare: Any
+    net: nn.Module,
+    images: Callable[[Raw], Tensor],
+    samples: Split,
+    logits: Tensor,
+    most: int,
+    seed: int,
+    device: torch.device,
+    prepare: Prepare,
 ) -> dict[str, Any]:
     """Up to `most` samples of a split with the heat for the predicted class: half of them wrong, the most confident
     first, the rest a keyed sample of right ones.
@@ -133,7 +141,7 @@ def explained(
     return {"cam": cam, "cam_places": places, "cam_pixels": pixels}
 
 
-def _none(raw: Any, prepare: Any) -> str:
+def _none(raw: Raw, prepare: Prepare) -> str:
     """Why there is no Grad-CAM of these samples; "" where there may be one."""
     if isinstance(raw, Tensor) and raw.ndim == 4 and raw.dtype == torch.uint8:
         return ""
@@ -143,10 +151,11 @@ def _none(raw: Any, prepare: Any) -> str:
     return f"Grad-CAM shows places in an image; this network takes {kind}, so there is none."
 
 
-def _shown(raw: Any, prepare: Any) -> Tensor:
+def _shown(raw: Raw, prepare: Prepare) -> Tensor:
     """(K, C, S, S) uint8: the image that the network saw; of strokes all of them, as they were drawn."""
     if isinstance(raw, Tensor):
         return raw
+    assert isinstance(prepare, StrokePrepare), "what is no tensor is drawn"
     ink = prepare.drawn(raw).amax(1, keepdim=True)
     return ink if prepare.input.ink == "bright" else 255 - ink
 

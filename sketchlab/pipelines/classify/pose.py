@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from sketchlab import rng
+from sketchlab.engine.protocols import Dataset, Raw, Split, StrokePrepare
+from sketchlab.engine.runtime import Runtime
 from sketchlab.errors import UserError
 from sketchlab.layers.chain import flatten, penultimate
 
@@ -56,6 +58,53 @@ class Both(nn.Module):
         return self.last(features), self.head(features.flatten(1))
 
 
+class Objective:
+    """What a step learns with both heads: the loss of the labels and `weight` times the head's.
+
+    forward: what a network takes → (B, n_classes) logits, (B, 3) pose. data.prepare turns drawings by their keys.
+    """
+
+    def __init__(
+        self,
+        weight: float,
+        loss: nn.Module,
+        net: nn.Module,
+        data: Dataset[Split],
+        example: Tensor,
+        runtime: Runtime,
+        seed: int,
+    ) -> None:
+        self.weight, self.loss, self.prepare, self.runtime, self.seed = weight, loss, turning(data), runtime, seed
+        self.head = build(net, data, example, seed).to(runtime.device)
+        self.forward = runtime.forward(Both(net, self.head))
+
+    def inputs(self, raw: Raw, keys: Tensor) -> dict[str, Tensor]:
+        """Raw drawings, turned by their (B,) keys → inputs, what a network takes, and pose (B, 2), on the device."""
+        laid, known = self.prepare.ahead_posed(raw, keys)
+        with self.runtime.span("augment"):
+            inputs = self.runtime.layout(self.prepare(self.runtime.to_device(laid)))
+        return {"inputs": inputs, "pose": self.runtime.to_device(known)}
+
+    def __call__(self, outputs: tuple[Tensor, Tensor], batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        logits, posed = outputs
+        pose_loss = self.head.loss(posed.float(), targets(batch["pose"]))
+        loss = self.loss(logits.float(), batch["labels"])
+        return {"pose_loss": pose_loss, "loss": loss + self.weight * pose_loss}
+
+    @torch.no_grad()
+    def evaluate(self, samples: Split, eval_batch: int, classes: list[str]) -> dict[str, Any]:
+        """Scores of the head (`evaluation`) on every drawing of a split, each turned by its own key."""
+        predicted, known = [torch.empty(0, 2)], [torch.empty(0, 2)]
+        for places in self.runtime.shard(len(samples)).split(eval_batch):
+            batch = self.inputs(samples.gather(places), keys(self.seed, places))
+            with self.runtime.autocast():
+                outputs = self.forward(batch["inputs"])[1].float()
+            predicted.append(read(outputs).cpu())
+            known.append(batch["pose"].cpu())
+        whole = self.runtime.gather({"predicted": torch.cat(predicted), "known": torch.cat(known)}, len(samples))
+        return evaluation(whole["predicted"], whole["known"], samples.labels.cpu(), classes)
+
+
 def targets(pose: Tensor) -> Tensor:
     """(B, 2) degrees and size → (B, 3) what the head learns to say."""
     angle = torch.deg2rad(pose[:, 0])
@@ -80,22 +129,28 @@ def features(net: nn.Module, example: Tensor) -> Tensor:
     return out
 
 
-def build(net: nn.Module, data: Any, example: Tensor, seed: int) -> Pose:
-    """The head of a network on a data set whose drawings are turned. Raises UserError where they are not."""
-    if not hasattr(data.prepare, "ahead_posed"):
+def turning(data: Dataset[Split]) -> StrokePrepare:
+    """What turns the drawings of a data set. Raises UserError where nothing does."""
+    prepare = data.prepare
+    if not isinstance(prepare, StrokePrepare):
         raise UserError(
             "pipeline.pose_weight needs drawings kept as strokes and a network that takes frames or points (or images "
             "drawn from strokes); expected 0 here"
         )
-    augment = data.prepare.augment
-    if augment is None or augment.rotate_deg == 0:
+    if prepare.augment is None or prepare.augment.rotate_deg == 0:
         raise UserError(
             "pipeline.pose_weight needs drawings that are turned and sized, but the stroke augmentation has "
             "rotate_deg=0; choose data/stroke_augment@data.augment=mild (built-in shapes: data/stroke_augment=mild)"
         )
+    return prepare
+
+
+def build(net: nn.Module, data: Dataset[Split], example: Tensor, seed: int) -> Pose:
+    """The head of a network on a data set whose drawings are turned. Raises UserError where they are not."""
+    prepare = turning(data)
     train = data.splits["train"]
     places = torch.arange(0, len(train), max(1, len(train) // EXAMPLES))
-    known = torch.cat([data.prepare.pose(train.gather(p), keys(seed, p)) for p in places.split(64)])
+    known = torch.cat([prepare.pose(train.gather(p), keys(seed, p)) for p in places.split(64)])
     return Pose(features(net, example).shape[1], targets(known.cpu()))
 
 

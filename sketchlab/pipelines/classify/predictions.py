@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,10 +11,13 @@ import torch
 from torch import Tensor
 
 from sketchlab import components
+from sketchlab.engine.protocols import Split
 from sketchlab.metrics import classification as metrics
 
 
-def evaluation(logits: Tensor, samples: Any, classes: list[str], mistakes: int, own: dict[str, Any]) -> dict[str, Any]:
+def evaluation(
+    logits: Tensor, samples: Split, classes: list[str], mistakes: int, own: dict[str, Any]
+) -> dict[str, Any]:
     """loss (nats), accuracy, top5 (over five classes), class_accuracy (mean over classes), confusion, predictions.
 
     logits: (n, n_classes) for every sample of the split `samples`, in order; log-probabilities will do.
@@ -46,8 +50,8 @@ def evaluation(logits: Tensor, samples: Any, classes: list[str], mistakes: int, 
 
 
 def prediction_table(
-    ids: list[str], labels: Tensor, predicted: Tensor, probabilities: Tensor, classes: list[str]
-) -> Any:
+    ids: Sequence[str], labels: Tensor, predicted: Tensor, probabilities: Tensor, classes: list[str]
+) -> pd.DataFrame:
     """One row a sample: id, label, prediction, and a probability per class, rounded in place: a copy may be large."""
     values = probabilities.numpy()
     table = pd.DataFrame(np.round(values, 6, out=values), columns=[f"p_{name}" for name in classes], copy=False)

@@ -8,9 +8,10 @@ from typing import Annotated, Any
 import torch
 from torch import Tensor, nn
 
-from sketchlab import components, rng
+from sketchlab import components
 from sketchlab.engine import optim
 from sketchlab.engine.features import Features
+from sketchlab.engine.protocols import Dataset, Raw, Split
 from sketchlab.engine.runtime import Runtime
 from sketchlab.engine.settings import Config as Loop
 from sketchlab.engine.task import Explained, trainable
@@ -59,7 +60,9 @@ class Classify:
     monitor = "val/accuracy"
     weights: tuple[str, ...] = ("net",)
 
-    def __init__(self, config: Config, net: nn.Module, data: Any, loop: Loop, runtime: Runtime, seed: int) -> None:
+    def __init__(
+        self, config: Config, net: nn.Module, data: Dataset[Split], loop: Loop, runtime: Runtime, seed: int
+    ) -> None:
         self.config, self.loop, self.runtime, self.data, self.seed = config, loop, runtime, data, seed
         self.net = runtime.place(net)
         set_train(net)
@@ -70,28 +73,33 @@ class Classify:
         self.splits = tuple(name for name in ("val", "test") if name in data.splits)
         self.monitor = self.monitor if "val" in self.splits else ""
         self.loss = self._loss()
-        example = data.prepare(self.train.gather(torch.zeros(1, dtype=torch.int64))).to(runtime.device)
-        self.networks = {"net": (net, (runtime.layout(example),))}
-        self.pose = pose.build(net, data, runtime.layout(example), seed) if config.pose_weight else None
-        learnt = trainable(net)
-        if self.pose is not None:
-            self._add_pose(self.pose, runtime.layout(example))
-            learnt += trainable(self.pose)
-        learnt += trainable(self.loss)
-        self.optimizer, self.learnt = optim.make(learnt, loop, runtime), learnt
+        first = data.prepare(self.train.gather(torch.zeros(1, dtype=torch.int64))).to(runtime.device)
+        example = runtime.layout(first)
+        self.networks, self.learnt = {"net": (net, (example,))}, trainable(net)
+        self.pose: pose.Objective | None = None
+        if config.pose_weight:
+            self.pose = pose.Objective(config.pose_weight, self.loss, net, data, example, runtime, seed)
+            self.networks["pose"] = (self.pose.head, (pose.features(net, example),))
+            self.weights = tuple(self.networks)
+            self.learnt += trainable(self.pose.head)
+        self.learnt += trainable(self.loss)
+        self.optimizer = optim.make(self.learnt, loop, runtime)
         self.fixed_shapes = data.prepare.input.kind != "points"  # drawings of a batch are as long as its longest
         self.parts = {**{name: Trained(part) for name, (part, _) in self.networks.items()}, "optimizer": self.optimizer}
         if config.loss != "cross_entropy" and self.loss.state_dict():
             self.parts["loss"] = self.loss
         prefix, rest = frozen_prefix(net)
         finite = not data.prepare.active or data.views > 0
-        self.cached = config.cache and finite and len(prefix) > 0 and self.pose is None
-        self.prefix, self.rest = (prefix, rest) if self.cached else (nn.Sequential(), net)
-        self.features = Features(self.prefix, data, self._images, runtime)
+        cached = config.cache and finite and len(prefix) > 0 and self.pose is None
+        self.features, self.rest = (
+            (Features(prefix, data.splits, data.prepare, data.views, runtime, seed), rest) if cached else (None, net)
+        )
         self.answered: dict[str, Tensor] = {}  # split → the logits of its last evaluation
-        self.forward = runtime.forward(self.rest, learns=self.pose is None)
-        if self.cached:
-            self._features("train", torch.zeros(1, dtype=torch.int64))  # here, not in the loader's threads
+        self.forward = runtime.forward(self.rest, learns=self.pose is None)  # inputs or features → logits
+        self.learner = self.forward if self.pose is None else self.pose.forward  # what a step calls
+        self.objective = self._of_labels if self.pose is None else self.pose
+        if self.features is not None:  # here, not in the loader's threads
+            self.features.of("train", *(torch.zeros(1, dtype=torch.int64),) * (2 if data.prepare.active else 1))
 
     def _loss(self) -> nn.Module:
         """(B, n_classes) logits, (B,) labels → the loss, a number."""
@@ -107,58 +115,28 @@ class Classify:
         loss.weight = weight  # no part of a checkpoint: it follows from the data
         return loss
 
-    def _add_pose(self, head: pose.Pose, example: Tensor) -> None:
-        head.to(self.runtime.device)
-        self.networks["pose"] = (head, (pose.features(self.net, example),))
-        self.weights = tuple(self.networks)
-        self.both = self.runtime.forward(pose.Both(self.net, head))
+    def _of_labels(self, logits: Tensor, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        return {"loss": self.loss(logits.float(), batch["labels"])}
 
     # --- batches
 
     def draw(self, places: Tensor, keys: Tensor) -> dict[str, Any]:
         labels = self.train.labels[places]
-        if self.cached:
-            return {"inputs": self._features("train", self._rows(places, keys)), "labels": labels}
+        if self.features is not None:
+            return {"inputs": self.features.of("train", places, keys), "labels": labels}
         return {"raw": self.train.gather(places), "labels": labels, "keys": keys}
 
     def prepare(self, raw: dict[str, Any]) -> dict[str, Tensor]:
         labels = self.runtime.to_device(raw["labels"])
-        if self.cached:
+        if self.features is not None:
             return {"inputs": self.runtime.to_device(raw["inputs"]), "labels": labels}
-        if self.pose is None:
-            return {"inputs": self._images(raw["raw"], raw["keys"]), "labels": labels}
-        inputs, known = self._turned(raw["raw"], raw["keys"])
-        return {"inputs": inputs, "labels": labels, "pose": known}
+        if self.pose is not None:
+            return {"labels": labels, **self.pose.inputs(raw["raw"], raw["keys"])}
+        return {"labels": labels, "inputs": self._images(raw["raw"], raw["keys"])}
 
-    def _rows(self, places: Tensor, keys: Tensor) -> Tensor:
-        """(B,) rows of the cached training features: the view is the one whose keys these are."""
-        rows = places.clone()
-        for view in range(1, self.views if self.data.prepare.active else 1):
-            rows += (keys == self._keys(view, places)) * (view * self.n_train)
-        return rows
-
-    def _keys(self, view: int, places: Tensor) -> Tensor:
-        return rng.fold_each(rng.fold(self.seed, "augment", view), places)
-
-    def _images(self, raw: Any, keys: Tensor | None) -> Tensor:
+    def _images(self, raw: Raw, keys: Tensor | None) -> Tensor:
         """Raw samples → what the network takes, on the device."""
         return self.runtime.prepared(self.data.prepare, raw, keys)
-
-    def _turned(self, raw: Any, keys: Tensor) -> tuple[Tensor, Tensor]:
-        """Raw drawings turned by their keys → what the network takes, how they stand (B, 2), on the device."""
-        laid, known = self.data.prepare.ahead_posed(raw, keys)
-        with self.runtime.span("augment"):
-            inputs = self.runtime.layout(self.data.prepare(self.runtime.to_device(laid)))
-        return inputs, self.runtime.to_device(known)
-
-    def _features(self, split: str, places: Tensor) -> Tensor:
-        """(B,) places → what the frozen prefix gives; in training places of later views follow those of the first."""
-        if split == "train" and self.data.prepare.active:
-            every = torch.arange(self.n_train)
-            return self.features.views(
-                split, places, lambda: torch.cat([self._keys(view, every) for view in range(self.views)])
-            )
-        return self.features.plain(split, places)
 
     # --- the step
 
@@ -169,22 +147,17 @@ class Classify:
         optim.set_rate(self.optimizer, self.loop, epoch)
 
     def train_step(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        logs: dict[str, Tensor] = {}
+        means: dict[str, Tensor] = {}
         parts = self.loop.accumulate
         for part in range(parts):
-            inputs, labels = self.runtime.layout(batch["inputs"][part::parts]), batch["labels"][part::parts]
+            share = {name: values[part::parts] for name, values in batch.items()}
             with self.runtime.autocast():
-                logits, pose_outputs = (self.forward(inputs), None) if self.pose is None else self.both(inputs)
-            loss = self.loss(logits.float(), labels)
-            if self.pose is not None and pose_outputs is not None:
-                pose_loss = self.pose.loss(pose_outputs.float(), pose.targets(batch["pose"][part::parts]))
-                loss = loss + self.config.pose_weight * pose_loss
-                logs["pose_loss"] = logs.get("pose_loss", 0) + pose_loss.detach() / parts
-            loss = loss / parts if parts > 1 else loss
-            optim.backward(loss, self.optimizer, self.runtime)
-            logs["loss"] = logs["loss"] + loss.detach() if part else loss.detach()
+                outputs = self.learner(self.runtime.layout(share["inputs"]))
+            terms = self.objective(outputs, share)  # `loss` and what it is a sum of
+            optim.backward(terms["loss"] / parts, self.optimizer, self.runtime)
+            means = {name: means.get(name, 0) + value.detach() / parts for name, value in terms.items()}
         optim.update(self.optimizer, self.runtime, self.loop)
-        return logs
+        return means
 
     def end_step(self) -> None:
         pass
@@ -209,9 +182,9 @@ class Classify:
 
     def _plain(self, split: str, places: Tensor) -> Tensor:
         """(B,) places → what `forward` takes, on the device, without augmentation."""
-        if self.cached and (split != "train" or not self.data.prepare.active):
-            return self.runtime.to_device(self._features(split, places))
-        return self.prefix.eval()(self._images(self.data.splits[split].gather(places), None))
+        if self.features is not None:
+            return self.features.of(split, places)
+        return self._images(self.data.splits[split].gather(places), None)
 
     def norm_inputs(self, places: Tensor, keys: Tensor) -> list[tuple[nn.Module, Tensor]]:
         return [(self.rest, self._plain("train", places))]
@@ -222,30 +195,18 @@ class Classify:
         found = evaluation(
             self.answered[split], self.data.splits[split], self.data.classes, self.config.mistakes, self.config.metrics
         )
-        return found if self.pose is None else {**found, **self._pose_scores(split)}
-
-    @torch.no_grad()
-    def _pose_scores(self, split: str) -> dict[str, Any]:
-        """The second head asked about every drawing of a split, each turned by its own key; pose.py has the scores."""
-        samples = self.data.splits[split]
-        predicted, known = [torch.empty(0, 2)], [torch.empty(0, 2)]
-        for places in self.runtime.shard(len(samples)).split(self.eval_batch):
-            inputs, truth = self._turned(samples.gather(places), pose.keys(self.seed, places))
-            with self.runtime.autocast():
-                words = self.both(inputs)[1].float()
-            predicted.append(pose.read(words).cpu())
-            known.append(truth.cpu())
-        whole = self.runtime.gather({"said": torch.cat(predicted), "known": torch.cat(known)}, len(samples))
-        return pose.evaluation(whole["said"], whole["known"], samples.labels.cpu(), self.data.classes)
+        if self.pose is not None:
+            found |= self.pose.evaluate(self.data.splits[split], self.eval_batch, self.data.classes)
+        return found
 
     def explain(self, split: str) -> Explained:
         """Of its last answers to a split: where it looked (gradcam.py, mixing.py), how early it knew (early.py)."""
         logits, samples = self.answered[split], self.data.splits[split]
 
-        def images(raw: Any) -> Tensor:
+        def images(raw: Raw) -> Tensor:
             return self._images(raw, None)
 
-        def ask(raw: Any) -> Tensor:
+        def ask(raw: Raw) -> Tensor:
             with torch.no_grad(), self.runtime.autocast():
                 return self.net(images(raw)).float().cpu()
 
@@ -258,5 +219,5 @@ class Classify:
         }
 
 
-def build(config: Config, net: nn.Module, data: Any, loop: Loop, runtime: Runtime, seed: int) -> Classify:
+def build(config: Config, net: nn.Module, data: Dataset[Split], loop: Loop, runtime: Runtime, seed: int) -> Classify:
     return Classify(config, net, data, loop, runtime, seed)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor
 
 from sketchlab import rng
+from sketchlab.engine.protocols import Prepare, Raw, Split
 from sketchlab.engine.runtime import Runtime
 
 _BATCH = 256
@@ -22,39 +22,39 @@ class Reals:
     pixels, 0 and 1 then being what they are. mean, std: (C, 1, 1) of [0, 1].
     """
 
-    def __init__(self, data: Any, runtime: Runtime, most: int, scale: str) -> None:
-        self.data, self.runtime, self.most = data, runtime, most
-        given = data.prepare.input
+    def __init__(self, splits: Mapping[str, Split], prepare: Prepare, runtime: Runtime, most: int, scale: str) -> None:
+        self.splits, self.prepare, self.runtime, self.most = splits, prepare, runtime, most
+        given = prepare.input
         self.given = [torch.tensor(v, device=runtime.device)[:, None, None] for v in (given.mean, given.std)]
         self.kept: dict[str, Tensor] = {}
         self.mean, self.std = self.given
         if scale == "data":
-            train = data.splits["train"]
+            train = splits["train"]
             every = torch.linspace(0, len(train) - 1, min(len(train), _MEASURED)).long()
             pixels = self.some("train", every).double().transpose(0, 1).flatten(1)  # (C, …)
             mean, std = pixels.mean(1), pixels.std(1).clamp(min=1e-3)
             self.mean, self.std = (v.float()[:, None, None].to(runtime.device) for v in (mean, std))
         self.same_scale = scale != "data"
 
-    def images(self, raw: Any, keys: Tensor | None) -> Tensor:
+    def images(self, raw: Raw, keys: Tensor | None) -> Tensor:
         """Raw samples → (B, C, S, S) as the networks take them, on the device."""
-        images = self.runtime.prepared(self.data.prepare, raw, keys)
+        images = self.runtime.prepared(self.prepare, raw, keys)
         if not self.same_scale:
             images = (images * self.given[1] + self.given[0] - self.mean) / self.std
         return self.runtime.layout(images)
 
     def some(self, split: str, places: Tensor) -> Tensor:
         """(n,) places of a split → (n, C, S, S) in [0, 1] on the CPU."""
-        samples, (mean, std) = self.data.splits[split], self.given
+        samples, (mean, std) = self.splits[split], self.given
         parts = []
         for at in places.split(_BATCH):
-            images = self.runtime.prepared(self.data.prepare, samples.gather(at))
+            images = self.runtime.prepared(self.prepare, samples.gather(at))
             parts.append((images * std + mean).clamp(0, 1).contiguous().cpu())
         return torch.cat(parts)
 
     def parts(self, split: str) -> Iterator[Tensor]:
         """A whole split, (≤ 256, C, S, S) in [0, 1] at a time."""
-        for at in torch.arange(len(self.data.splits[split])).split(_BATCH):
+        for at in torch.arange(len(self.splits[split])).split(_BATCH):
             yield self.some(split, at)
 
     def of(self, split: str) -> Tensor:
@@ -65,10 +65,10 @@ class Reals:
 
     def labels(self, split: str) -> Tensor:
         """(n,) the classes of what `of` gives."""
-        return self.data.splits[split].labels[self._places(split)]
+        return self.splits[split].labels[self._places(split)]
 
     def _places(self, split: str) -> Tensor:
-        n = len(self.data.splits[split])
+        n = len(self.splits[split])
         return torch.from_numpy(rng.generator("gan real", split).choice(n, min(n, self.most), replace=False))
 
 

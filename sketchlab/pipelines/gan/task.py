@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sketchlab.engine import optim
+from sketchlab.engine.protocols import Dataset, Split
 from sketchlab.engine.runtime import Runtime
 from sketchlab.engine.settings import Config as Loop
 from sketchlab.engine.task import Explained
@@ -91,7 +92,9 @@ class Gan:
     scoring_classifier: Callable[[Tensor], Tensor] | None = None
     fixed_shapes = True
 
-    def __init__(self, config: Config, nets: nn.ModuleDict, data: Any, loop: Loop, runtime: Runtime, seed: int) -> None:
+    def __init__(
+        self, config: Config, nets: nn.ModuleDict, data: Dataset[Split], loop: Loop, runtime: Runtime, seed: int
+    ) -> None:
         if loop.accumulate > 1:
             raise UserError(
                 f"loop.accumulate={loop.accumulate}: pipeline=gan runs a batch whole; set loop.batch_size smaller"
@@ -109,7 +112,9 @@ class Gan:
         self.n_train = len(self.train) * max(1, math.ceil(config.epoch_images / len(self.train)))
         self.views, self.packs = data.views, Packs(self.train.labels, self.pack)
         self.splits = tuple(name for name in ("val", "test") if name in data.splits)
-        self.reals = Reals(data, runtime, config.eval_images, "data" if config.normalise == "data" else "input")
+        self.reals = Reals(
+            data.splits, data.prepare, runtime, config.eval_images, "data" if config.normalise == "data" else "input"
+        )
         for net in (self.G, self.D):
             for name, value in (("mean", self.reals.mean), ("std", self.reals.std)):
                 getattr(net, name).copy_(value)
@@ -297,7 +302,7 @@ def decided(config: Config) -> dict[str, Any]:
     return {"features": feature_nets.fingerprint(config.features), "scoring_classifier": scoring_classifier}
 
 
-def build(config: Config, nets: nn.ModuleDict, data: Any, loop: Loop, runtime: Runtime, seed: int) -> Gan:
+def build(config: Config, nets: nn.ModuleDict, data: Dataset[Split], loop: Loop, runtime: Runtime, seed: int) -> Gan:
     """nets: {"G": (B, z) → (B, C, S, S), "D": (B, C, S, S) → (B / pack,) logits}, with z, n_classes and pack as
     attributes; both take (B,) classes too where G.n_classes > 0, and know their images' scale as mean and std."""
     return Gan(config, nets, data, loop, runtime, seed)

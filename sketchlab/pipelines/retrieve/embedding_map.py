@@ -13,6 +13,7 @@ from sklearn.manifold import TSNE
 from torch import Tensor
 
 from sketchlab import rng
+from sketchlab.engine.protocols import Pairs, Raw
 from sketchlab.errors import UserError
 from sketchlab.metrics.retrieval import TIE
 from sketchlab.pipelines.retrieve.sheet import in_turn
@@ -41,7 +42,7 @@ def plane(embedded: np.ndarray) -> np.ndarray:
     return tsne.fit_transform(reduced).astype(np.float32)
 
 
-def embedding_map(split: Any, classes: list[str], sketches: Tensor, photos: Tensor, seed: int) -> dict[str, Any]:
+def embedding_map(split: Pairs, classes: list[str], sketches: Tensor, photos: Tensor, seed: int) -> dict[str, Any]:
     """Embeddings (n, D), (G, D) of a split → what its map is drawn from.
 
     map: a row a point: domain, id, label, object, x, y; at most MOST of each domain, as many of each class as can be.
@@ -66,7 +67,7 @@ def embedding_map(split: Any, classes: list[str], sketches: Tensor, photos: Tens
     return {"map": table, "map_pixels": torch.cat(pixels)}
 
 
-def thumbnails(raw: Any, side_px: int = THUMB_PX) -> Tensor | None:
+def thumbnails(raw: Raw, side_px: int = THUMB_PX) -> Tensor | None:
     """(B, 1 or 3, H, W) uint8 → (B, 3, side_px, side_px) uint8; None for what is not stored as pixels."""
     if not isinstance(raw, Tensor) or raw.ndim != 4 or raw.dtype != torch.uint8 or raw.shape[1] not in (1, 3):
         return None

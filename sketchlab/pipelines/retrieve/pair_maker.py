@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
 from sketchlab import rng
+from sketchlab.engine.protocols import Split
 from sketchlab.errors import UserError
 
 MATCHES = ("class", "instance")
@@ -23,7 +22,9 @@ class PairMaker:
     Raises UserError when some sketch has no photo to match, or none that does not.
     """
 
-    def __init__(self, sketch: Any, photo: Any, match: str, hard_share: float, classes: list[str], split: str) -> None:
+    def __init__(
+        self, sketch: Split, photo: Split, match: str, hard_share: float, classes: list[str], split: str
+    ) -> None:
         self.n_photos, self.hard_share = len(photo.labels), hard_share
         names, numbers = torch.cat([sketch.groups, photo.groups]).unique(return_inverse=True)  # groups may be hashes
         span, (sketch_numbers, photo_numbers) = len(names), numbers.split([len(sketch.groups), len(photo.groups)])

@@ -8,6 +8,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from sketchlab.engine.protocols import Pairs
 from sketchlab.errors import UserError
 from sketchlab.metrics import retrieval as metrics
 from sketchlab.metrics.retrieval import Score
@@ -15,7 +16,7 @@ from sketchlab.metrics.retrieval import Score
 SHOWN = 10  # matches kept and shown per query
 
 
-def check_gallery(split: Any, name: str) -> None:
+def check_gallery(split: Pairs, name: str) -> None:
     """Refuse a split whose scores would say nothing, in one line."""
     n, n_classes = len(split.photo.labels), len(split.photo.labels.unique())
     if n < SHOWN:
@@ -35,12 +36,12 @@ def check_gallery(split: Any, name: str) -> None:
         )
 
 
-def objects_known(split: Any) -> bool:
+def objects_known(split: Pairs) -> bool:
     """Whether the data say which photo a sketch is of; where only classes are known nothing is scored by instance."""
     return getattr(split, "objects", True)
 
 
-def search(sketches: Tensor, photos: Tensor, split: Any) -> dict[str, Score]:
+def search(sketches: Tensor, photos: Tensor, split: Pairs) -> dict[str, Score]:
     """Embeddings (n, D), (G, D) of a split → scores by name, as metrics/retrieval.py defines them.
 
     Gallery: all photos of the split; queries: all its sketches. class_mAP@200 where the gallery has 200 photos.
@@ -81,7 +82,7 @@ PROTOCOL = {
 }
 
 
-def protocol(names: list[str], split: Any, match: str, chosen_on: str, own: bool) -> dict[str, str]:
+def protocol(names: list[str], split: Pairs, match: str, chosen_on: str, own: bool) -> dict[str, str]:
     """Score → how it was measured, in words: what counts as right, queries, gallery and search, or pairs.
 
     own: the threshold was chosen on these very pairs.
@@ -112,7 +113,7 @@ def _same(match: Tensor) -> Tensor:
     return torch.arange(2 * len(match), device=match.device) < len(match)
 
 
-def match_table(split: Any, classes: list[str], distances: Tensor, matches: Tensor) -> pd.DataFrame:
+def match_table(split: Pairs, classes: list[str], distances: Tensor, matches: Tensor) -> pd.DataFrame:
     """One row a query: query, label, match_1 … match_10 (ids of photos, nearest first), distance_1 … distance_10."""
     ids = split.photo.ids
     columns: dict[str, Any] = {"query": split.sketch.ids, "label": [classes[i] for i in split.sketch.labels.tolist()]}

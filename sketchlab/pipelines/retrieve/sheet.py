@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TypeGuard
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sketchlab.engine.protocols import Pairs, Raw
 from sketchlab.errors import UserError
 
 RIGHT, WRONG = (0, 158, 115), (150, 150, 150)  # Okabe and Ito's green; the thickness says it without colour
@@ -15,7 +16,7 @@ THICK_PX, THIN_PX, GAP_PX = 5, 1, 3
 LEAST_PX, MOST_PX = 64, 96  # side of a photo on the sheet; smaller and larger ones are resized for it
 
 
-def sheet(split: Any, queries: Tensor, matches: Tensor, n_best: int) -> Tensor:
+def sheet(split: Pairs, queries: Tensor, matches: Tensor, n_best: int) -> Tensor:
     """(H, W, 3) uint8, a row a query: the sketch, then its nearest photos, the nearest first.
 
     queries (R,) places of sketches, the best `n_best` above a dark bar, the worst below it; matches (R, K) places of
@@ -23,7 +24,7 @@ def sheet(split: Any, queries: Tensor, matches: Tensor, n_best: int) -> Tensor:
     the data are not stored as pixels.
     """
     sketches, photos = split.sketch.gather(queries).cpu(), split.photo.gather(matches.reshape(-1)).cpu()
-    if not all(_pixels(raw) for raw in (sketches, photos)):
+    if not (_pixels(sketches) and _pixels(photos)):
         raise UserError("these data are not stored as pixels, so matches cannot be shown")
     side = min(max(photos.shape[-1], LEAST_PX), MOST_PX)
     sketches, photos = _framed(_resized(sketches, side), THIN_PX, (0, 0, 0)), _resized(photos, side)
@@ -39,7 +40,7 @@ def sheet(split: Any, queries: Tensor, matches: Tensor, n_best: int) -> Tensor:
     return torch.cat([rows[:n_best].flatten(0, 1), bar, rows[n_best:].flatten(0, 1)])
 
 
-def _pixels(raw: Any) -> bool:
+def _pixels(raw: Raw) -> TypeGuard[Tensor]:
     return isinstance(raw, Tensor) and raw.ndim == 4 and raw.dtype == torch.uint8 and raw.shape[1] in (1, 3)
 
 

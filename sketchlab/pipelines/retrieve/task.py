@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from sketchlab import components, rng
 from sketchlab.engine import optim
 from sketchlab.engine.features import Features
+from sketchlab.engine.protocols import Dataset, Pairs, Raw
 from sketchlab.engine.runtime import Runtime
 from sketchlab.engine.settings import Config as Loop
 from sketchlab.engine.task import Explained, trainable
@@ -29,6 +30,7 @@ from sketchlab.pipelines.retrieve.sheet import best_and_worst, sheet
 from sketchlab.schema import Machine, Shown, added, only
 
 DOMAINS = ("sketch", "photo")
+IMAGES = (*DOMAINS, "negative")  # of a batch, the last one in triplets alone
 # What is trained for is what the best epoch is chosen by. class_mAP looks at the whole ranking of every query, so it
 # moves less by chance than a recall; of the recalls by instance, @10 moves least.
 MONITORS = {"class": "class_mAP", "instance": "recall@10"}
@@ -92,7 +94,9 @@ class Retrieve:
     weights = ("net",)
     fixed_shapes = True
 
-    def __init__(self, config: Config, net: nn.Module, data: Any, loop: Loop, runtime: Runtime, seed: int) -> None:
+    def __init__(
+        self, config: Config, net: nn.Module, data: Dataset[Pairs], loop: Loop, runtime: Runtime, seed: int
+    ) -> None:
         self.config, self.loop, self.runtime, self.data, self.seed = config, loop, runtime, data, seed
         if data.prepare.active and data.views:
             raise UserError(
@@ -159,26 +163,26 @@ class Retrieve:
         seen = DOMAINS if name == "net" else (name,)
         splits = self.data.splits.items()
         parts = {f"{split} {domain}": getattr(pair, domain) for split, pair in splits for domain in seen}
-        return Features(prefix, replace(self.data, splits=parts), self._images, self.runtime)
+        return Features(prefix, parts, self.data.prepare, self.data.views, self.runtime, self.seed)
 
     def _inputs(self, split: str, domain: str, places: Tensor) -> Tensor:
         """(B,) places in a domain of a split → raw samples, or what the frozen layers give for them."""
         if not self.cached:
             return getattr(self.data.splits[split], domain).gather(places)
-        return (self.features.get("net") or self.features[domain]).plain(f"{split} {domain}", places)
+        return (self.features.get("net") or self.features[domain]).of(f"{split} {domain}", places)
 
     def prepare(self, raw: dict[str, Any]) -> dict[str, Tensor]:
         """The photo of a pair is augmented by another key than its sketch."""
         keys, out = raw["keys"], {}
         for name, values in raw.items():
-            if name in ("sketch", "photo", "negative"):
+            if name in IMAGES:
                 own = keys if name == "sketch" else rng.fold_each(rng.fold(name), keys)
                 out[name] = self._images(values, own)
             elif name != "keys":
                 out[name] = self.runtime.to_device(values)
         return out
 
-    def _images(self, raw: Any, keys: Tensor | None) -> Tensor:
+    def _images(self, raw: Raw, keys: Tensor | None) -> Tensor:
         """Raw samples → what the network takes, on the device; features are that already."""
         if isinstance(raw, Tensor) and raw.is_floating_point():
             return self.runtime.to_device(raw)
@@ -207,22 +211,18 @@ class Retrieve:
         totals = torch.zeros(3, device=self.runtime.device)
         counts, parts = torch.zeros(3, device=self.runtime.device), self.loop.accumulate
         for part in range(parts):
-            learnt = self._learnt({key: value[part::parts] for key, value in batch.items()})
-            optim.backward(learnt.loss / parts, self.optimizer, self.runtime)
-            totals += torch.stack([learnt.loss.detach() / parts, *(learnt.means * learnt.counts)])
+            share = {key: value[part::parts] for key, value in batch.items()}
+            embedded = self._embed(*(self.runtime.layout(share[name]) for name in IMAGES if name in share))
+            learnt = mining.of_batch(self.config.rule, share, embedded)
+            loss = learnt.loss
+            if self.loss is not None:  # numbers of the sketches, then of their photos
+                loss = self.loss(torch.cat(embedded), share["truth"].repeat(2))
+            optim.backward(loss / parts, self.optimizer, self.runtime)
+            totals += torch.stack([loss.detach() / parts, *(learnt.means * learnt.counts)])
             counts[1:] += learnt.counts
         counts[:1] += 1
         optim.update(self.optimizer, self.runtime, self.loop)
         return dict(zip(("loss", "distance_match", "distance_other"), totals / counts.clamp(min=1), strict=True))
-
-    def _learnt(self, batch: dict[str, Tensor]) -> mining.Learnt:
-        images = [self.runtime.layout(batch[name]) for name in ("sketch", "photo", "negative") if name in batch]
-        embedded = self._embed(*images)
-        learnt = mining.of_batch(self.config.rule, batch, embedded)
-        if self.loss is None:
-            return learnt
-        truth = batch["truth"].repeat(2)  # of the sketches, then of their photos
-        return replace(learnt, loss=self.loss(torch.cat(embedded), truth))
 
     def end_step(self) -> None:
         pass
@@ -252,7 +252,7 @@ class Retrieve:
     def norm_inputs(self, places: Tensor, keys: Tensor) -> list[tuple[nn.Module, Tensor]]:
         """Sketches and photos in the shares of training."""
         raw = self.draw(places, keys)
-        sketch, *photos = (self._images(raw[name], None) for name in ("sketch", "photo", "negative") if name in raw)
+        sketch, *photos = (self._images(raw[name], None) for name in IMAGES if name in raw)
         if "net" in self.rests:
             return [(self.rests["net"], torch.cat([sketch, *photos]))]
         return [(self.rests["sketch"], sketch), (self.rests["photo"], torch.cat(photos))]
@@ -313,5 +313,5 @@ class Retrieve:
         }
 
 
-def build(config: Config, net: nn.Module, data: Any, loop: Loop, runtime: Runtime, seed: int) -> Retrieve:
+def build(config: Config, net: nn.Module, data: Dataset[Pairs], loop: Loop, runtime: Runtime, seed: int) -> Retrieve:
     return Retrieve(config, net, data, loop, runtime, seed)

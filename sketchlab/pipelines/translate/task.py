@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from sketchlab import rng
 from sketchlab.engine import optim
+from sketchlab.engine.protocols import Dataset, Pairs
 from sketchlab.engine.runtime import Runtime
 from sketchlab.engine.settings import Config as Loop
 from sketchlab.errors import UserError
@@ -68,7 +69,9 @@ class Translate:
     weights = ("to_sketch", "to_photo", "D_sketch", "D_photo")
     fixed_shapes = True
 
-    def __init__(self, config: Config, nets: nn.ModuleDict, data: Any, loop: Loop, runtime: Runtime, seed: int) -> None:
+    def __init__(
+        self, config: Config, nets: nn.ModuleDict, data: Dataset[Pairs], loop: Loop, runtime: Runtime, seed: int
+    ) -> None:
         if loop.accumulate > 1:
             raise UserError(f"loop.accumulate={loop.accumulate}: pipeline=translate runs a batch whole; expected 1")
         runtime.check_one_call("translate")
@@ -76,7 +79,8 @@ class Translate:
         self.nets = {name: runtime.place(net) for name, net in nets.items()}
         self.forwards = {name: runtime.forward(net) for name, net in self.nets.items()}
         halves = {d: {name: getattr(s, d) for name, s in data.splits.items()} for d in DOMAINS}
-        self.reals = {d: Reals(replace(data, splits=halves[d]), runtime, config.eval_images, "input") for d in DOMAINS}
+        given = data.prepare, runtime, config.eval_images, "input"
+        self.reals = {d: Reals(halves[d], *given) for d in DOMAINS}
         self.train, self.views = data.splits["train"], data.views
         self.n = {d: len(halves[d]["train"]) for d in DOMAINS}
         larger = max(self.n.values())
@@ -253,6 +257,8 @@ def decided(config: Config) -> dict[str, Any]:
     return {"features": feature_nets.fingerprint(config.features)}
 
 
-def build(config: Config, nets: nn.ModuleDict, data: Any, loop: Loop, runtime: Runtime, seed: int) -> Translate:
+def build(
+    config: Config, nets: nn.ModuleDict, data: Dataset[Pairs], loop: Loop, runtime: Runtime, seed: int
+) -> Translate:
     """nets: {to_sketch, to_photo: (B, C, S, S) → the same; D_sketch, D_photo: (B, C, S, S) → answers of any shape}."""
     return Translate(config, nets, data, loop, runtime, seed)

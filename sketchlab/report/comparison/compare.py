@@ -10,7 +10,7 @@ from pathlib import Path
 
 import matplotlib
 
-from sketchlab.errors import UserError
+from sketchlab.errors import UserError, listed
 from sketchlab.report import page, scores, tables
 from sketchlab.report.comparison import (
     conclusion,
@@ -29,7 +29,6 @@ from sketchlab.report.comparison.leaderboard import entry
 from sketchlab.report.comparison.pairs import Samples
 from sketchlab.report.comparison.published import Published
 from sketchlab.report.read import Run
-from sketchlab.report.run.facts import listed
 from sketchlab.report.sentences import Sentence, render
 
 PAGE = "comparison.html"

@@ -6,13 +6,13 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 
+from sketchlab.errors import listed
 from sketchlab.report import page, scores
 from sketchlab.report.comparison import inspect, leaderboard, pairs
 from sketchlab.report.comparison.family import Family, Table
 from sketchlab.report.comparison.groups import Group
 from sketchlab.report.comparison.pairs import Pair
 from sketchlab.report.read import Run
-from sketchlab.report.run.facts import listed
 from sketchlab.report.scores import text
 from sketchlab.report.sentences import Gap, Sentence, Value
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sketchlab import semantics
-from sketchlab.errors import UserError
+from sketchlab.errors import UserError, listed
 from sketchlab.metrics import declared
 from sketchlab.report.read import Run, glance
 from sketchlab.report.run import facts
@@ -197,7 +197,7 @@ def _code(groups: Iterable[Group]) -> Iterator[Sentence]:
             for name, (meaning, _) in run.code.items():
                 meanings.setdefault(name, set()).add(meaning)
         if files := [name for name, found in meanings.items() if len(found) > 1]:
-            yield Sentence("code of a group", group.name, {"files": facts.listed(files, 4)})
+            yield Sentence("code of a group", group.name, {"files": listed(files, 4)})
 
 
 def _add(group: Group, unit: tuple[str, ...], run: Run, notes: list[str]) -> None:
@@ -225,7 +225,7 @@ def _measured(groups: Iterable[Group]) -> list[str]:
     for (of, part), found in seen.items():
         if len(found) > 1 and (of, part) in old:
             each = "; ".join(
-                f"{part} {number} ({semantics.description(part, number)}): {facts.listed(found[number], 4)}"
+                f"{part} {number} ({semantics.description(part, number)}): {listed(found[number], 4)}"
                 for number in sorted(found)
             )
             out.append(render(Sentence("two kinds of results", of, {"each": each})))
@@ -297,7 +297,7 @@ def _mixed(groups: Iterable[Group], keys: list[str], by: Sequence[str]) -> list[
         found = [g.name for g in groups if len({settings(r).get(key) for r in g.runs.values()}) > 1]
         if found:
             out.append(
-                f"--by {','.join(by)} pools runs that differ in {key}, in {facts.listed(found, 4)}: means and "
+                f"--by {','.join(by)} pools runs that differ in {key}, in {listed(found, 4)}: means and "
                 "intervals are about that mixture, not of seeds alone."
             )
     return out

@@ -6,11 +6,11 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
+from sketchlab.errors import listed
 from sketchlab.report import page
 from sketchlab.report.comparison import figures, pairs
 from sketchlab.report.comparison.family import Family, Table
 from sketchlab.report.comparison.groups import Group, differing, settings
-from sketchlab.report.run.facts import listed
 from sketchlab.report.scores import text
 
 LISTED = 2000  # runs listed on the page

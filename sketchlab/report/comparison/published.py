@@ -36,8 +36,9 @@ def load(path: Path) -> list[Published]:
 
 def _one(path: Path, place: int, row: Any) -> Published:
     where = f"--published {path}: value {place}"
-    if not isinstance(row, dict) or (missing := [key for key in KEYS if key not in row]):
-        raise UserError(f"{where} has no {missing[0] if isinstance(row, dict) else 'keys'}: expected {', '.join(KEYS)}")
+    missing = [key for key in KEYS if key not in row] if isinstance(row, dict) else ["keys"]
+    if missing:
+        raise UserError(f"{where} has no {missing[0]}: expected {', '.join(KEYS)}")
     if not isinstance(row["value"], int | float) or isinstance(row["value"], bool) or "/" not in str(row["metric"]):
         raise UserError(f"{where}: expected a number as value and a key such as test/accuracy as metric")
     if not isinstance(row["protocol"], dict) or not row["protocol"]:

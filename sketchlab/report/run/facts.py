@@ -165,7 +165,3 @@ def repeat(run: Run) -> str:
         return ""
     source = f"This page and its figures are drawn from the files in {run.name}."
     return f"<pre>{page.escape(command)}</pre>" + page.paragraph(source, "soft")
-
-
-def listed(names: list[str], length: int = 12) -> str:
-    return ", ".join(names[:length]) + (f" and {len(names) - length} more" if len(names) > length else "")

@@ -13,12 +13,13 @@ from torch import Tensor
 
 from sketchlab import stats
 from sketchlab.data.dataset import Split
+from sketchlab.errors import listed
 from sketchlab.report.examples import groups_of
 from sketchlab.report.read import glance
 from sketchlab.report.run.transfer import drop_of
 from sketchlab.report.sentences import Sentence, render, stored
 from sketchlab.runs import OpenedRun
-from sketchlab.runs.transfer import Plan, listed
+from sketchlab.runs.transfer import Plan
 
 
 def result(run: OpenedRun, plan: Plan, samples: Split, logits: Tensor, used: str) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from torchvision.transforms.v2 import functional as geometry
 from tqdm import tqdm
 
 from sketchlab import rng
+from sketchlab.data.images.augment import background
 
 # kind → levels; the level at which nothing changes is among them. rotation: degrees, clockwise; scale: magnification;
 # shift: share of the side; thickness: pixels by which a line grows (shrinks) on either side, at the network's size
@@ -67,7 +68,7 @@ def change(raw: Tensor, kind: str, level: float, ink: str) -> Tensor:
         return (pooled if grows else -pooled).to(torch.uint8)
     side = raw.shape[-1]
     moved = geometry.affine(
-        images - (background := _background(images)),
+        images - (ground := background(images)),
         angle=level if kind == "rotation" else 0.0,
         translate=[level * side if kind == "shift_right" else 0.0, level * side if kind == "shift_down" else 0.0],  # type: ignore[arg-type]
         scale=level if kind == "scale" else 1.0,
@@ -75,13 +76,7 @@ def change(raw: Tensor, kind: str, level: float, ink: str) -> Tensor:
         interpolation=InterpolationMode.BILINEAR,
         fill=[0.0],
     )
-    return (moved + background).clamp(0, 255).round().to(torch.uint8)
-
-
-def _background(images: Tensor) -> Tensor:
-    """(B, C, S, S) → (B, C, 1, 1): the median along the border."""
-    edge = torch.cat([images[..., 0, :], images[..., -1, :], images[..., 0], images[..., -1]], dim=-1)
-    return edge.sort(dim=-1).values[..., edge.shape[-1] // 2, None, None]
+    return (moved + ground).clamp(0, 255).round().to(torch.uint8)
 
 
 def chosen(ids: list[str], most: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""How a hand draws: ideal parts become wobbly strokes; strokes become QuickDraw's simplified convention, and pictures.
+"""How a hand draws: ideal parts become wobbly strokes, and QuickDraw's simplified strokes become pictures.
 
 What makes the drawings human: corners that miss, bowed edges, loops that overlap or stay open, strokes split at a
 corner or in mid-curve, any start and direction, parts slightly displaced, lines drawn twice, a page held askew.
@@ -10,11 +10,8 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from sketchlab.data.sets.shapes.parts import Part
+from sketchlab.data.strokes.simplify import SIDE, Drawing
 
-Strokes = list[list[list[int]]]  # QuickDraw's simplified drawing: per stroke [[x…], [y…]], integers in 0…255
-
-EPSILON = 2.0  # of Ramer-Douglas-Peucker, in units of 0…255 (QuickDraw's documentation)
-SIDE = 255
 MARGIN = 0.07  # white on each side of a picture, share of its size
 LINE_WIDTH = 0.021  # share of the picture's size
 _WAVES = np.array(
@@ -114,67 +111,7 @@ def sketch(parts: list[Part], g: np.random.Generator) -> list[np.ndarray]:
     return [stroke * np.stack([1 + taper * stroke[:, 1], np.ones(len(stroke))], axis=1) for stroke in strokes]
 
 
-def _kept(points: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
-    """Ramer-Douglas-Peucker on many strokes at once, level by level; distance to the segment, not to its line.
-
-    points (N, 2); low, high (n,): first and last place of each stroke. Returns a mask (N,) of the points that stay.
-    """
-    keep = np.zeros(len(points), dtype=bool)
-    keep[low] = keep[high] = True
-    while True:
-        inside = high - low > 1
-        low, high = low[inside], high[inside]
-        if not len(low):
-            return keep
-        n = high - low - 1
-        starts = np.cumsum(n) - n
-        segment = np.repeat(np.arange(len(n)), n)
-        places = np.arange(n.sum()) + np.repeat(low + 1 - starts, n)
-        along, offset = (points[high] - points[low])[segment], points[places] - points[low][segment]
-        share = (along * offset).sum(1) / np.maximum((along * along).sum(1), 1e-12)
-        gap = ((offset - along * np.clip(share, 0, 1)[:, None]) ** 2).sum(1)
-        worst = np.maximum.reduceat(gap, starts)
-        ties = np.flatnonzero(gap == worst[segment])
-        first = ties[np.unique(segment[ties], return_index=True)[1]]
-        far = worst > EPSILON**2
-        middle = places[first][far]
-        keep[middle] = True
-        low, high = np.concatenate([low[far], middle]), np.concatenate([middle, high[far]])
-
-
-def _one_px(stroke: np.ndarray) -> np.ndarray:
-    """(n, 2) → the same line with a point for every unit of its length."""
-    steps = np.diff(stroke, axis=0)
-    length = np.concatenate([[0.0], np.cumsum(np.hypot(steps[:, 0], steps[:, 1]))])
-    at = np.linspace(0, length[-1], int(length[-1]) + 2)
-    return np.stack([np.interp(at, length, stroke[:, 0]), np.interp(at, length, stroke[:, 1])], axis=1)
-
-
-def simplify(drawings: list[list[np.ndarray]]) -> list[Strokes]:
-    """Drawings in any units → QuickDraw's simplified convention.
-
-    Aligned to the top-left corner, the longer side scaled to 255, resampled at 1 px, Ramer-Douglas-Peucker with ε = 2,
-    rounded to integers. A dot is two equal points.
-    """
-    flat: list[np.ndarray] = []
-    for strokes in drawings:
-        everything = np.concatenate(strokes)
-        corner, reach = everything.min(axis=0), float(np.ptp(everything, axis=0).max())
-        flat += [_one_px((stroke - corner) * (SIDE / max(reach, 1e-9))) for stroke in strokes]
-    ends = np.cumsum([len(stroke) for stroke in flat])
-    starts = ends - [len(stroke) for stroke in flat]
-    points = np.concatenate(flat)
-    keep = _kept(points, starts, ends - 1)
-    whole = np.rint(points).astype(int)
-    kept = [whole[a:b][keep[a:b]].T.tolist() for a, b in zip(starts, ends, strict=True)]
-    out, place = [], 0
-    for strokes in drawings:
-        out.append(kept[place : place + len(strokes)])
-        place += len(strokes)
-    return out
-
-
-def render(strokes: Strokes, size_px: int) -> np.ndarray:
+def render(strokes: Drawing, size_px: int) -> np.ndarray:
     """(S, S) uint8: the drawing centred, dark ink on white, antialiased, line width and margin in proportion."""
     fine = 4 if size_px <= 128 else 2
     side = size_px * fine
