@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
+from sketchlab.data import listing
 from sketchlab.data.images.decode import SUFFIXES
 from sketchlab.errors import ReaderGone, UserError, exit_on_error
 from sketchlab.runs import BATCH, KINDS, OpenedRun, reading
@@ -113,19 +114,15 @@ def listed(images: list[str]) -> list[str]:
 
 def inside(folder: str) -> list[str]:
     """Images and files of drawings in a folder, recursive and sorted; the rest is counted on standard error."""
-    found, others = [], 0
-    for here, inner, files in os.walk(folder):
-        inner[:] = [name for name in inner if not name.startswith(".")]
-        visible = [name for name in files if not name.startswith(".")]
-        images = [name for name in visible if name.lower().endswith((*SUFFIXES, *reading.SUFFIXES))]
-        found += [os.path.join(here, name) for name in images]
-        others += len(visible) - len(images)
+    names = listing.files(folder)
+    found = [os.path.join(folder, name) for name in names if name.lower().endswith((*SUFFIXES, *reading.SUFFIXES))]
+    others = len(names) - len(found)
     kinds = f"{' '.join(SUFFIXES)}; drawings: {' '.join(reading.SUFFIXES)}"
     if not found:
         raise UserError(f"{folder}: no images in this folder ({kinds})" + f", only {others} other files" * (others > 0))
     if others:
         print(f"{folder}: {others} other files left alone (images: {kinds})", file=sys.stderr)
-    return sorted(found)
+    return found
 
 
 def holds_drawings(name: str) -> bool:

@@ -37,6 +37,9 @@ def prepare(run: RunConfig) -> Prepared:
     if launch.env_rank() == 0:
         print(f"{names}  seed={run.seed}", flush=True)
     data = run.data.build(run.model.config.input)
+    if run.pipeline.constant("ANSWERS", "") == "classes" and len(data.classes) < 2:
+        what = f"one class only, '{data.classes[0]}': a classifier needs two or more; see data.folder and data.classes"
+        raise UserError("; ".join([what, *data.notes]))
     identity = deciding(run, data)
     path, others = group_of(run) / id_of(identity), []
     if not path.exists():

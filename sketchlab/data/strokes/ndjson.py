@@ -7,6 +7,7 @@ Parsed with orjson: 3.9 times the lines per second of the ndjson package on simp
 from __future__ import annotations
 
 import gzip
+import os
 import unicodedata
 import zlib
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from typing import Any
 
 import orjson
 
+from sketchlab.data import listing
 from sketchlab.errors import UserError
 
 SUFFIXES = (".ndjson", ".ndjson.gz")
@@ -39,7 +41,7 @@ class Line:
 def words(folder: Path) -> dict[str, Path]:
     """Class → its file, sorted by class. Raises UserError for a class with two files, or no files at all."""
     found: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
+    for path in (folder / name for name in listing.meant(os.listdir(folder))):
         name = word_of(path.name)
         if name and path.is_file():
             if name in found:

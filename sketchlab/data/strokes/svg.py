@@ -13,25 +13,32 @@ from pathlib import Path
 
 import numpy as np
 
+from sketchlab.data import listing
 from sketchlab.data.strokes import simplify
 from sketchlab.data.strokes.ndjson import Line
 from sketchlab.data.strokes.simplify import BadDrawing
 
+SUFFIX = ".svg"
 _TOKEN = re.compile(r"([A-Za-z])|([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)")
 _TRANSFORM = re.compile(r"(\w+)\s*\(([^)]*)\)")
 _TAKES = {"M": 2, "L": 2, "H": 1, "V": 1, "C": 6, "Z": 0}  # numbers of each command
 _IGNORED = ("svg", "g", "defs", "title", "desc", "metadata")
 
 
+def files(folder: Path) -> list[str]:
+    """The SVG files below a folder, relative to it, sorted."""
+    return [name for name in listing.files(folder) if name.lower().endswith(SUFFIX)]
+
+
 def lines(folder: Path) -> Iterator[Line]:
-    """Every .svg file of a folder as one line of ndjson would be, in the order of their names; key_id = the stem."""
-    for number, path in enumerate(sorted(folder.glob("*.svg")), start=1):
-        raw = path.read_bytes()
+    """Every .svg file of a folder as one line of ndjson would be, in the order of names; key_id = name, no suffix."""
+    for number, name in enumerate(files(folder), start=1):
+        raw = (folder / name).read_bytes()
         try:
             drawing, error = simplify.simplify(strokes(raw)), ""
         except BadDrawing as found:
-            drawing, error = None, f"{path.name}: {found}"
-        yield Line(number, raw, drawing, path.stem, None, "", error)
+            drawing, error = None, f"{name}: {found}"
+        yield Line(number, raw, drawing, name[: -len(SUFFIX)], None, "", error)
 
 
 def strokes(raw: bytes) -> list[np.ndarray]:
