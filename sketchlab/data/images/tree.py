@@ -127,7 +127,7 @@ def class_folders(root: Path, suffixes: tuple[str, ...]) -> tuple[list[tuple[str
         beside = f"beside it {', '.join(others[:3])} with images" if others else "and images directly inside"
         raise UserError(
             f"{root}: is '{first}' a split or a class? It holds folders ({inside}), as a split does, {beside}, as "
-            f"classes have. If it is a split, move what is beside it away or set data.folder={root / first}; if it is a "
+            f"classes have. If it is a split, move what is beside it away or set data.folder={root / first}; if a "
             "class, put its files directly into it"
         )
     if twice := [part for part, n in Counter(map(part_of, parts)).items() if n > 1]:
