@@ -91,9 +91,9 @@ def write(names: list[str], root: Path, folder: Path) -> None:
     table: Any = pd.DataFrame([row(name, found) for name, found in arms.items()])
     table.round(4).to_csv(folder / "chen2019_transfer.csv", index=False)
     page = folder / "chen2019_transfer.md"
-    page.write_text(text(table, compare(arms), [name for name in names if name not in arms]))
+    page.write_text(text(table, compare(arms), [name for name in names if name not in arms]), encoding="utf-8")
     draw(table, arms, folder / "chen2019_transfer.png")
-    print(page.read_text())
+    print(page.read_text("utf-8"))
     print(page)
 
 

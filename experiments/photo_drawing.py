@@ -158,7 +158,7 @@ def note(root: Path, name: str, what: str, folder: Path, took: dict[str, Any] | 
     kept = before.get("took") if before.get("folder") == here else None
     index[name][what] = {"folder": here, "took": kept or took}
     with atomic(path) as temporary:
-        temporary.write_text(json.dumps(index, indent=1))
+        temporary.write_text(json.dumps(index, indent=1), encoding="utf-8")
 
 
 @contextlib.contextmanager

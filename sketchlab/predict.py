@@ -7,6 +7,7 @@ reading.py says how drawings are drawn for a run.
 from __future__ import annotations
 
 import argparse
+import codecs
 import contextlib
 import csv
 import os
@@ -101,7 +102,7 @@ def listed(images: list[str]) -> list[str]:
     names: list[str] = []
     for given in images:
         if given == "-":
-            lines = sys.stdin.buffer.read().split(b"\n")
+            lines = sys.stdin.buffer.read().removeprefix(codecs.BOM_UTF8).split(b"\n")
             names += [os.fsdecode(part.removesuffix(b"\r")) for part in lines if part.strip()]
         elif os.path.isdir(given):
             names += inside(given)
@@ -168,7 +169,10 @@ def writer(path: Path | None, classes: list[str], drawn: bool) -> Iterator[Any]:
         return
     if path.is_dir() or not path.parent.is_dir():
         raise UserError(f"--out {path}: expected a file name in a folder that exists")
-    with atomic(path) as temporary, open(temporary, "w", newline="", errors="surrogateescape") as file:
+    with (
+        atomic(path) as temporary,
+        open(temporary, "w", encoding="utf-8", newline="", errors="surrogateescape") as file,
+    ):
         lines = csv.writer(file, lineterminator="\n")
         lines.writerow(["image", *["key_id"] * drawn, "prediction", *(f"p_{name}" for name in classes), "error"])
 

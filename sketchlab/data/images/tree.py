@@ -52,6 +52,15 @@ def place(root: str | None, folder: str, source: str) -> Path:
     )
 
 
+def list_lines(path: Path) -> list[str]:
+    """The lines of a text file that are not blank, composed. Raises OSError; UserError for text not in UTF-8."""
+    try:
+        text = unicodedata.normalize("NFC", path.read_text("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: {error}; save it as UTF-8") from None
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
 def find(
     root: Path,
     classes: list[str] | None,

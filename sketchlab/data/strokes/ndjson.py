@@ -6,6 +6,7 @@ Parsed with orjson: 3.9 times the lines per second of the ndjson package on simp
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import os
 import unicodedata
@@ -70,6 +71,7 @@ def lines(path: Path) -> Iterator[Line]:
             number = 0
             while raw := file.readline(MOST_BYTES):
                 number += 1
+                raw = raw.removeprefix(codecs.BOM_UTF8) if number == 1 else raw
                 if len(raw) >= MOST_BYTES:
                     raise UserError(f"{path}: line {number} is longer than {MOST_BYTES >> 20} MB: expected ndjson")
                 if raw.strip():

@@ -143,7 +143,7 @@ class _Kept:
         if not path.exists():
             return None
         try:
-            found = json.loads(path.read_text())
+            found = json.loads(path.read_text("utf-8"))
             size = (self.folder / found["rows"]).stat().st_size
             whole = size == 4 * found["dim"] * len(found["names"]) and len(found["names"]) == len(found["looks"])
             whole = whole and all(digest(self.folder / name) == of for name, of in found["digests"].items())
