@@ -30,10 +30,13 @@ def main(experiment: Experiment, words: list[str] | None = None) -> None:
     root = (args.root or Path("outputs", experiment.name + "_smoke" * args.smoke)).resolve()
     out = args.out or (root if args.smoke else Path(__file__).parent / "results")
     try:
-        chosen, left = _choose(experiment.arms, args.arms, anything=args.smoke or args.report or args.list)
+        chosen, left = _choose(experiment.arms, args.arms, anything=args.smoke or args.report or args.page or args.list)
         if args.list:
             for arm in chosen:
                 print("python -m sketchlab.run", *arm.words, *experiment.common, *args.overrides)
+            return
+        if args.page:
+            print(arms_report.pages(experiment, out))
             return
         failed = [] if args.report else train(experiment, chosen, args, root)
         if args.find:
@@ -41,7 +44,9 @@ def main(experiment: Experiment, words: list[str] | None = None) -> None:
         if not (root / "runs.json").is_file():
             raise UserError(f"{root}: no runs.json; run without --report first" if args.report else failed[0])
         if args.smoke:
-            experiment = replace(experiment, title=f"{experiment.title} (smoke: small twins on shapes)")
+            keys = [key.replace("@inception", "@random") for key in experiment.keys]  # whose weights need a download
+            title = f"{experiment.title} (smoke: small twins on shapes)"
+            experiment = replace(experiment, title=title, keys=keys)
         print(arms_report.write(experiment, root, out))
         for arm in left:
             print(f"left out, needs {arm.needs}: {arm.name} (--arms '{arm.name}' runs it all the same)")
@@ -63,6 +68,7 @@ def _parser(experiment: Experiment) -> argparse.ArgumentParser:
     arms_train.options(out)
     out.add_argument("--smoke", action="store_true", help="about a minute: small twins on shapes drawn by code")
     out.add_argument("--report", action="store_true", help="train nothing, write from the runs that are there")
+    out.add_argument("--page", action="store_true", help="train nothing, page and figure from the kept tables")
     out.add_argument("--find", action="store_true", help="take in runs that other commands left below --root")
     out.add_argument("--list", action="store_true", help="show the commands, run nothing")
     out.add_argument("--root", type=Path, help=f"run folders (default outputs/{experiment.name})")

@@ -1,31 +1,25 @@
-"""Table and figure of an experiment of arms.py, from run folders alone.
+"""Page and figure of an experiment of arms.py, from its two tables alone (arms_table.py): no sentence without its row.
 
 Of each arm the mean over seeds with the interval of sketchlab.report; the tests are those of arms_tests.py.
 """
 
 from __future__ import annotations
 
-import math
-import shlex
+import json
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from arms_tests import Tested, of_claim, test
-from arms_types import Experiment, Published
+from arms_table import PAIR, Row, load, pair_row, row, share, short, wilson
+from arms_tests import NOT_KEPT, SPREAD, score_of, test
+from arms_types import Claim, Experiment
 
-from sketchlab import stats
 from sketchlab.errors import UserError
-from sketchlab.metrics.declared import of_pipeline
-from sketchlab.report import canvas, scores, sentences
-from sketchlab.report.comparison import pairs
+from sketchlab.metrics.declared import Score, of_pipeline
+from sketchlab.report import canvas, sentences
 from sketchlab.report.comparison.groups import Group, distinct, kind
-from sketchlab.report.comparison.leaderboard import OF, device, entry, time, trainable
-from sketchlab.report.comparison.paired import Test
-from sketchlab.report.read import Run, glance
+from sketchlab.report.read import glance
 from sketchlab.storage.files import atomic, read_json
-
-ACCURACY = of_pipeline("classify")["accuracy"]
 
 
 def write(experiment: Experiment, root: Path, folder: Path) -> str:
@@ -34,13 +28,22 @@ def write(experiment: Experiment, root: Path, folder: Path) -> str:
     if not groups:
         raise UserError(f"{root}: no finished run of {experiment.name}; run without --report first")
     rows = [row(experiment, group) for group in groups.values()]
-    tested = test(experiment, groups)
+    save(experiment, rows, [pair_row(experiment, each) for each in test(experiment, groups)], folder)
+    return pages(experiment, folder)
+
+
+def save(experiment: Experiment, rows: list[Row], tested: list[Row], folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
+    for suffix, table in (("", pd.DataFrame(rows)), ("_pairs", pd.DataFrame(tested, columns=list(PAIR)))):
+        with atomic(folder / f"{experiment.name}{suffix}.csv") as temporary:
+            table.round(5).to_csv(temporary, index=False)
+
+
+def pages(experiment: Experiment, folder: Path) -> str:
+    """.md and .png again, from the tables in `folder`. Returns the page and where it lies."""
     stem = folder / experiment.name
-    for suffix, table in (("", rows), ("_pairs", [pair_row(each) for each in tested])):
-        with atomic(Path(f"{stem}{suffix}.csv")) as temporary:
-            pd.DataFrame(table).round(5).to_csv(temporary, index=False)
-    text = page(experiment, groups, rows, tested)
+    rows, tested = (load(Path(f"{stem}{suffix}.csv")) for suffix in ("", "_pairs"))
+    text = page(experiment, rows, tested)
     with atomic(Path(f"{stem}.md")) as temporary:
         temporary.write_text(text, encoding="utf-8")
     with atomic(Path(f"{stem}.png")) as temporary:
@@ -62,134 +65,159 @@ def collect(experiment: Experiment, root: Path) -> dict[str, Group]:
     return out
 
 
-def row(experiment: Experiment, group: Group) -> dict[str, Any]:
-    """One arm: each score with its interval, what was published, and what it cost."""
-    out: dict[str, Any] = {"arm": group.name, "seeds": len(group.runs)}
-    run = next(iter(group.runs.values()))
-    for key in experiment.keys:
-        row, name = entry(group, pairs.Samples(key)), key.split("/", 1)[1]
-        out |= {name: row.mean, f"{name} low": row.low, f"{name} high": row.high, f"{name} sd": row.sd}
-        if key == experiment.keys[0]:
-            out |= {"interval": OF.get(row.of, ""), "n": row.n, "single": row.single}
-            out["chance"] = scores.chance(run, *key.split("/", 1))
-    known = [p for p in experiment.published if p.arm == group.name]
-    out["published"] = "; ".join(map(reference, known))
-    out |= {"trained": trainable(group), "time": time(group), "device": device(group)}
-    return out | {"code": ", ".join(sorted({str(r.status.get("code") or "") for r in group.runs.values()}))}
+def claim_of(experiment: Experiment, tested: Row) -> Claim:
+    """The claim that a row of the table of tests is about."""
+    for claim in experiment.claims:
+        if [claim.a, claim.b, claim.key] == [tested["a"], tested["b"], tested["key"] or ""]:
+            return claim
+    raise UserError(f"{experiment.name}_pairs.csv: no claim of {tested['a']} and {tested['b']}; it was changed by hand")
 
 
-def reference(published: Published) -> str:
-    low, high = _wilson(published)
-    interval = "" if low is None else f" [{_share(low)}, {_share(high)}], n = {published.n}"
-    return f"{_share(published.value)}{interval} ({published.label})"
+def gap_text(score: Score, tested: Row) -> str:
+    """+2.2 points [+1.3, +2.9], p = .009."""
+    values = [tested[key] for key in ("difference", "low", "high")]
+    if values[0] is None:
+        return ""
+    if score.is_share:
+        # three digits for a difference that is sure and next to nothing
+        digits = 3 if values[1] is not None and 0 < 100 * max(map(abs, values[1:])) < 0.1 else 1
+        words = ["–" if v is None else f"{round(100 * v, digits) + 0.0:+.{digits}f}" for v in values]  # no "-0.0"
+        unit = " points"
+    else:
+        words, unit = ["–" if v is None else f"{v:+.3f}" for v in values], ""
+    interval = "" if values[1] is None else f" [{words[1]}, {words[2]}]"
+    p = "" if tested["p_holm"] is None else f", {sentences.p_text(tested['p_holm'])}"
+    alone = f" ({sentences.p_text(tested['p'])} alone)" if "not once corrected" in tested["verdict"] else ""
+    return f"{words[0]}{unit}{interval}{p}{alone}"
 
 
-def _wilson(published: Published) -> tuple[float | None, float | None]:
-    if published.n is None:
-        return None, None
-    return stats.wilson(round(published.value * published.n), published.n)
+def seen_text(score: Score, tested: Row) -> str:
+    return "" if tested["seen"] is None else sentences.amount(score, tested["seen"])
 
 
-def _share(value: float | None) -> str:
-    return "–" if value is None or math.isnan(value) else scores.share(value)
+def answer(experiment: Experiment, tested: Row) -> str:
+    """One line: question, verdict, number, and what would change it."""
+    claim = claim_of(experiment, tested)
+    score = score_of(experiment, claim)
+    what = claim.ask or f"“{claim.quote}”"
+    found = gap_text(score, tested)
+    return f"- {what} **{tested['verdict']}**{': ' * bool(found)}{found}. {change(score, tested)}"
 
 
-def sentence(tested: Tested) -> str:
-    t, within = tested.test, f" in {tested.claim.key.partition('/')[2]}" * bool(tested.claim.key)
-    names = f"{tested.claim.a} − {tested.claim.b}{within}"
-    if t is None or tested.p is None:
-        return f"{names}: {'; '.join(tested.notes)}"
-    digits = 1 if 100 * max(abs(t.low), abs(t.high)) >= 0.1 else 3  # of a difference that is sure and next to nothing
-    points = [f"{round(100 * value, digits) + 0.0:+.{digits}f}" for value in (t.difference, t.low, t.high)]  # no "-0.0"
-    gap = f"{points[0]} points, 95% [{points[1]}, {points[2]}]"
-    holm = f", corrected for {tested.many}" if tested.many > 1 else ""
-    on = "; ".join(filter(None, [runs(t), f"{t.n} samples" if t.n else "", f"{t.groups} objects" if t.groups else ""]))
-    notes = f"; {'; '.join(tested.notes)}" if tested.notes else ""
-    seen = sentences.render(pairs.seen(ACCURACY, t, tested.many))
-    return f"{names}: {gap}, {sentences.p_text(tested.p)}{holm} ({t.method}; {on}; {seen}{notes})"
+def change(score: Score, tested: Row) -> str:
+    """What would change a verdict, by what it rests on."""
+    verdict, seen = tested["verdict"], seen_text(score, tested)
+    if NOT_KEPT in verdict:
+        return "The same runs again would tell: what the test needs was not kept."
+    if tested["test"] == SPREAD:
+        return "Two more seeds of the one run would tell more."
+    if "network" in verdict:
+        return "One run of each says nothing of the settings: more seeds or splits would."
+    if "few" in verdict:
+        return "More seeds would tell."
+    if "no evidence" in verdict:
+        return (
+            f"A difference of {seen} would have been seen; a smaller one needs more runs or samples."
+            if seen
+            else ("More runs or samples would tell more.")
+        )
+    return "More seeds and samples of the same kind would hardly change it."
 
 
-def runs(test: Test) -> str:
-    """How many runs of each arm are behind a test, or how many splits."""
-    if test.splits > 1:
-        return f"{test.splits} splits"
-    each = f"{test.runs[0]} run{'s' * (test.runs[0] > 1)}"
-    return f"{each} of each" if test.runs[0] == test.runs[1] else f"{each} against {test.runs[1]}"
+def tests_table(experiment: Experiment, rows: list[Row], tested: list[Row]) -> list[str]:
+    sizes = {r["arm"]: r["n"] for r in rows}
+    out = ["| a | b | score | a − b [95%], p by Holm | verdict | test | runs | n | would have seen |", "|---" * 9 + "|"]
+    for each in tested:
+        score, key = score_of(experiment, claim_of(experiment, each)), each["key"] or experiment.keys[0]
+        n = str(sizes[each["a"]]) if each["n"] is None else f"{each['n']:.0f}"
+        n += f" of {each['objects']:.0f} objects" if each["objects"] is not None else ""
+        test = "; ".join(filter(None, [each["test"], each["notes"]])) or "–"
+        cells = [each["a"], each["b"], short(key), gap_text(score, each) or "–", each["verdict"], test]
+        out.append(f"| {' | '.join([*cells, each['runs'] or '–', n, seen_text(score, each) or '–'])} |")
+    return out
 
 
-def pair_row(tested: Tested) -> dict[str, Any]:
-    t, claim = tested.test, tested.claim
-    out: dict[str, Any] = {"a": claim.a, "b": claim.b, "key": claim.key, "quote": claim.quote}
-    out["verdict"] = of_claim(tested)
-    if t is None:
-        return out | {"notes": "; ".join(tested.notes)}
-    out |= {"difference": t.difference, "low": t.low, "high": t.high, "p": t.p, "p_holm": tested.p}
-    return out | {"test": t.method, "runs": runs(t), "n": t.n, "objects": t.groups, "notes": "; ".join(tested.notes)}
+def cell(score: Score, values: Row, name: str) -> str:
+    def text(value: float | None) -> str:
+        return share(value) if score.is_share or value is None else f"{value:.3g}"
+
+    if values.get(name) is None:
+        return "–"
+    low, high = values.get(f"{name} low"), values.get(f"{name} high")
+    return text(values[name]) + ("" if low is None else f" [{text(low)}, {text(high)}]")
 
 
-def page(experiment: Experiment, groups: dict[str, Group], rows: list[dict], tested: list[Tested]) -> str:
-    names = [key.split("/", 1)[1] for key in experiment.keys]
-    codes = sorted({code for r in rows for code in r["code"].split(", ")})
-    out = [f"# {experiment.title}", ""]
-    devices, speak = (sorted({r[key] for r in rows if r[key]}) for key in ("device", "interval"))
-    out += [f"Written by `python experiments/{experiment.name}.py`, which tells claim, protocol and deviations; runs "
-            f"of code {', '.join(codes)} on {', '.join(devices)}. Means over seeds; the 95% intervals are for "
-            f"{' or '.join(speak)}.", ""]  # fmt: skip
-    out += [f"| arm | {' | '.join(names)} | seeds | n | published | trained parameters | time |"]
-    out += ["|---" * (len(names) + 6) + "|"]
+def arms_table(experiment: Experiment, rows: list[Row]) -> list[str]:
+    table, names = of_pipeline(experiment.pipeline), [extra.name for extra in experiment.extra]
+    heads = ["arm", *map(short, experiment.keys), *names, "seeds", "n", "published", "trained parameters", "time"]
+    out = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for r in rows:
-        cells = [f"{_share(r[k])} [{_share(r[f'{k} low'])}, {_share(r[f'{k} high'])}]" for k in names]
-        cells = [cell.replace(" [–, –]", "") for cell in cells]
-        cells += [str(r["seeds"]), str(r["n"]), r["published"] or "–", r["trained"], r["time"]]
+        cells = [cell(table[key], r, short(key)) for key in experiment.keys]
+        cells += [cell(Score(name, name, "neither"), r, name) for name in names]
+        single = json.loads(r["single"])
+        spread = [cell(table[experiment.keys[0]], {"v": v}, "v") for v in (min(single), max(single))]
+        seeds = f"{r['seeds']}: {' – '.join(spread)}" if len(single) == r["seeds"] > 1 else str(r["seeds"])
+        cells += [seeds, str(r["n"]), r["published"] or "–", r["trained"] or "–", r["time"]]
         out.append(f"| {r['arm']} | {' | '.join(cells)} |")
-    chances = {_share(r["chance"]) for r in rows if r["chance"] is not None}
-    out += ["", f"Chance of {names[0]}: {', '.join(sorted(chances))}."] if chances else []
+    return out
+
+
+def page(experiment: Experiment, rows: list[Row], tested: list[Row]) -> str:
+    codes = sorted({code for r in rows for code in str(r["code"] or "").split(", ") if code})
+    about = sorted({r["interval"] for r in rows if r["interval"]})
+    devices = sorted({device for r in rows for device in str(r["device"] or "").split(", ") if device})
+    many = sum(each["p"] is not None for each in tested)
+    out = [f"# {experiment.title}", "", experiment.data, ""]
+    asked = [each for each in tested if claim_of(experiment, each).ask or each["quote"]]
+    if asked:
+        out += ["## Short answers", "", *(answer(experiment, each) for each in asked), ""]
+    out += [f"What else could change them: {experiment.change}", "", "## Arms", "", *arms_table(experiment, rows)]
+    chances = {share(r["chance"]) for r in rows if r["chance"] is not None}
+    guess = f" Chance of {short(experiment.keys[0])}: {', '.join(sorted(chances))}." if chances else ""
+    of = f"; 95% intervals for {' or '.join(about)}" if about else ""
+    out += ["", f"Means over seeds{of}.{guess} Code {', '.join(codes) or 'not kept'} on {', '.join(devices)}."]
     if tested:
-        out += ["", f"## Claims and questions, by {names[0]}", ""]
-        for each in tested:
-            what = f"“{each.claim.quote}”" if each.claim.quote else f"Is {each.claim.a} better than {each.claim.b}?"
-            out.append(f"- {what} **{of_claim(each)}**. {sentence(each)}.")
+        corrected = f", p corrected for {many} tests (Holm)" if many > 1 else ""
+        out += ["", "## Tests", "", f"a − b with its 95% interval alone{corrected}.", ""]
+        out += tests_table(experiment, rows, tested)
     seeds = " ".join(f"`{word}`" for word in experiment.of_seed(0))
-    out += ["", f"<details><summary>Commands</summary>\n\nEach with {seeds} and so on:\n"]
-    out += [f"- {name}: `{command(next(iter(group.runs.values())), experiment)}`" for name, group in groups.items()]
+    out += ["", f"<details><summary>Commands</summary>\n\nAll: `python experiments/{experiment.name}.py`, whose first "
+            f"lines have claim, protocol and deviations. One by one, each with {seeds} and so on:\n"]  # fmt: skip
+    out += [f"- {r['arm']}: `{r['command']}`" for r in rows]
     out += ["", "</details>"]
-    missing: dict[str, list[str]] = {}
+    there, missing = {r["arm"] for r in rows}, {}
     for arm in experiment.arms:
-        if arm.name not in groups:
+        if arm.name not in there:
             missing.setdefault(arm.needs and f", needs {arm.needs}", []).append(arm.name)
     for needs, left in missing.items():
         out += ["", f"Not run yet{needs}: {'; '.join(left)}."]
     return "\n".join(out) + "\n"
 
 
-def command(run: Run, experiment: Experiment | None = None) -> str:
-    """What trained a run, without folders, and without what differs from seed to seed in the experiment."""
-    own = ("run.root=", *(word.partition("=")[0] + "=" for word in (experiment.of_seed(0) if experiment else [])))
-    return shlex.join(word for word in shlex.split(str(run.config.get("command") or "")) if not word.startswith(own))
-
-
-def draw(experiment: Experiment, rows: list[dict], tested: list[Tested]) -> Any:
+def draw(experiment: Experiment, rows: list[Row], tested: list[Row]) -> Any:
     """Arms with seeds, intervals and published values; beside them the differences that were tested."""
-    drawn = [t for t in tested if t.test is not None]
-    name = experiment.keys[0].split("/", 1)[1]
+    first = of_pipeline(experiment.pipeline)[experiment.keys[0]]
+    drawn = [t for t in tested if t["low"] is not None and score_of(experiment, claim_of(experiment, t)) == first]
+    name = short(experiment.keys[0])
     figure = canvas.new(13.5 if drawn else 8.5, max(2.8, 0.36 * max(len(rows), 1.6 * len(drawn)) + 1.5))
     panels = figure.subplots(1, 2, width_ratios=(1, 0.85)) if drawn else [figure.subplots()]
     _draw_arms(panels[0], experiment, rows, name)
     if drawn:
-        _draw_pairs(panels[1], drawn)
+        _draw_pairs(panels[1], drawn, 100 if first.is_share else 1)
     figure.suptitle(experiment.title, fontsize=12)
     return figure
 
 
-def _draw_arms(axes: Any, experiment: Experiment, rows: list[dict], name: str) -> None:
+def _draw_arms(axes: Any, experiment: Experiment, rows: list[Row], name: str) -> None:
     blue, orange = canvas.PALETTE[:2]
     for y, r in enumerate(rows):
-        axes.plot(r["single"], [y + 0.22] * len(r["single"]), "o", ms=3.5, mfc="none", color="0.5")
+        single = json.loads(r["single"])
+        axes.plot(single, [y + 0.22] * len(single), "o", ms=3.5, mfc="none", color="0.5")
         if r[f"{name} low"] is not None:
             axes.hlines(y, r[f"{name} low"], r[f"{name} high"], color=blue, lw=1.6)
         axes.plot(r[name], y, "o", color=blue, ms=6)
         for p in (p for p in experiment.published if p.arm == r["arm"]):
-            low, high = _wilson(p)
+            low, high = wilson(p)
             if low is not None:
                 axes.hlines(y - 0.24, low, high, color=orange, lw=1.2)
             axes.plot(p.value, y - 0.24, "D", color=orange, ms=5, mfc="white")
@@ -204,22 +232,22 @@ def _draw_arms(axes: Any, experiment: Experiment, rows: list[dict], name: str) -
     marks = "● mean, 95%   ○ seeds" + (
         "   ◇ published, by its own protocol" if any(r["published"] for r in rows) else ""
     )
-    guess = "dotted: chance" if near else f"chance: {', '.join(map(_share, chances))}" if chances else ""
+    guess = "dotted: chance" if near else f"chance: {', '.join(map(share, chances))}" if chances else ""
     canvas.plain(axes, f"{name} by arm (seeds); n = {sizes}", f"{name}      {marks}      {guess}", "")
 
 
-def _draw_pairs(axes: Any, drawn: list[Tested]) -> None:
+def _draw_pairs(axes: Any, drawn: list[Row], factor: float) -> None:
     colours = {"better": canvas.PALETTE[2], "worse": canvas.PALETTE[1]}
     for y, each in enumerate(drawn):
-        t, colour = each.test, colours.get(each.verdict, "0.45")
-        assert t is not None and each.p is not None
-        axes.hlines(y, 100 * t.low, 100 * t.high, color=colour, lw=1.6)
-        axes.plot(100 * t.difference, y, "o", color=colour)
-        within = f", {each.claim.key.partition('/')[2]}" * bool(each.claim.key)
-        text = f"{each.claim.a} − {each.claim.b}{within}\n{sentences.p_text(each.p)}: {each.verdict}"
+        colour = next((colour for word, colour in colours.items() if each["verdict"].startswith(word)), "0.45")
+        axes.hlines(y, factor * each["low"], factor * each["high"], color=colour, lw=1.6)
+        axes.plot(factor * each["difference"], y, "o", color=colour)
+        p = "" if each["p_holm"] is None else f"{sentences.p_text(each['p_holm'])}: "
+        text = f"{each['a']} − {each['b']}\n{p}{each['verdict']}"
         axes.annotate(text, (0, y), xycoords=("axes fraction", "data"), xytext=(2, 7), textcoords="offset points",
                       fontsize=7.5, va="bottom")  # fmt: skip
     axes.axvline(0, color="0.3", lw=1)
     axes.set_yticks([])
     axes.set_ylim(len(drawn) - 0.5, -0.9)
-    canvas.plain(axes, "Differences, a − b, on the same samples", "points, 95% (each alone); p by Holm", "")
+    unit = "points, " if factor == 100 else ""
+    canvas.plain(axes, "Differences, a − b", f"{unit}95% (each alone); p by Holm", "")

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from sketchlab.report.read import Run
+
 Execute = Callable[[list[str]], Path]  # words of python -m sketchlab.run → the folder of the finished run
 
 
@@ -26,7 +28,17 @@ class Claim:
     b: str
     quote: str = ""  # of the study; "" = it asks, or leaves it open
     expects: str = "better"  # or "no better", where the study claims that
-    key: str = ""  # the score; "" = the experiment's first
+    key: str = ""  # a score or the name of an Extra; "" = the experiment's first score
+    ask: str = ""  # the question in plain words; claims with neither this nor a quote stand in the table of tests alone
+
+
+@dataclass(frozen=True)
+class Extra:
+    """A number of a run that is no score of its pipeline; the table has its mean over seeds."""
+
+    name: str
+    of: Callable[[Run], float]
+    better: str = "neither"  # or larger, smaller
 
 
 @dataclass(frozen=True)
@@ -46,7 +58,11 @@ class Experiment:
     claims: list[Claim]
     published: list[Published]
     keys: list[str]  # scores of the table, such as test/accuracy; the first is tested and drawn
-    seeds: int
+    seeds: int  # or splits: what of_seed varies
     of_seed: Callable[[int], list[str]]  # what differs from seed to seed
     common: list[str]  # words of all arms
     smoke: Callable[[Arm, Execute], list[str]]  # the words of a small twin on shapes; may train what it starts from
+    data: str  # which images, how many: the first words of the page
+    change: str  # what other data, budget or protocol could change the answers
+    pipeline: str = "classify"
+    extra: tuple[Extra, ...] = ()

@@ -7,110 +7,112 @@ epoch .81); 64/10 instead of 43/31 sketches a class makes the validation curve s
 Protocol: conf/experiment/chen2019/*.yaml, two classes, sketches 43/31 or 64/10 a class, photos as PyTorch's tutorial
 has them (244/153), 25 epochs of its SGD (lr .001, momentum .9, batches of 8), three seeds. The last epoch on val is the
 score; the best epoch is shown beside what the best of 25 epochs of pure chance would be. n is small: 62 validation
-images cannot tell .70 from .81.
+images cannot tell .70 from .81. Frozen rows with the modified stem are called "3×3 pools": their 15×15 filters start as
+the 3×3 ones within zeros, so that only the pools differ.
 
 Deviations: no random crops and mirror images; head=pool, because the fully connected layers of VGG16 are not at hand
-everywhere; ant and butterfly stand in for ant and bee, and Sketchy's dogs and elephants for photos to sketches. With
---bee the presets as published run instead: the whole of TU-Berlin and torchvision's own weights must be there.
-chen2019's text swaps the tutorial's flag: what trained is counted here.
+everywhere; ant and butterfly stand in for ant and bee, and Sketchy's dogs and elephants (43 photos a class) for photos
+to sketches. Rows "as published" run the presets themselves: the whole of TU-Berlin and torchvision's own weights must
+be there. chen2019's text swaps the tutorial's flag: what trained is counted here, and its .58 stands beside no row.
 
 Cost: all 60 runs in 3 min 47 s on an H200, eight at a time (--jobs 8) beside another experiment. On two cores in bf16 a
-frozen arm takes seconds to a minute, others 6 minutes a run (photos 17), 5 hours in all. The runs are those of
+frozen arm takes seconds to a minute, others 6 minutes a run (photos 17), 5 hours in all.
 
-    python -m sketchlab.run -m experiment=chen2019/photos_trial,chen2019/sketches_trial,chen2019/sketchy_mixed \\
-        model=vgg16,vgg16_sketchanet model.tune=freeze,finetune,scratch seed=0,1,2 \\
-        run.root=outputs/chen2019_transfer runtime.precision=bf16
-
-and those already there are found again:
-
-    python experiments/chen2019_transfer.py [--arms '*/freeze'] [--jobs 8] [--smoke] [--report] [--bee] [key=value …]
+    python experiments/chen2019_transfer.py [--arms '*frozen'] [--jobs 8] [--smoke] [--report] [--find] [key=value …]
 """
 
 from __future__ import annotations
 
-import argparse
-import sys
-from dataclasses import dataclass
-from fnmatch import fnmatch
-from pathlib import Path
+import numpy as np
+from arms import main
+from arms_types import Arm, Claim, Execute, Experiment, Extra
 
-import arms_train
-from arms_train import execute
-from chen2019_transfer_report import TUNES, write
+from sketchlab import stats
+from sketchlab.report.read import Run
 
-from sketchlab.errors import UserError
-
-STAND_INS = {"mixed": "sketchy_mixed", **{task: f"{task}_trial" for task in ("photos", "sketches", "sketches_64")}}
-
-
-@dataclass(frozen=True)
-class Arm:
-    """One row: conf/experiment/chen2019/<task> or its stand-in, a network, and what of it trains."""
-
-    task: str
-    network: str
-    tune: str
-
-    @property
-    def name(self) -> str:
-        return f"{self.task}/{self.network}/{self.tune}"
-
-
-ARMS = [
-    *(Arm(task, "vgg16", tune) for task in ("photos", "sketches", "mixed") for tune in TUNES),
-    *(Arm("sketches", "vgg16_sketchanet", tune) for tune in TUNES),
-    *(Arm("sketches_64", net, tune) for net in ("vgg16", "vgg16_sketchanet") for tune in TUNES[:2]),
-    *(Arm("photos", "vgg16_sketchanet", tune) for tune in TUNES[:2]),  # does it still know photos?
-    *(Arm(task, "vgg16", "freeze") for task in ("sketchy_photos", "sketchy_sketches")),  # both ends of mixed
+LAST = 5  # epochs whose spread tells how steady a curve is
+STEADY, BEST, CHANCE = f"sd of the last {LAST} epochs", "best epoch", "best epoch of pure chance"
+TUNES = {"frozen": "freeze", "fine-tuned": "finetune", "from scratch": "scratch"}
+NETS = {"": "vgg16", "15×15 and 3×3 pools, ": "vgg16_sketchanet"}
+WHOLE = "the whole of TU-Berlin and VGG16's own weights"
+ROWS = [  # (task, words before the network, network, what trains)
+    *(("photos_trial", "photos", "", tune) for tune in TUNES),
+    *(("sketches_trial", "sketches", net, tune) for net in NETS for tune in TUNES),
+    *(("sketchy_mixed", "photos → sketches", "", tune) for tune in TUNES),
+    *(("sketches_64_trial", "sketches 64/10", net, tune) for net in NETS for tune in list(TUNES)[:2]),
+    *(("photos_trial", "photos", list(NETS)[1], tune) for tune in list(TUNES)[:2]),  # does it still know photos?
+    *((f"sketchy_{kind}", f"Sketchy's {kind}", "", "frozen") for kind in ("photos", "sketches")),  # ends of mixed
 ]
 
 
-def main() -> None:
-    out = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    out.add_argument("overrides", nargs="*", metavar="key=value", help="added to every run")
-    out.add_argument("--arms", nargs="+", default=["*"], metavar="PATTERN", help="rows, as 'sketches/*/freeze'")
-    out.add_argument("--seeds", type=int, default=None, help="how many (default 3; 2 with --smoke)")
-    out.add_argument("--precision", default="bf16", choices=["auto", "bf16", "fp32"])
-    arms_train.options(out)
-    out.add_argument("--bee", action="store_true", help="as published; needs all of TU-Berlin and VGG16's own weights")
-    out.add_argument("--smoke", action="store_true", help="every arm in a minute: small twins on shapes drawn by code")
-    out.add_argument("--report", action="store_true", help="train nothing, write from the runs that are there")
-    out.add_argument("--root", type=Path, default=None, help="run folders (default outputs/chen2019_transfer)")
-    out.add_argument("--out", type=Path, default=None, help="table and figure (default experiments/results)")
-    args = out.parse_intermixed_args()
-    args.seeds = args.seeds or (2 if args.smoke else 3)
-    root = (args.root or Path("outputs", "chen2019_transfer_smoke" if args.smoke else "chen2019_transfer")).resolve()
-    chosen = [arm for arm in ARMS if any(fnmatch(arm.name, pattern) for pattern in args.arms)]
-    try:
-        if not chosen:
-            raise UserError(f"--arms {' '.join(args.arms)}: no such row; there is {', '.join(a.name for a in ARMS)}")
-        failed = [] if args.report else train(chosen, args, root)
-        write([arm.name for arm in ARMS], root, args.out or (root if args.smoke else Path(__file__).parent / "results"))
-        if failed:
-            raise UserError(f"{len(failed)} runs failed: {'; '.join(failed)}")
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(1)
-    except KeyboardInterrupt:
-        print("interrupted: the same command goes on from here", file=sys.stderr)
-        sys.exit(130)
+def called(words: str, net: str, tune: str) -> str:
+    return f"{words}, {'3×3 pools, ' if net and tune == 'frozen' else net}{tune}"
 
 
-def train(chosen: list[Arm], args: argparse.Namespace, root: Path) -> list[str]:
-    """Every chosen arm and seed. Returns what failed, in words."""
-    common = [f"runtime.precision={args.precision}", f"run.root={root}", *args.overrides]
-    base = _smoke_base(common) if args.smoke else None
-    todo = []
-    for arm in chosen:
-        for seed in range(args.seeds):
-            words = smoke(arm, base) if base else words_of(arm, args.bee)
-            todo.append((arm.name, seed, [*words, f"seed={seed}", *common]))
-    return arms_train.train(todo, root, args.jobs, args.pages)
+def words_of(task: str, net: str, tune: str) -> list[str]:
+    return [f"experiment=chen2019/{task}", f"model={NETS[net]}", f"model.tune={TUNES[tune]}"]
 
 
-def words_of(arm: Arm, bee: bool) -> list[str]:
-    task = arm.task if bee else STAND_INS.get(arm.task, arm.task)
-    return [f"experiment=chen2019/{task}", f"model={arm.network}", f"model.tune={arm.tune}"]
+ARMS = [Arm(called(words, net, tune), words_of(task, net, tune)) for task, words, net, tune in ROWS]
+ARMS += [
+    Arm(f"as published: {called(words, net, tune)}", words_of(task.removesuffix("_trial"), net, tune), WHOLE)
+    for task, words, net, tune in [(task.replace("sketchy_", ""), *more) for task, *more in ROWS[:16]]
+]
+STEM, SKETCHES = list(NETS)[1], ("sketches", "sketches 64/10")
+SAID = {  # (a, b) → the claim of chen2019 and what it expects
+    ("sketches, fine-tuned", "sketches, frozen"): ("finetuning the whole model did not seem to do much", "no better"),
+    ("photos → sketches, fine-tuned", "photos → sketches, frozen"): (
+        "finetuning the whole model did not seem to do much",
+        "no better",
+    ),
+    (called("sketches", STEM, "fine-tuned"), "sketches, fine-tuned"): (
+        "optimizing according to some of the Sketch-a-Net optimizations did seem to help the VGG16 model",
+        "better",
+    ),
+}
+ASKED = {
+    (called("sketches", STEM, "from scratch"), "sketches, from scratch"): "From scratch, does the modified stem help?",
+    ("photos, from scratch", "photos, frozen"): "On photos, is training from scratch as good as a frozen network?",
+    ("sketches, from scratch", "sketches, frozen"): "And on sketches?",
+    ("photos, fine-tuned", "photos, frozen"): "On photos, does fine-tuning help?",
+    (called("photos", STEM, "fine-tuned"), "photos, fine-tuned"): "Does the modified network still know photos?",
+}
+
+
+def _pairs() -> list[tuple[str, str]]:
+    """Rows of one task that differ in one thing."""
+    found, order = [], list(TUNES)
+    for task_a, words_a, net_a, tune_a in ROWS:
+        for task_b, words_b, net_b, tune_b in ROWS:
+            one = (net_a, tune_a) != (net_b, tune_b) and (net_a == net_b or tune_a == tune_b)
+            later = (len(net_a), order.index(tune_a)) > (len(net_b), order.index(tune_b))
+            if task_a == task_b and one and later:
+                found.append((called(words_a, net_a, tune_a), called(words_b, net_b, tune_b)))
+    return found
+
+
+CLAIMS = [Claim(a, b, *SAID.get((a, b), ()), ask=ASKED.get((a, b), "")) for a, b in _pairs()]
+CLAIMS += [
+    Claim(called(SKETCHES[1], net, "fine-tuned"), called(SKETCHES[0], net, "fine-tuned"), key=STEADY,
+          ask=f"Do 64/10 sketches make the {'modified network’s ' * bool(net)}curve steadier?")
+    for net in NETS
+]  # fmt: skip
+CLAIMS.append(
+    Claim("sketches, fine-tuned", called("sketches", STEM, "fine-tuned"), key=STEADY,
+          quote="modifying the neural network after Sketch-a-Net led to a higher variance in validation accuracy")
+)  # fmt: skip
+
+
+def curve(run: Run) -> np.ndarray:
+    return run.curve("val/accuracy")[1]
+
+
+def steadiness(run: Run) -> float:
+    return float(curve(run)[-LAST:].std(ddof=1))
+
+
+def best_of_chance(run: Run) -> float:
+    return stats.best_of_chance(int(run.split("val")["n"]), 1 / len(run.classes), len(curve(run))).mean
 
 
 _SMALL = ["data=shapes", "data.per_class=24", "data/splits=count", "data.splits.train=12", "data.splits.val=8",
@@ -118,21 +120,43 @@ _SMALL = ["data=shapes", "data.per_class=24", "data/splits=count", "data.splits.
           "loop.batch_size=8", "pipeline.explain=4", "runtime.workers=0"]  # fmt: skip
 
 
-def _smoke_base(common: list[str]) -> str:
-    """What stands for ImageNet: the twin trained on two other shapes."""
-    words = ["model=vgg16", *_SMALL, "data.classes=[line,triangle]", "model.weights=none", "model.tune=scratch"]
-    return str(execute([*words, *common]))
+def smoke(arm: Arm, execute: Execute) -> list[str]:
+    """The same arm on circles and squares, from a twin trained on two other shapes; photos stand in for photos to
+    sketches."""
+    base = execute(["model=vgg16", *_SMALL, "data.classes=[line,triangle]", "model.weights=none", "model.tune=scratch"])
+    task, net, tune = (word.partition("=")[2] for word in arm.words)
+    more = ["data.splits.train=14", "data.splits.val=4"] if "_64" in task else []
+    sizes = {"chen2019/sketchy_photos": 23, "chen2019/sketchy_sketches": 23, "chen2019/sketchy_mixed": 22}
+    more += [f"data.per_class={sizes[task]}"] if task in sizes else []
+    more += ["data.per_class=25"] if arm.needs else []
+    start = ["model.weights=none"] if tune == "scratch" else [f"model.weights={base}", "model.fresh=[classifier]"]
+    words = [f"model={net}", *_SMALL, f"data.picture={'sketch' if 'sketches' in task else 'photo'}"]
+    return [*words, "data.classes=[circle,square]", *more, f"model.tune={tune}", *start]
 
 
-def smoke(arm: Arm, base: str) -> list[str]:
-    """The same arm on circles and squares; photos to sketches have no twin there, photos stand in."""
-    picture = "sketch" if "sketches" in arm.task else "photo"
-    more = ["data.splits.train=14", "data.splits.val=4"] if arm.task.endswith("64") else []
-    more += ["data.per_class=23"] if arm.task.startswith("sketchy") else ["data.per_class=22"] * (arm.task == "mixed")
-    tune = ["model.weights=none"] if arm.tune == "scratch" else [f"model.weights={base}", "model.fresh=[classifier]"]
-    words = [f"model={arm.network}", *_SMALL, f"data.picture={picture}", "data.classes=[circle,square]"]
-    return [*words, *more, f"model.tune={arm.tune}", *tune]
-
+EXPERIMENT = Experiment(
+    name="chen2019_transfer",
+    doc=__doc__ or "",
+    title="Transfer from photos to sketches, arm by arm",
+    data="Photos are the tutorial's ants and bees, 244 to train on and 153 for val. Sketches are TU-Berlin's ant and "
+    "butterfly, 43 to train on and 31 for val a class; 64 and 10 in rows 64/10. Photos → sketches are Sketchy's dog "
+    "and elephant with 43 photos a class, and 31 sketches a class for val. Accuracy is the last epoch's on val.",
+    change="ant and bee as published, fully connected layers of VGG16, crops and mirror images; more classes and a "
+    "test of its own (chen2019_stem has ten classes, twelve seeds).",
+    arms=ARMS,
+    claims=CLAIMS,
+    published=[],
+    keys=["val/accuracy"],
+    extra=(
+        Extra(STEADY, steadiness, "smaller"),
+        Extra(BEST, lambda run: float(curve(run).max())),
+        Extra(CHANCE, best_of_chance),
+    ),
+    seeds=3,
+    of_seed=lambda seed: [f"seed={seed}"],
+    common=["runtime.precision=bf16"],
+    smoke=smoke,
+)
 
 if __name__ == "__main__":
-    main()
+    main(EXPERIMENT)

@@ -46,11 +46,12 @@ BETTER = "the LSTM layer can look for patterns … in a way that the CNN can not
 CLAIMS = [
     Claim("CNN + LSTM, augmented", "CNN, augmented", BETTER),
     Claim("CNN + LSTM, plain", "CNN, plain", BETTER),
-    Claim("CNN + LSTM, augmented", "CNN + LSTM, plain"),
-    Claim("CNN, augmented", "CNN, plain"),
-    Claim("CNN + BiLSTM2D, augmented", "CNN + LSTM, augmented"),
-    Claim("LSTM on points, augmented", "CNN + LSTM, augmented"),
-    Claim("CNN + BiLSTM2D, augmented, 12 epochs", "CNN + BiLSTM2D, augmented"),
+    Claim("CNN + LSTM, augmented", "CNN + LSTM, plain", ask="Does augmentation help CNN + LSTM?"),
+    Claim("CNN, augmented", "CNN, plain", ask="Does it help the CNN?"),
+    Claim("CNN + BiLSTM2D, augmented", "CNN + LSTM, augmented", ask="Is BiLSTM2D better than the LSTM?"),
+    Claim("CNN + BiLSTM2D, augmented", "CNN, augmented", ask="Is BiLSTM2D better than the plain CNN?"),
+    Claim("LSTM on points, augmented", "CNN + LSTM, augmented", ask="Is an LSTM on points better than one on frames?"),
+    Claim("CNN + BiLSTM2D, augmented, 12 epochs", "CNN + BiLSTM2D, augmented", ask="Do twelve epochs help BiLSTM2D?"),
     Claim("CNN + LSTM, as published", "CNN, as published", BETTER),
 ]
 _FRAMES = ["model.channels=[4,4,4]", "model.head=16"]
@@ -75,6 +76,8 @@ EXPERIMENT = Experiment(
     name="frankenstein_strokes",
     doc=__doc__ or "",
     title="Drawings stroke by stroke: CNN + LSTM against CNN, eight QuickDraw words",
+    data="Eight QuickDraw words of some 1,150 drawings, 80% to train on, 920 to test on, the same for all seeds.",
+    change="the 18 words of 10,000 drawings and 40 epochs of frankenstein's own training.",
     arms=ARMS,
     claims=CLAIMS,
     published=[],

@@ -45,9 +45,12 @@ ARMS = [
 ]
 CLAIMS = [
     Claim("whole, scale 256", "AlexNet from scratch", "Sketch-a-Net challenged photo-oriented neural networks"),
-    *(Claim("whole, scale 256", other) for other in ("scale 64", "tested on the centre", "no dropout")),
-    *(Claim("whole, scale 256", other) for other in ("no augmentation", "half as wide")),
-    Claim("AlexNet, pretrained", "whole, scale 256"),
+    Claim("whole, scale 256", "scale 64", ask="Is scale 256 better than 64?"),
+    Claim("whole, scale 256", "tested on the centre", ask="Are ten crops better than the centre?"),
+    Claim("whole, scale 256", "no dropout", ask="Does dropout help?"),
+    Claim("whole, scale 256", "no augmentation", ask="Does augmentation help?"),
+    Claim("whole, scale 256", "half as wide", ask="Is the whole network better than one half as wide?"),
+    Claim("AlexNet, pretrained", "whole, scale 256", ask="Is a pretrained AlexNet better?"),
 ]
 TABLE = "250 classes; public reimplementation, one split"
 PUBLISHED = [
@@ -78,6 +81,9 @@ EXPERIMENT = Experiment(
     name="sketchanet_tuberlin",
     doc=__doc__ or "",
     title="Sketch-a-Net on TU-Berlin, part by part",
+    data="TU-Berlin, a third of the sketches to test on. The kept rows are ten classes, 75 epochs and one seed (260 "
+    "test sketches); the published values are of 250 classes and do not compare.",
+    change="all 250 classes, three seeds, 200 epochs.",
     arms=ARMS,
     claims=CLAIMS,
     published=PUBLISHED,

@@ -6,6 +6,8 @@ The Python face, for notebooks:
     run = sketchlab.open_run("outputs/small_cnn-shapes/0123456789ab")
     run.metrics          # a DataFrame
     run.predict(images)  # (B, H, W[, 3]) uint8 or file names → a DataFrame
+
+A run offers what its pipeline answers with: predict, embed and search, generate or translate (runs/notebook.py).
 """
 
 from __future__ import annotations
@@ -16,9 +18,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import nn
 
-    from sketchlab.runs import OpenedRun
+    from sketchlab.runs.notebook import NotebookRun
 
-__all__ = ["load_model", "open_run"]
+__all__ = ["__version__", "load_model", "open_run"]
+__version__ = "0.1.0"
 
 
 def load_model(name: str, n_classes: int = 2, **values: Any) -> nn.Module:
@@ -31,8 +34,9 @@ def load_model(name: str, n_classes: int = 2, **values: Any) -> nn.Module:
     return config.model(name, values).build(n_classes)
 
 
-def open_run(folder: str | Path) -> OpenedRun:
-    """A run folder: .metrics (DataFrame), .config (dict), .classes, .network(), .predict(images)."""
-    from sketchlab.runs import OpenedRun
+def open_run(folder: str | Path) -> NotebookRun:
+    """A run folder: .metrics (DataFrame), .config (dict), .classes, .network(); and what its pipeline answers with:
+    .predict, .embed, .search, .generate or .translate. A notebook shows its scores. Raises UserError for no run."""
+    from sketchlab.runs.notebook import NotebookRun
 
-    return OpenedRun(Path(folder))
+    return NotebookRun(Path(folder))

@@ -10,7 +10,8 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -63,6 +64,7 @@ class RunOptions:
     root: str  # where run folders go
     keep_last: str  # true, false, or auto = kept when under 100 MB
     track: list[str]  # where else the scores go while they are made: tensorboard, mlflow, wandb
+    name: Annotated[str, schema.added("")]  # what comparisons call it; "" = by what was changed
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,10 @@ class RunConfig:
     choices: dict[str, str]  # group → choice, as typed
     differs: dict[str, Any]  # dotted key → value, where it differs from the choice's own YAML
     command: str  # what repeats this run
+
+    def notes(self) -> list[str]:
+        """Values that change nothing, or less than their names say: for the log and the page."""
+        return self.model.notes()
 
     def plain(self) -> dict[str, Any]:
         """The resolved values as nested dicts, ready for YAML or JSON."""
@@ -136,7 +142,8 @@ def typed(cls: type, node: Any, where: str) -> Any:
 
 def _dataclass(hint: Any) -> type | None:
     """The dataclass of a field `Side` or `Side | None`."""
-    return next((kind for kind in (hint, *get_args(hint)) if dataclasses.is_dataclass(kind)), None)  # type: ignore
+    kinds = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    return next((kind for kind in kinds if dataclasses.is_dataclass(kind)), None)  # type: ignore
 
 
 def component(group: str, node: Any) -> Component:
@@ -331,7 +338,8 @@ def composition_error(error: Exception, overrides: list[str]) -> Exception:
         return UserError(f"cannot read {error.override!r}: expected key=value (quote values with commas or spaces)")
     if isinstance(error, ConfigCompositionException) and "Key '" in str(error.__cause__ or ""):
         key = str(error).partition("override '")[2].partition("'")[0]
-        return UserError(no_such_key(key, hint(key, _known_keys(overrides, key))))
+        value = next((o.partition("=")[2] for o in overrides if o.partition("=")[0].lstrip("+~") == key), "")
+        return UserError(no_such_key(key, _where(overrides, key, value)))
     if isinstance(error, ConfigCompositionException) and "config group" in str(error):
         return UserError(" ".join(str(error).split()))
     if isinstance(error, ConfigCompositionException) and "To sweep over it" in str(error):
@@ -343,8 +351,33 @@ def composition_error(error: Exception, overrides: list[str]) -> Exception:
     return own_mistake(error) or error
 
 
-def _known_keys(overrides: list[str], key: str) -> list[str]:
-    """The keys that exist where `key` points, composed from the choices alone."""
+def check_options(words: list[str]) -> None:
+    """UserError for an option that Hydra does not know, with the key that its name may mean."""
+    from hydra._internal.utils import get_args_parser
+
+    known = get_args_parser()._option_string_actions
+    for place, word in enumerate(words):
+        name, _, value = word.partition("=")
+        if word.startswith("--") and not any(option.startswith(name) for option in known):
+            value = value or next((w for w in words[place + 1 : place + 2] if not w.startswith("-")), "")
+            key = name.lstrip("-").replace("-", "_")
+            overrides = [w for w in words if not w.startswith("-") and "=" in w]
+            raise UserError(f"{name}: no such option; keys have no dashes; {_where(overrides, key, value)}")
+
+
+def _where(overrides: list[str], key: str, value: str) -> str:
+    """What a mistyped key may have meant: one of this name in another place, or one of a like name in this place."""
+    every, siblings = _known_keys(overrides, key)
+    last = key.rpartition(".")[2]
+    same = [known for known in every if known.rpartition(".")[2] == last and known != key]
+    first = [known for known in same if known.count(".") == 1] or same
+    if first and not key.startswith("hydra."):
+        return f"did you mean {' or '.join(f'{known}={value}' for known in first[:3])}?"
+    return hint(key, siblings)
+
+
+def _known_keys(overrides: list[str], key: str) -> tuple[list[str], list[str]]:
+    """All dotted keys, and those that exist where `key` points, composed from the choices alone."""
     from hydra import compose
 
     groups = {p.name for p in conf_dir().iterdir() if p.is_dir()}
@@ -356,7 +389,7 @@ def _known_keys(overrides: list[str], key: str) -> list[str]:
     while parent and not any(k.startswith(parent + ".") for k in keys):
         parent = parent.rpartition(".")[0]
     start = parent + "." if parent else ""
-    return sorted({start + k[len(start) :].partition(".")[0] for k in keys if k.startswith(start)})
+    return keys, sorted({start + k[len(start) :].partition(".")[0] for k in keys if k.startswith(start)})
 
 
 def data(name: str, overrides: list[str]) -> Component:

@@ -38,11 +38,9 @@ def parser() -> argparse.ArgumentParser:
 
 def generate(arguments: argparse.Namespace) -> Path:
     """Write 00000.png … and sheet.png; returns their folder. The same words write the same bytes."""
-    if arguments.n < 1:
-        raise UserError(f"-n {arguments.n}: expected at least 1")
     run = OpenedRun(arguments.run)
     net = generator.generator(run, arguments.weights)
-    classes = generator.class_numbers(run, net, arguments.n, arguments.name)
+    classes = generator.class_numbers(run, net, arguments.n, [] if arguments.name is None else [arguments.name])
     ending = re.sub(r"[^\w.-]", "_", f"_{arguments.name}") if arguments.name else ""
     folder = arguments.out or run.path / "generated" / f"seed_{arguments.seed}{ending}"
     if folder.exists() and not folder.is_dir():

@@ -9,17 +9,21 @@ from pathlib import Path
 from typing import Any
 
 from sketchlab import components, config
-from sketchlab.errors import UserError, no_bars_into_pipes, own_mistake
+from sketchlab.errors import UserError, exit_on_error, own_mistake
 from sketchlab.training.session import execute
 
 
 def main() -> None:
     """Hydra's command line, with every mistake in one line and exit code 1."""
-    no_bars_into_pipes()
+    exit_on_error(_hydra)
+
+
+def _hydra() -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises instead of printing: composition_error says it in one line
     import hydra
 
     overrides = [a for a in sys.argv[1:] if not a.startswith("-")]
+    config.check_options(sys.argv[1:])
     try:
         sys.argv += ["--config-dir", str(Path(components.EXTRA, "conf"))] if components.EXTRA else []
         hydra.main(config_path=str(config.conf_dir()), config_name="config", version_base="1.3")(job)()
@@ -27,8 +31,7 @@ def main() -> None:
         mistake = config.composition_error(error, overrides)
         if not isinstance(mistake, UserError):
             raise
-        print(f"error: {mistake}", file=sys.stderr)
-        sys.exit(1)
+        raise mistake from None
 
 
 def job(cfg: Any) -> float | None:

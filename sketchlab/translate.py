@@ -7,13 +7,7 @@ import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import torch
-
-from sketchlab.data.images.augment import Prepare
-from sketchlab.data.images.decode import decode
 from sketchlab.errors import UserError, exit_on_error
 from sketchlab.generate import save
 from sketchlab.predict import listed
@@ -43,7 +37,7 @@ def translate(arguments: argparse.Namespace) -> int:
     """Write <name>_<to>.png for each file; returns how many could not be read."""
     run = OpenedRun(arguments.run)
     net = generator.translator(run, arguments.to, arguments.weights)
-    names = listed(arguments.files)
+    reader, names = generator.picture_reader(run, arguments.to), listed(arguments.files)
     folder = arguments.out or run.path / "translated"
     goals = targets(names, folder, arguments.to)
     folder.mkdir(parents=True, exist_ok=True)
@@ -51,9 +45,9 @@ def translate(arguments: argparse.Namespace) -> int:
     with ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="decode") as pool:
         for start in range(0, len(names), BATCH):
             part = names[start : start + BATCH]
-            read = reading.squares(part, reader(run, arguments.to), pool)
+            read = reading.squares(part, reader, pool)
             good = [i for i, one in enumerate(read) if not isinstance(one, str)]
-            made = iter(translated(run, net, [read[i] for i in good], arguments.to)) if good else iter(())
+            made = iter(generator.translated(run, net, [read[i] for i in good], arguments.to)) if good else iter(())
             for i, name in enumerate(part):
                 if i not in good:
                     bad += 1
@@ -74,33 +68,6 @@ def targets(names: list[str], folder: Path, to: str) -> dict[str, Path]:
             raise UserError(f"{name} and {taken[goal]} would both be written to {goal}: translate them one at a time")
         out[name] = goal
     return out
-
-
-def reader(run: OpenedRun, to: str) -> Any:
-    """Bytes of an image file → (C, S, S) uint8 as the network was shown such images: photos in colour, drawings grey
-    and in the ink it takes."""
-    channels = run.input.channels if to == "sketch" else 1
-    invert = to == "photo" and run.input.ink == "bright"
-    resize = run.config["data"].get("resize", "pad")
-
-    def read(content: bytes) -> np.ndarray:
-        pixels = decode(content, run.input.size_px, channels, resize)
-        return 255 - pixels if invert else pixels
-
-    return read
-
-
-@torch.no_grad()
-def translated(run: OpenedRun, net: Any, read: list[Any], to: str) -> np.ndarray:
-    """(n, S, S[, 3]) uint8; drawings dark on white."""
-    given = Prepare(run.input, None)(torch.from_numpy(np.stack(read)))  # (n, 1 or C, S, S)
-    made = net(given.expand(-1, run.input.channels, -1, -1))
-    mean, std = (torch.tensor(v)[:, None, None] for v in (run.input.mean, run.input.std))
-    pixels = made * std + mean
-    if to == "sketch" and run.input.ink == "bright":
-        pixels = 1 - pixels
-    array = (pixels.clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
-    return array[..., 0] if array.shape[3] == 1 else array
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ TWINS: dict[str, list[str]] = {
     "features_logistic": [*RANDOM, "model.c=100"],
     "features_random_forest": [*RANDOM, "model.trees=20"],
     "vgg16": [*FRESH, "model.width=0.05", "model.input.size_px=32", "model.head=pool"],
-    "vgg16_sketchanet": [*FRESH, "model.width=0.05", "model.input.size_px=32", "model.head=pool"],
+    "vgg16_sketchanet": [*FRESH, "loop=classify", "model.width=0.05", "model.input.size_px=32", "model.head=pool"],
     "sketchanet": ["model.width=0.05", "model.input.size_px=88", "model.scale_px=64", "model.crop_px=81"],
     "mobilenet_v2": [*FRESH, "model.input.size_px=32"],
     "alexnet": [*FRESH, "model.input.size_px=64", "model.head=pool"],

@@ -71,7 +71,7 @@ def test_a_class_is_told(folders, tmp_path, capsys):
         "00000_circle.png", "00001_square.png", "00002_line.png", "00003_circle.png"]  # fmt: skip
     assert len(list((tmp_path / "s").glob("0*_square.png"))) == 4
     assert main(generate, run, "--class", "cat") == 1
-    assert "--class cat: no such class" in capsys.readouterr().err
+    assert "class cat: no such class" in capsys.readouterr().err
     assert main(generate, folders["small_dcgan"], "--class", "square") == 1
     assert "was trained without classes" in capsys.readouterr().err
 

@@ -35,7 +35,7 @@ OURS = {  # package → what of sketchlab it may import, besides the leaves and 
     "report": {"metrics"},
 }
 HEAVY = {"torch", "torchvision", "hydra", "omegaconf", "sklearn", "matplotlib", "pandas", "PIL", "yaml", "safetensors"}
-HEAVY |= {"numba", "orjson"}
+HEAVY |= {"numba", "orjson", "ndjson"}
 THEIRS = {  # package → which of the heavy libraries it may import
     "errors": set(),
     "rng": {"torch"},
@@ -44,7 +44,7 @@ THEIRS = {  # package → which of the heavy libraries it may import
     "semantics": set(),
     "storage": set(),
     "engine": {"torch", "pandas", "PIL", "yaml"},
-    "data": {"torch", "torchvision", "PIL", "pandas", "yaml", "matplotlib", "numba", "orjson"},
+    "data": {"torch", "torchvision", "PIL", "pandas", "yaml", "matplotlib", "numba", "orjson", "ndjson"},
     "layers": {"torch"},
     "weights": {"torch", "torchvision", "safetensors", "yaml"},
     "models": {"torch", "torchvision"},

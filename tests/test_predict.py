@@ -98,7 +98,7 @@ def test_many_files_in_batches_are_the_same_as_one_by_one(trained, tmp_path, mon
         Image.fromarray(square).save(name)
     opened = open_run(trained)
     whole = opened.predict(names)
-    monkeypatch.setattr("sketchlab.runs.BATCH", 2)
+    monkeypatch.setattr("sketchlab.runs.notebook.BATCH", 2)
     parts, arrays = opened.predict(names), opened.predict(pixels)
     for other in (parts, arrays):
         assert np.allclose(whole.filter(like="p_"), other.filter(like="p_"), atol=1e-6)

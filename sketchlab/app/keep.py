@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import ndjson
 import numpy as np
 import orjson
 
@@ -33,7 +34,7 @@ def line(word: str, drawing: simplify.Drawing, recognized: bool | None) -> bytes
         "key_id": f"{int.from_bytes(digest[:8], 'big') % 10**16:016d}",
         "drawing": drawing,
     }
-    return orjson.dumps(values) + b"\n"
+    return f"{ndjson.dumps([values], ensure_ascii=False)}\n".encode()
 
 
 def read(text: str) -> dict[str, Any]:

@@ -51,7 +51,7 @@ class PageGenerator:
         if name and name not in self.classes:
             there = ", ".join(self.classes) or "none: it was trained without classes"
             raise UserError(f"class {name[:40]!r}: this run knows {there}")
-        classes = generator.class_numbers(self.run, self.net, SHOWN, name or None)
+        classes = generator.class_numbers(self.run, self.net, SHOWN, [name] if name else [])
         pixels = generator.images(self.run, self.net, SHOWN, seed, classes)
         names = [""] * SHOWN if classes is None else [self.classes[int(c)] for c in classes]
         images = [{"src": png(image), "class": name} for image, name in zip(pixels, names, strict=True)]

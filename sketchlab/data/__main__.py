@@ -1,4 +1,4 @@
-"""python -m sketchlab.data list | fetch NAME | check NAME | show NAME | cache: data sets before anything is trained."""
+"""python -m sketchlab.data list | fetch NAME | check NAME | show NAME | export NAME | cache: data sets."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ import yaml
 
 from sketchlab import components, config
 from sketchlab.data.commands import cache as cache_command
-from sketchlab.data.commands import check, domains, show
+from sketchlab.data.commands import check, domains, export, show
 from sketchlab.data.commands import fetch as download
 from sketchlab.data.commands.fetch import File, Source
 from sketchlab.data.dataset import Dataset
 from sketchlab.data.images import tree
 from sketchlab.errors import UserError, exit_on_error
+from sketchlab.inputs import Input
 from sketchlab.storage import cache
 
 EPILOG = """
@@ -27,6 +28,7 @@ examples:
   python -m sketchlab.data fetch tuberlin
   python -m sketchlab.data check tuberlin data.classes=[ant,cat]
   python -m sketchlab.data show folder data.root=my/sketches --out page.html
+  python -m sketchlab.data export quickdraw --to svg data.per_class=100
   python -m sketchlab.data cache prune --gb 20 --yes
 Data sets lie below data.root, else $SKETCHLAB_DATA, else ./data; what is made of them in $SKETCHLAB_CACHE,
 else ~/.cache/sketchlab, which can be deleted at any time.
@@ -36,7 +38,12 @@ else ~/.cache/sketchlab, which can be deleted at any time.
 def main(words: Sequence[str] | None = None) -> int:
     """Exit status 0: all is well; 1: a mistake, or (check) something that must be mended before training."""
     try:
-        chosen = _parser().parse_args(words)
+        parser = _parser()
+        chosen, later = parser.parse_known_args(words)  # argparse leaves out the overrides behind an option
+        if later and ("overrides" not in chosen or any(word.startswith("-") for word in later)):
+            parser.error(f"unrecognized arguments: {' '.join(later)}")
+        if later:
+            chosen.overrides += later
         return chosen.do(chosen)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -47,7 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "python -m sketchlab.data", description=__doc__, epilog=EPILOG, formatter_class=argparse.RawTextHelpFormatter
     )
-    sub = parser.add_subparsers(required=True, metavar="list|fetch|check|show|cache")
+    sub = parser.add_subparsers(required=True, metavar="list|fetch|check|show|export|cache")
     sub.add_parser("list", help="the data sets there are, and which lie here").set_defaults(do=list_)
     one = sub.add_parser("fetch", help="download, verify, unpack")
     one.add_argument("name")
@@ -62,8 +69,12 @@ def _parser() -> argparse.ArgumentParser:
     three = sub.add_parser("show", help="write one page: counts, samples, sizes and ink per class")
     three.add_argument("--out", help="default <name>.html")
     three.set_defaults(do=show_)
+    four = sub.add_parser("export", help="write the drawings of a set of strokes as files: ndjson, svg or png")
+    four.add_argument("--to", choices=export.FORMATS, required=True, help="one file a class, or one a drawing")
+    four.add_argument("--out", help="default <name>-<format>; must be new, empty, or an earlier export")
+    four.set_defaults(do=export_)
     cache_command.add(sub)
-    for command in (two, three):
+    for command in (two, three, four):
         command.add_argument("name")
         command.add_argument("overrides", nargs="*", help="as for a run: data.root=… data.classes=[…] data/splits=…")
     return parser
@@ -116,7 +127,7 @@ def list_(_: argparse.Namespace) -> int:
         n = sum(path.exists() or path.with_name(f"{path.name}.gz").exists() for path in files)
         state = "here" if n == len(files) else f"{n} of {len(files)}" if n else "-"
         if not needed:
-            folder = root / name if name == "photo_drawing" else None  # two folders that a person fills
+            folder = root / name if name in tree.YOURS else None
             state = "yours" if name in {"folder", "pairs", "strokes", *own} else "built in"
             state = state if folder is None else "here" if folder.is_dir() else "-"
         print(f"{name:18} {state:9} {first}")
@@ -128,6 +139,8 @@ def fetch(chosen: argparse.Namespace) -> int:
     known, sets = sources(), choices()
     needed = [chosen.name] if chosen.name in known else sets.get(chosen.name, ("", []))[1]
     if not needed:
+        if chosen.name in tree.YOURS:
+            raise UserError(f"{chosen.name}: nobody offers it; {tree.YOURS[chosen.name]}")
         if chosen.name in sets:
             raise UserError(f"{chosen.name} needs no download")
         raise UserError(f"{chosen.name}: no such data set; {config.hint(chosen.name, sorted({*known, *sets}))}")
@@ -155,19 +168,21 @@ def _words(overrides: Sequence[str]) -> list[str]:
     return found
 
 
-def _build(chosen: argparse.Namespace, size_px: int, skip_bad: bool = False) -> tuple[Dataset, Any]:
+def _component(chosen: argparse.Namespace) -> Any:
     sets = choices()
     if chosen.name not in sets:
         raise UserError(f"{chosen.name}: no such data set; {config.hint(chosen.name, sorted(sets))}")
-    component = config.data(chosen.name, chosen.overrides)
+    return config.data(chosen.name, chosen.overrides)
+
+
+def _build(chosen: argparse.Namespace, size_px: int, skip_bad: bool = False) -> tuple[Dataset, Any]:
+    component = _component(chosen)
     if skip_bad and hasattr(component.config, "on_bad"):
         component = replace(component, config=replace(component.config, on_bad="skip"))
     gives = component.constant("GIVES")
     kind = next((kind for kind in ("images", "pairs") if kind in gives), None)
     if kind is None:
         raise UserError(f"{chosen.name} gives {', '.join(gives)}: only images and pairs can be looked at")
-    from sketchlab.inputs import Input
-
     return component.build(Input(kind, size_px, 3, "dark", [0.0] * 3, [1.0] * 3)), component
 
 
@@ -210,6 +225,19 @@ def show_(chosen: argparse.Namespace) -> int:
     except OSError as error:
         raise UserError(f"cannot write {out}: {error.strerror}") from None
     print(out)
+    return 0
+
+
+def export_(chosen: argparse.Namespace) -> int:
+    component = _component(chosen)
+    if "points" not in (gives := component.constant("GIVES")):
+        raise UserError(f"{chosen.name} gives {', '.join(gives)}: only sets of strokes can be exported, as quickdraw")
+    data = component.build(Input("points", 256, 3, "dark", [0.0], [1.0]))
+    out = Path(chosen.out or f"{chosen.name}-{chosen.to}")
+    counts = export.export(chosen.name, data, chosen.to, out)
+    for note in data.notes:
+        print(f"note: {note}")
+    print(f"wrote {sum(counts.values()):,} drawings of {len(counts)} classes to {out}")
     return 0
 
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, NoReturn
 
 import pandas as pd
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from sketchlab import rng
@@ -26,7 +26,8 @@ from sketchlab.errors import UserError
 from sketchlab.layers import norms
 from sketchlab.metrics import declared
 
-FIRST_STEPS, ESTIMATE_STEPS, ESTIMATE_AFTER_S = 3, 20, 10.0  # by what it is known how long a run will take
+FIRST_STEPS = 3  # which do more than others, before those by which it is known how long a run will take:
+ESTIMATE_AFTER_S = {20: 10.0, 3: 15.0}  # at least so many steps → from so many seconds on
 LONG_S = 600.0  # from when on that is said
 WIDTH = 120  # characters of a line on the terminal
 LOOK_EVERY = 16  # steps after which a GPU's run looks whether to stop, save, or give up
@@ -76,7 +77,7 @@ class Remaining:
         if step <= self.from_step:
             self.start = now
         spent_s, steps = now - self.start, step - self.from_step
-        if self.known or steps < 1 or spent_s < (ESTIMATE_AFTER_S if steps >= ESTIMATE_STEPS else 6 * ESTIMATE_AFTER_S):
+        if self.known or not any(steps >= least and spent_s >= after_s for least, after_s in ESTIMATE_AFTER_S.items()):
             return ""
         self.known = True
         left_s = (total - step) * spent_s / steps
@@ -270,8 +271,9 @@ def check_finite(bad: Tensor | None, saved_step: int) -> None:
 
 
 def check_weights(task: Task, step: int, saved_step: int) -> None:
-    """Raises UserError when a weight that is about to be saved is not finite."""
-    weights = [t for name in task.weights for t in task.parts[name].state_dict().values() if t.is_floating_point()]
+    """Raises UserError when a weight that is about to be saved is not finite: of a network, or of one's own loss."""
+    parts = [part for name, part in task.parts.items() if name in task.weights or isinstance(part, nn.Module)]
+    weights = [t for part in parts for t in part.state_dict().values() if t.is_floating_point()]
     if not bool(torch.stack([torch.isfinite(t).all() for t in weights]).all()):
         not_finite("a weight", step, saved_step)
 

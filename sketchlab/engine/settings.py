@@ -22,7 +22,7 @@ class Config:
     optimizer: str  # sgd, adam, adamw, or a file of your own: optimizer=<choice>
     momentum: Annotated[float, only(optimizer=("sgd",))]  # sgd only
     betas: Annotated[list[float], only(optimizer=("adam", "adamw"))]  # adam and adamw only
-    weight_decay: float
+    weight_decay: float  # L2 with sgd and adam, decoupled with adamw
     schedule: str  # constant, cosine, linear, step (engine/optim.py)
     warmup_epochs: float  # linear rise from 0 to lr
     step_epochs: Annotated[int, only(schedule=("step",))]  # step: epochs between decays

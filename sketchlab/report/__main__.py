@@ -41,6 +41,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("folder", nargs="+", type=Path, help="a run folder, or any folder above run folders")
     parser.add_argument("--by", default="", help="what names the groups: choices or dotted keys; default: what differs")
+    parser.add_argument("--names", default="", help="what the groups are called, in their order: one,two,three")
     parser.add_argument("--metric", default="", help="such as val/accuracy; default: the result of each kind of run")
     parser.add_argument("--out", type=Path, help="where the page, figures/ and tables/ go; default ./comparison")
     parser.add_argument("--published", type=Path, help="YAML of published values, drawn where the protocol is the same")
@@ -53,11 +54,12 @@ def _parser() -> argparse.ArgumentParser:
 def _once(chosen: argparse.Namespace, refresh_s: int) -> Path:
     only = chosen.folder[0]
     alone = len(chosen.folder) == 1 and {"config.yaml", "status.json"} <= {p.name for p in only.glob("*.*")}
-    if alone and not (chosen.by or chosen.metric or chosen.out or chosen.published):
+    if alone and not (chosen.by or chosen.names or chosen.metric or chosen.out or chosen.published):
         return report.write(only)
     return compare.compare(
         chosen.folder,
         by=[key for key in chosen.by.split(",") if key],
+        names=[name.strip() for name in chosen.names.split(",")] if chosen.names else [],
         metric=chosen.metric,
         out=chosen.out or Path("comparison"),
         values=chosen.published,

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from PIL import Image
 
 from sketchlab.report.read import Run
 
@@ -44,6 +46,15 @@ def save(run: Run, figure: Figure, name: str, kind: str, split: str, title: str)
     figure.savefig(part, format="png", metadata={"Software": None})
     os.replace(part, path)
     return Plot(path, kind, split, title)
+
+
+def keep(run: Run, pixels: np.ndarray, name: str) -> None:
+    """plots/<name>.png of (h, w) or (h, w, 3) uint8, whole or not at all."""
+    path = run.folder / "plots" / f"{name}.png"
+    path.parent.mkdir(exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    Image.fromarray(pixels).save(part, format="PNG")
+    os.replace(part, path)
 
 
 def short(name: str, length: int = 22) -> str:

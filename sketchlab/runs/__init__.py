@@ -204,30 +204,6 @@ class OpenedRun:
         fitted = from_arrays(self.model.build(len(self.classes)), state["arrays"])
         return Classifier(here, **prepares, net=None, estimator=fitted)
 
-    def predict(self, images: Any, ink: str | None = None) -> pd.DataFrame:
-        """Class probabilities of new images or drawings.
-
-        images: file names, an array (B, H, W) or (B, H, W, 3) uint8, or drawings: a list with, for each, its strokes
-        [[x…], [y…]] (or [[x…], [y…], [t…]]), in QuickDraw's simplified convention or raw; reading.py says how they are
-        drawn. ink: dark, bright or none (a photo); null = as in the data the run was trained on. Returns image,
-        prediction, p_<class>…; raises UserError for what cannot be read, and for a picture where the network takes
-        strokes. Arrays go the way files go: same resizing, same bits as an image file of these pixels.
-        """
-        from sketchlab.runs.reading import given
-
-        names, load = given(images, self.reader(ink))
-        classifier = self.classifier(ink)
-        outputs: list[np.ndarray] = []
-        for start in range(0, len(names), BATCH):
-            part = classifier.probabilities([load(i) for i in range(start, min(start + BATCH, len(names)))])
-            if bad := next(((i, output) for i, output in enumerate(part) if isinstance(output, str)), None):
-                raise UserError(f"predict: cannot read {names[start + bad[0]]}: {bad[1]}")
-            outputs += [output for output in part if isinstance(output, np.ndarray)]
-        probabilities = np.stack(outputs)
-        predictions = [self.classes[i] for i in probabilities.argmax(1)]
-        columns = {f"p_{c}": probabilities[:, i] for i, c in enumerate(self.classes)}
-        return pd.DataFrame({"image": names, "prediction": predictions, **columns})
-
     def reader(self, ink: str | None = None) -> Callable[[bytes], np.ndarray]:
         """Bytes of an image file → (C, S, S) uint8, as the run's own data was read. It raises decode.BadImage."""
         from sketchlab.runs.reading import picture_reader

@@ -191,23 +191,23 @@ def drawer(
 # --- what Python code asks about
 
 
-def given(samples: Any, reader: Callable[[bytes], np.ndarray]) -> tuple[list[str], Callable[[int], Any]]:
+def given(samples: Any, reader: Callable[[bytes], np.ndarray], what: str) -> tuple[list[str], Callable[[int], Any]]:
     """What Python code asks about → names, and what gives each as pixels or drawing, or why it is none."""
     if isinstance(samples, list | tuple) and samples and isinstance(samples[0], list | tuple):
         return [str(i) for i in range(len(samples))], lambda i: simplified(as_lists(samples[i]))
-    return _pictures(samples, reader)
+    return _pictures(samples, reader, what)
 
 
-def _pictures(images: Any, reader: Callable[[bytes], np.ndarray]) -> tuple[list[str], Callable[[int], Any]]:
+def _pictures(images: Any, reader: Callable[[bytes], np.ndarray], what: str) -> tuple[list[str], Callable[[int], Any]]:
     if isinstance(images, np.ndarray):
         if images.dtype != np.uint8 or images.ndim not in (3, 4) or (images.ndim == 4 and images.shape[3] != 3):
-            raise UserError(f"predict: got {images.dtype} {images.shape}, expected uint8 (B, H, W) or (B, H, W, 3)")
+            raise UserError(f"{what}: got {images.dtype} {images.shape}, expected uint8 (B, H, W) or (B, H, W, 3)")
         names = [str(i) for i in range(len(images))]
     else:
         files_: Iterable[Any] = [images] if isinstance(images, str | Path) else images
         names = [str(name) for name in files_]
     if not names:
-        raise UserError("predict: no images given")
+        raise UserError(f"{what}: no images given")
 
     def load(i: int) -> np.ndarray | str:
         try:

@@ -38,7 +38,10 @@ def prepare(run: RunConfig) -> Prepared:
         print(f"{names}  seed={run.seed}", flush=True)
     data = run.data.build(run.model.config.input)
     if run.pipeline.constant("ANSWERS", "") == "classes" and len(data.classes) < 2:
-        what = f"one class only, '{data.classes[0]}': a classifier needs two or more; see data.folder and data.classes"
+        what = (
+            f"pipeline={run.choices['pipeline']} needs at least two classes, but data={run.choices['data']} has one, "
+            f"'{data.classes[0]}': expected class folders, <class>/*.png, or more names in data.classes"
+        )
         raise UserError("; ".join([what, *data.notes]))
     identity = deciding(run, data)
     path, others = group_of(run) / id_of(identity), []

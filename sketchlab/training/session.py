@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 from typing import Any
 
 from sketchlab import config, schema
@@ -90,6 +91,8 @@ def _decide(prepared: Prepared) -> str:
     if state != "finished":
         return "train"
     print(finished_line(prepared), flush=True)
+    if run.run.name and run.run.name != (_config(folder).get("run") or {}).get("name"):
+        _describe(prepared)  # comparisons call it so from now on
     return "show" if _shown(run.plain(), run) != _shown(_config(folder), run) else "found"
 
 
@@ -254,6 +257,32 @@ def tidy(folder: Any) -> None:
         (folder.path / "checkpoints" / "last.pt").unlink(missing_ok=True)
 
 
+NEXT = {  # what a pipeline answers with → what to do with a finished run
+    "classes": "python -m sketchlab.app {run}",
+    "matches": "python -m sketchlab.retrieve {run} SKETCH",
+    "images": "python -m sketchlab.generate {run} -n 64",
+    "translations": "python -m sketchlab.translate {run} PHOTOS",
+}
+
+
+def result(path: Path) -> list[str]:
+    """The result of a finished run in a line, and a command that uses it; [] of a run that has no result."""
+    from sketchlab.report import scores
+    from sketchlab.report.read import glance
+
+    run = glance(path)
+    first = scores.primary(run)
+    if run.state != "finished" or first is None:
+        return []
+    interval = f" [{first.low:.3f}, {first.high:.3f}]" if first.low is not None and first.high is not None else ""
+    n = f" (n = {first.n:,})" if first.n else ""
+    epoch = run.status.get("best", {}).get("epoch")
+    of = f", weights of epoch {epoch}" if epoch is not None and first.split == "test" else ""
+    use = NEXT.get(run.declared.answers, "")
+    lines = [f"{first.split} {first.metric} {first.value:.3f}{interval}{n}{of}"]
+    return lines + ([f"next: {use.format(run=path)}"] if use else [])
+
+
 def report(folder: Any) -> float | None:
     """Draw the report, unless it shows this state already; its path is the last line of standard output."""
     import sketchlab.report
@@ -261,6 +290,8 @@ def report(folder: Any) -> float | None:
     page, ended = folder.path / "report.html", (folder.path / "status.json").stat().st_mtime_ns
     if not page.exists() or page.stat().st_mtime_ns < ended:
         page = sketchlab.report.write(folder.path)
+    for line in result(folder.path):
+        print(line)
     print(f"report: {page}", flush=True)
     scores = [v for k, v in folder.written.get("best", {}).items() if k != "epoch"]
     return scores[0] if scores else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,14 @@ def work(runtime: Any, run: RunConfig, path: Path, data: Any, pruning: dict[str,
     goes_on = (path / "checkpoints" / "last.pt").exists()
     if folder.writes and not (goes_on and (path / "samples" / "data.png").exists()):
         folder.picture("data", of_training(data, run.model.config.input, run.seed))
-    notes = run.model.notes()
+    notes = run.notes()
     for note in notes:
         folder.say(f"warning: {note}")
     if notes:
         folder.document("warnings_model.json", {str(i): note for i, note in enumerate(notes)})
+    if runtime.device.type == "cpu":
+        for line in faster(run):
+            folder.say(line)
     task, loop = _built(runtime, run, folder, data)
     once = hasattr(task, "fit")
     rows = [] if once else [row for name, (net, inputs) in task.networks.items() for row in printout(name, net, inputs)]
@@ -49,11 +53,29 @@ def work(runtime: Any, run: RunConfig, path: Path, data: Any, pruning: dict[str,
     folder.made_with = environment.made_with(run, made)
     if names:
         folder.code = provenance.short(before), made["code"], names
+    if not goes_on and "val" in task.splits and hasattr(task, "untrained"):
+        folder.keep("val", task.untrained())
     if once:
         fit_once(task, runtime, folder)
     else:
         fit(task, loop, run.seed, runtime, folder, pruning)
     folder.document(provenance.FILE, files | provenance.imported())  # with what was imported on the way
+
+
+def faster(run: RunConfig) -> list[str]:
+    """What to write for a run that would train a whole pretrained network on a CPU, and what that leaves out."""
+    from sketchlab import weights
+
+    model = run.model.backbone or run.model
+    key = "model.backbone.tune" if run.model.backbone else "model.tune"
+    if getattr(model.config, "tune", "") != "finetune" or weights.starts_frozen(model.config):
+        return []
+    bf16 = " runtime.precision=bf16 where the CPU has it;" if run.runtime.precision != "bf16" else ""
+    frozen = dataclasses.replace(model, config=dataclasses.replace(model.config, tune="freeze"), backbone=None)
+    first = (
+        f"every layer trains, on a CPU; faster:{bf16} {key}=freeze loop={run.pipeline.name} (features computed once)"
+    )
+    return [first, *(f"with {key}=freeze {note}" for note in frozen.notes())]
 
 
 def show(runtime: Any, run: RunConfig, path: Path, data: Any) -> None:

@@ -143,6 +143,45 @@ def test_a_clean_shape_takes_the_drawings_place_and_undo_brings_it_back(page):
     assert page.locator("#ink path").get_attribute("d") == drawn
 
 
+def test_above_a_confidence_that_one_sets_every_stroke_is_replaced_and_undo_goes_back(page, tmp_path):
+    is_clean = "() => document.getElementById('offer').textContent.startsWith('This is the clean shape')"
+    assert page.locator("#auto-level").inner_text() == "off"
+    draw(page, SQUARE)
+    page.locator("#replace").wait_for()  # offered, as before
+    assert page.locator("#ink path").count() == 1 and not page.evaluate(is_clean)
+    page.locator("#auto").fill("50")
+    assert page.locator("#auto-level").inner_text() == "50 %"
+    assert not page.evaluate(is_clean)  # what is drawn already stays
+    page.keyboard.press("c")
+    page.locator("#sure").fill("100")  # the two levels are apart
+    draw(page, CIRCLE)
+    top(page, "circle")
+    page.wait_for_function(is_clean)
+    replaced = page.locator("#ink path").get_attribute("d")
+    page.keyboard.press("u")
+    page.wait_for_function("() => document.getElementById('offer').textContent.startsWith('No offer')")
+    drawn = page.locator("#ink path").get_attribute("d")
+    assert drawn != replaced and page.locator("#ink path").count() == 1  # undone, and left alone
+    page.keyboard.press("c")
+    draw(page, SQUARE)
+    page.wait_for_function(is_clean)
+    page.locator("#undo").click()  # the button goes back as the key does
+    page.wait_for_function("() => document.getElementById('offer').textContent.startsWith('No offer')")
+    with page.expect_download() as download:
+        page.locator("#download").click()
+    download.value.save_as(tmp_path / "drawing.ndjson")
+    page.locator("#file").set_input_files(tmp_path / "drawing.ndjson")
+    top(page, "square")
+    page.wait_for_function("() => document.getElementById('offer').textContent.startsWith('No offer')")
+    page.reload()  # the setting is remembered
+    page.wait_for_selector("#runs input")
+    page.wait_for_function("() => document.getElementById('auto-level').textContent === '50 %'")
+    page.locator("#auto").fill("101")
+    draw(page, SQUARE)
+    page.locator("#replace").wait_for()
+    assert page.locator("#auto-level").inner_text() == "off" and not page.evaluate(is_clean)
+
+
 def test_saved_opened_and_kept(page, served, tmp_path):
     draw(page, SQUARE)
     top(page, "square")
@@ -174,10 +213,10 @@ def test_all_controls_are_reached_by_keyboard(page):
     page.locator("#replace").wait_for()
     page.locator("#runs input").first.focus()
     reached = []
-    for _ in range(7):
+    for _ in range(8):
         page.keyboard.press("Tab")
         reached.append(page.evaluate("() => document.activeElement.id || document.activeElement.name"))
-    assert reached == ["undo", "clear", "sure", "replace", "label", "download", "open"]
+    assert reached == ["undo", "clear", "sure", "auto", "replace", "label", "download", "open"]
 
 
 @pytest.mark.parametrize("width", [320, 390, 1100])

@@ -191,6 +191,7 @@ def test_quickdraw_is_fetched_by_words_and_counted_by_them(tmp_path, capsys, mon
     monkeypatch.setenv("SKETCHLAB_DATA", str(tmp_path))
     (tmp_path / "quickdraw" / "simplified").mkdir(parents=True)
     (tmp_path / "quickdraw" / "simplified" / "circle.ndjson.gz").write_bytes(b"")
+    assert cli.main(["fetch", "photo_drawing"]) == 1 and "scripts/cut_sheet.py" in capsys.readouterr().err
     (tmp_path / "photo_drawing").mkdir()
     assert cli.main(["list"]) == 0
     lines = {line.split()[0]: line.split(maxsplit=1)[1] for line in capsys.readouterr().out.splitlines()[2:] if line}

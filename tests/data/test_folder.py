@@ -1,3 +1,4 @@
+import json
 import os
 import unicodedata
 from dataclasses import replace
@@ -9,11 +10,14 @@ import torch
 from PIL import Image
 
 from sketchlab.data import splits
+from sketchlab.data.__main__ import sources
 from sketchlab.data.images import augment
 from sketchlab.data.images import tree as images_tree
+from sketchlab.data.images import tree as trees
 from sketchlab.data.sets import folder, mixed
 from sketchlab.errors import UserError
 from sketchlab.inputs import Input
+from tests import every
 
 FRACTION = splits.Config(rule="fraction", train=0.6, val=0.2, test=0.2, folds=3, fold=0, train_at_most=None, seed=0)
 OFFICIAL = replace(FRACTION, rule="official", val=0.2)
@@ -244,12 +248,70 @@ def test_mistakes_are_one_line(tmp_path, changes, message):
 def test_empty_roots(tmp_path):
     with pytest.raises(UserError, match="no class folders in"):
         folder.build(config(tmp_path), GREY)
-    draw(tmp_path / "x.png")
-    with pytest.raises(UserError, match="only 1 images"):
+    (tmp_path / "notes.txt").write_text("no image")
+    (tmp_path / ".hidden.png").write_bytes(b"")
+    with pytest.raises(UserError, match="no class folders in"):
         folder.build(config(tmp_path), GREY)
     (tmp_path / "ant").mkdir()
     with pytest.raises(UserError, match="class 'ant' has no images"):
         folder.build(config(tmp_path), GREY)
+
+
+def test_a_flat_folder_is_one_class_named_after_it(tmp_path):
+    for i in range(10):
+        draw(tmp_path / "my cats" / f"{i:02d}.png", 10 * i)
+    (tmp_path / "my cats" / "notes.txt").write_text("no image")
+    data = folder.build(config(tmp_path / "my cats"), GREY)
+    assert data.classes == ["my cats"] and sizes(data) == {"train": 6, "val": 2, "test": 2}
+    assert all_ids(data) == [f"{i:02d}.png" for i in range(10)]
+    assert any("no class folders: all images in" in note for note in data.notes)
+    assert any("1 file(s) under my cats are no images (.txt)" in note for note in data.notes)
+    assert folder.build(config(tmp_path / "my cats", classes=["my cats"], per_class=5), GREY).classes == ["my cats"]
+    with pytest.raises(UserError, match="no class 'ant' in .*my cats; of 1: my cats"):
+        folder.build(config(tmp_path / "my cats", classes=["ant"]), GREY)
+    draw(tmp_path / "my cats" / "ant" / "a.png")  # a class folder: what lies beside it is of no class
+    with pytest.raises(UserError, match="class 'ant' has 1 item"):
+        folder.build(config(tmp_path / "my cats"), GREY)
+
+
+def test_one_class_is_enough_for_a_generator_and_not_for_a_classifier(tmp_path):
+    for i in range(12):
+        draw(tmp_path / "cats" / f"{i:02d}.png", 20 * i)
+    where = ["data=folder", f"data.root={tmp_path / 'cats'}"]
+
+    def train(model):
+        words = [word for word in every.small(model, "loop.epochs=1") if not word.startswith("data")]
+        every.train([*words, *where], str(tmp_path / model))
+
+    train("small_dcgan")
+    assert json.loads((every.folder_in(tmp_path / "small_dcgan") / "data.json").read_text())["classes"] == ["cats"]
+    for model, pipeline in (("small_cnn", "classify"), ("pixels_logistic", "baseline")):
+        refused = f"pipeline={pipeline} needs at least two classes, but data=folder has one, 'cats': expected class"
+        with pytest.raises(UserError, match=refused):
+            train(model)
+        assert not list((tmp_path / model).glob("*/*/config.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"source": "hymenoptera"}, "`python -m sketchlab.data fetch hymenoptera` puts it there"),
+        (
+            {"source": "celeba"},
+            "it has no direct address: `python -m sketchlab.data fetch celeba` tells where to get it",
+        ),
+        ({"folder": "photo_drawing"}, "nobody offers it: .* scripts/cut_sheet.py"),
+        ({"folder": "mine"}, r"no folder .*mine \(from data.root\); or point data.root"),
+    ],
+)
+def test_what_is_not_there_says_how_to_get_it(tmp_path, changes, expected):
+    with pytest.raises(UserError, match=expected):
+        folder.build(config(tmp_path, **({"folder": "gone"} | changes)), GREY)
+
+
+def test_sets_without_a_direct_address_are_known():
+    without = {name for name, source in sources().items() if not all(file.urls for file in source.files)}
+    assert without == set(trees.NO_ADDRESS) and set(trees.YOURS) <= set(every.choices("data"))
 
 
 def test_six_channels_are_for_strokes(tmp_path):

@@ -77,5 +77,5 @@ def test_one_class_is_no_task_for_a_classifier(tmp_path):
         "data.splits.test=0",
     ]
     run = config.from_overrides(["data=folder", "model=small_cnn", f"run.root={tmp_path / 'runs'}", *one])
-    with pytest.raises(UserError, match="one class only, 'wrapper'.*cat, dog.*data.folder="):
+    with pytest.raises(UserError, match="two classes, but .* has one, 'wrapper'.*cat, dog.*data.folder="):
         prepare.prepare(run)

@@ -249,3 +249,9 @@ def test_any_line_is_a_drawing_or_an_error(n):
         assert all(0 <= v <= 255 for stroke in drawing for axis in stroke[:2] for v in axis)
 
     check()
+
+
+def test_an_array_with_a_byte_order_mark(tmp_path):
+    path = tmp_path / "cat.json"
+    path.write_bytes(b"\xef\xbb\xbf[\r\n[[[0, 255], [0, 9]]]\r\n]\r\n")
+    assert [row.drawing for row in ndjson_files.lines(path)] == [[[[0, 255], [0, 9]]]]

@@ -164,7 +164,7 @@ def test_lines_without_a_key_and_double_keys(tmp_path):
         (["data.classes=[cat,dgo]"], "no class 'dgo' in .*did you mean dog"),
         (["data.folder=nowhere"], "no folder "),
         (["data.format=svg"], "no class folders with .svg"),
-        (["data.format=png"], "data.format=png: expected ndjson or svg"),
+        (["data.format=png"], "data.format=png: expected ndjson, json, svg"),
         (["data.per_class=0"], "data.per_class=0"),
         (["data.on_bad=ignore"], "data.on_bad=ignore"),
         (["data.splits.rule=official"], "no official list"),

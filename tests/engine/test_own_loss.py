@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -107,3 +108,17 @@ def test_overlapped_ranks_average_the_gradients_of_a_loss(own):
     for part in ("loss", "net"):
         for name, value in plain[part].items():
             torch.testing.assert_close(value, overlapped[part][name], rtol=1e-3, atol=1e-4)
+
+
+def test_a_weight_of_a_loss_that_is_not_finite_stops_the_run(own):
+    """Infinite centres of a class that no batch has change no loss; what would be saved is looked at."""
+    from sketchlab.engine.loop import check_weights
+    from sketchlab.errors import UserError
+
+    loss = torch.nn.Linear(2, 2)
+    net = torch.nn.Linear(2, 2)
+    task = SimpleNamespace(parts={"net": net, "loss": loss}, weights=("net",))
+    check_weights(task, 4, 3)
+    loss.weight.data[0, 0] = float("inf")
+    with pytest.raises(UserError, match="step 4: a weight is not finite; the checkpoint of step 3 is kept"):
+        check_weights(task, 4, 3)

@@ -24,6 +24,7 @@ FOLDER = Path(__file__).parents[2] / "experiments"
 sys.path.append(str(FOLDER))  # scripts: they find one another as python FILE does
 import arms  # noqa: E402
 import arms_report  # noqa: E402
+import arms_table  # noqa: E402
 import arms_tests  # noqa: E402
 import arms_types  # noqa: E402
 import das_debnath_retrieval as retrieval  # noqa: E402
@@ -67,7 +68,8 @@ def test_rows_compose_and_claims_name_rows(name):
         assert {claim.a, claim.b} <= set(names) and claim.a != claim.b and claim.expects in ("better", "no better")
     assert {published.arm for published in found.published} <= set(names)
     more = [*found.common, *found.of_seed(1)]
-    assert config.from_overrides([*found.arms[0].words, *more]).seed == 1
+    run = config.from_overrides([*found.arms[0].words, *more])
+    assert 1 in (run.seed, run.data.config.splits.seed)
     words = found.smoke(found.arms[-1], lambda _: Path("base"))
     assert config.from_overrides([*words, *more]).choices["data"] == "shapes"
 
@@ -135,6 +137,16 @@ def small(claims: list[arms_types.Claim]) -> arms_types.Experiment:
     return replace(found, arms=[arms_types.Arm("a", []), arms_types.Arm("b", [])], claims=claims, published=[])
 
 
+def verdict(tested: arms_tests.Tested) -> str:
+    return arms_tests.of_claim(tested.claim, tested.verdict)
+
+
+def line(found: arms_types.Experiment, tested: arms_tests.Tested) -> str:
+    """The row of the page's table of tests."""
+    rows = [{"arm": name, "n": "–"} for name in ("a", "b")]
+    return arms_report.tests_table(found, rows, [arms_table.pair_row(found, tested)])[-1]
+
+
 def values_of(groups, name):
     runs = groups[name].runs.values()
     tables = [pd.read_csv(r.folder / "predictions_test.csv").set_index("id")["prediction"] == "cat" for r in runs]
@@ -153,8 +165,8 @@ def test_one_test_set_is_compared_over_runs_and_samples(tmp_path):
     assert tested[0].test.p == pytest.approx(float(stats.p_value(estimate)))
     assert tested[0].test.low == pytest.approx(-tested[1].test.high)
     assert tested[0].p == pytest.approx(min(1.0, 2 * tested[0].test.p))  # Holm over two
-    assert [arms_tests.of_claim(t) for t in tested] == ["holds here", "holds here: worse"]
-    assert "(t over runs and samples; 3 runs of each; 60 samples;" in arms_report.sentence(tested[0])
+    assert [verdict(t) for t in tested] == ["holds here", "holds here: worse"]
+    assert "| t over runs and samples | 3 runs of each | 60 |" in line(small([said]), tested[0])
 
 
 @pytest.mark.parametrize(("seeds", "lead", "verdict"), [(8, 0.4, "better"), (2, 0.2, "too few to tell")])
@@ -166,8 +178,8 @@ def test_splits_of_their_own_share_images(tmp_path, seeds, lead, verdict):
     assert tested.test is not None and (tested.test.n, tested.test.splits) == (a.shape[1], seeds)
     assert tested.test.difference == pytest.approx(np.mean(np.nanmean(a, 1) - np.nanmean(b, 1)))
     assert tested.test.p == pytest.approx(float(stats.p_value(estimate))) and tested.verdict == verdict
-    assert f"{seeds} splits; {a.shape[1]} samples" in arms_report.sentence(tested)
-    row = arms_report.row(replace(small([]), keys=["test/accuracy"]), groups["a"])
+    assert f"| {seeds} splits | {a.shape[1]} |" in line(small([arms_types.Claim("a", "b")]), tested)
+    row = arms_table.row(replace(small([]), keys=["test/accuracy"]), groups["a"])
     limits = stats.share_interval(stats.estimate_mean(a))
     assert (row["accuracy low"], row["accuracy high"]) == pytest.approx(limits)
 
@@ -175,14 +187,55 @@ def test_splits_of_their_own_share_images(tmp_path, seeds, lead, verdict):
 def test_one_seed_of_each_tells_nothing_of_a_claim(tmp_path):
     groups = groups_of(tmp_path, 1, own_splits=False, lead=0.5)
     (tested,) = arms_tests.test(small([arms_types.Claim("a", "b", "a wins")]), groups)
-    assert tested.verdict == "network better" and arms_tests.of_claim(tested) == "cannot be told here: network better"
-    assert "exact McNemar; 1 run of each; 60 samples" in arms_report.sentence(tested)
+    assert tested.verdict == "network better" and verdict(tested) == "cannot be told here: network better"
+    assert "| exact McNemar | 1 run of each | 60 |" in line(small([tested.claim]), tested)
+
+
+def test_one_run_is_held_against_the_spread_of_the_others(tmp_path):
+    groups = groups_of(tmp_path, 3, own_splits=False, lead=0.45)
+    alone = Group("a", "classify", {}, dict(list(groups["a"].runs.items())[:1]), [])
+    claims = [arms_types.Claim("a", "b", "a wins"), arms_types.Claim("b", "a")]
+    tested = arms_tests.test(small(claims), {"a": alone, "b": groups["b"]})
+    others = [run.status["metrics"]["test/accuracy"] for run in groups["b"].runs.values()]
+    one = next(iter(alone.runs.values())).status["metrics"]["test/accuracy"]
+    low, high = stats.prediction(others)
+    assert tested[0].test is not None and tested[0].test.method == arms_tests.SPREAD
+    assert (tested[0].test.low, tested[0].test.high) == pytest.approx((one - high, one - low))
+    assert tested[0].test.low > 0 and tested[0].p == pytest.approx(2 * tested[0].test.p)
+    assert [verdict(t) for t in tested] == [
+        "holds here, by one run outside the spread",
+        "worse, outside the spread",
+    ]
+    assert "95% of further runs of b would lie between" in line(small(claims), tested[0])
+
+
+@pytest.mark.parametrize(
+    ("p_alone", "p", "better", "expected"),
+    [
+        (0.2, 0.4, "smaller", "inside the spread"),
+        (0.04, 0.4, "smaller", "worse, outside the spread, but not once corrected"),
+        (0.001, 0.01, "smaller", "worse, outside the spread"),
+        (0.001, 0.01, "larger", "better, outside the spread"),
+    ],
+)
+def test_words_of_a_spread(p_alone, p, better, expected):
+    assert arms_tests.spread_verdict(0.1, p_alone, p, arms_tests.Score("kid", "KID", better)) == expected
+
+
+def test_extras_are_tested_over_runs(tmp_path):
+    groups = groups_of(tmp_path, 3, own_splits=False, lead=0.4)
+    extra = arms_types.Extra("wrong", lambda run: 1 - run.final()["test/accuracy"], "smaller")
+    found = replace(small([arms_types.Claim("a", "b", key="wrong")]), extra=(extra,))
+    (tested,) = arms_tests.test(found, groups)
+    assert tested.test is not None and tested.test.method == "Welch's t over runs" and tested.verdict == "better"
+    assert arms_table.row(found, groups["a"])["wrong"] == pytest.approx(1 - values_of(groups, "a").mean())
+    assert "| wrong | -0." in line(found, tested)
 
 
 def test_no_difference_is_called_none(tmp_path):
     groups = groups_of(tmp_path, 8, own_splits=True, lead=0.0)
     said = [arms_types.Claim("a", "b", "a wins"), arms_types.Claim("a", "b", "a does nothing", "no better")]
-    texts = [arms_tests.of_claim(t) for t in arms_tests.test(small(said), groups)]
+    texts = [verdict(t) for t in arms_tests.test(small(said), groups)]
     assert texts[0].startswith("not shown here") and texts[1].startswith("nothing here speaks against it")
 
 

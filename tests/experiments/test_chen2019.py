@@ -14,31 +14,40 @@ from sketchlab import config
 from sketchlab.errors import UserError
 
 sys.path.append(str(Path(__file__).parents[2] / "experiments"))  # scripts: they find one another as python FILE does
+import chen2019_stem  # noqa: E402
 import chen2019_transfer  # noqa: E402
 import sketchanet_fusion  # noqa: E402
 import stock_imagenet  # noqa: E402
 
-ONE_OF_EACH = list({(arm.task, arm.network): arm for arm in chen2019_transfer.ARMS}.values())
+ARMS = chen2019_transfer.ARMS
 
 
-@pytest.mark.parametrize("arm", ONE_OF_EACH, ids=lambda arm: arm.name)
-def test_every_row_composes_and_differs_in_what_it_says(arm):
-    run = config.from_overrides(chen2019_transfer.words_of(arm, bee=False))
-    assert run.choices["model"] == arm.network and run.model.config.tune == arm.tune
+@pytest.mark.parametrize("arm", ARMS[::5], ids=lambda arm: arm.name)
+def test_a_row_is_what_its_name_says(arm):
+    run = config.from_overrides(arm.words)
+    assert run.choices["model"] == ("vgg16_sketchanet" if "3×3 pools" in arm.name else "vgg16")
+    assert run.model.config.tune == chen2019_transfer.TUNES[arm.name.rpartition(", ")[2]]
     assert (run.loop.epochs, run.loop.batch_size, run.loop.optimizer, run.loop.lr) == (25, 8, "sgd", 0.001)
     splits = run.data.config.splits
-    if run.choices["data"] != "hymenoptera":
-        asked = (64, 10) if "64" in arm.task else (43, 31)
+    if run.choices["data"] not in ("hymenoptera", "mixed"):
+        asked = (64, 10) if "64" in arm.name else (43, 31)
         assert (splits.rule, splits.train, splits.val) == ("count", *asked)
-    if arm.task in ("sketches", "sketches_64", "mixed"):
-        published = config.from_overrides(chen2019_transfer.words_of(arm, bee=True))
+
+
+def test_as_published_is_ant_and_bee_with_the_head_of_vgg16():
+    for arm in (arm for arm in ARMS if arm.needs and arm.name.endswith("sketches, frozen")):
+        published = config.from_overrides(arm.words)
         assert published.data.config.classes == ["ant", "bee"] and published.model.config.head == "vgg"
-        assert published.choices["data"] == ("mixed" if arm.task == "mixed" else "tuberlin")
+        assert published.choices["data"] == ("mixed" if "→" in arm.name else "tuberlin")
 
 
-def test_smoke_rows_compose_too():
-    for arm in ONE_OF_EACH[:3]:
-        assert config.from_overrides(chen2019_transfer.smoke(arm, "base")).model.config.width == 0.05
+def test_frozen_rows_of_the_modified_stem_are_its_pools_alone():
+    assert not [arm.name for arm in ARMS if "15×15" in arm.name and arm.name.endswith("frozen")]
+    assert len(chen2019_transfer._pairs()) == 22
+
+
+def test_the_published_58_stands_beside_no_row():
+    assert [p.value for p in chen2019_stem.PUBLISHED] == [0.81] and not chen2019_transfer.EXPERIMENT.published
 
 
 def test_counterparts_are_names_of_imagenet():

@@ -52,7 +52,7 @@ def test_kept_figures_hold_every_claim():
 def test_readme_quotes_the_worst_cells():
     table = pd.read_csv(HOME / "results" / "coverage.csv")
     (line,) = (
-        line for line in (HOME.parent / "README.md").read_text().splitlines() if "coverage_of_intervals.py" in line
+        line for line in (HOME / "results" / "README.md").read_text().splitlines() if "coverage_of_intervals.py" in line
     )
     worst = coverage.worst(table).set_index("what")
     n_cells = len(coverage.cells()) + len(coverage.power_cells())

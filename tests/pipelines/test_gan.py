@@ -149,6 +149,16 @@ def test_scores_and_a_sheet_named_by_the_epoch():
     assert "samples_sheet" in a_task.evaluate("test")
 
 
+def test_the_sheet_before_training_is_of_the_noise_of_later_ones_and_changes_nothing():
+    with_sheet, without = task(), task()
+    first = with_sheet.untrained()["samples_0_sheet"]
+    assert torch.equal(first, without.evaluate("val")["samples_0_sheet"])
+    for a_task in (with_sheet, without):
+        step(a_task, 0)
+    for key, value in with_sheet.parts["G"].state_dict().items():
+        assert torch.equal(value, without.parts["G"].state_dict()[key]), key
+
+
 def test_one_image_to_compare_with_leaves_a_score_out_and_goes_on():
     a_task = task(
         "data.per_class=6", "data.splits.rule=count", "data.splits.train=4", "data.splits.val=1", "data.splits.test=1"

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pandas as pd
+from PIL import Image
 
 from sketchlab.report.read import read
 from sketchlab.report.run import bilstm2d
@@ -37,6 +38,9 @@ def test_the_page_shows_both(run_folder):
         np.save(folder / "arrays" / f"test_{name}.npy", value)
     page = bilstm2d.mixing(read(folder))
     assert page.count("<img") == 4 and "mean of 20 drawings of test" in page and "square of 4 px" in page
+    kept = {path.name for path in (folder / "plots").iterdir()}
+    assert kept == {f"{what}_{i}.png" for what in ("receptive_field", "hidden_states") for i in (0, 1)}
+    assert Image.open(folder / "plots" / "receptive_field_1.png").size == (160, 160)
 
 
 def test_a_run_without_them_has_none(run_folder):

@@ -58,6 +58,43 @@ def test_groups_differ_in_more_than_chance(tmp_path):
     assert all(list(g.runs) == [("0", "0", "0"), ("1", "0", "0")] for g in gathered)
 
 
+def _three(tmp_path, **names):
+    """A run as it is, one with two typed changes and one with six, which differ in all of these."""
+    many = {"loop": {"lr": 0.5, "clip_norm": 1.0, "accumulate": 2}, "pipeline": {"a": 1, "b": 2, "c": 3}}
+    few = {"loop": {"lr": 0.5, "clip_norm": 1.0}}
+    plain = {"loop": {"lr": 0.1, "clip_norm": 0.0, "accumulate": 1}, "pipeline": {"a": 0, "b": 0, "c": 0}}
+    for name, values in {"plain": plain, "few": few, "many": many}.items():
+        typed = [f"{group}.{key}" for group, keys in values.items() for key in keys] if name != "plain" else []
+        changed = {g: plain[g] | values.get(g, {}) for g in plain} | {"run": {"name": names.get(name, "")}}
+        sweep(tmp_path / name, {"x": 0.5}, seeds=[0], config={"config": changed, "differs": dict.fromkeys(typed, 0)})
+    return found(tmp_path)[0]
+
+
+def test_a_group_is_named_by_what_was_changed(tmp_path):
+    gathered, _, _ = groups.gather(_three(tmp_path))
+    assert sorted(g.name for g in gathered) == [
+        "clip_norm=0.0",
+        "clip_norm=1.0 · accumulate=1 · lr=0.5",
+        "clip_norm=1.0 · accumulate=2 · lr=0.5 · +3 more",
+    ]
+
+
+def test_a_run_has_the_name_that_it_was_given(tmp_path):
+    gathered, _, _ = groups.gather(_three(tmp_path / "a", few="two changes", many="six"))
+    assert sorted(g.name for g in gathered) == ["clip_norm=0.0", "six", "two changes"]
+    twice, _, _ = groups.gather(_three(tmp_path / "b", few="same", many="same"))
+    assert len({g.name for g in twice}) == 3 and "same" not in {g.name for g in twice}
+
+
+def test_names_from_the_command_line(tmp_path):
+    runs = _three(tmp_path)
+    gathered, _, _ = groups.gather(runs, called=["one", "two", "three"])
+    assert [g.name for g in gathered] == ["one", "two", "three"]
+    for wrong in (["one", "two"], ["one", "one", "two"], ["one", "", "two"]):
+        with pytest.raises(UserError, match=r"--names .*: expected 3 names, all different, for 1\. .*; 2\. .*; 3\. "):
+            groups.gather(runs, called=wrong)
+
+
 def test_what_follows_from_a_choice_names_no_group():
     rows = [{"model": "a", "model.width": "8", "loop.lr": "1"}, {"model": "b", "loop.lr": "1"}]
     assert groups.differing(rows) == ["model", "model.width"]

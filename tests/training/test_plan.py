@@ -8,7 +8,7 @@ import torch
 from sketchlab import config, run
 from sketchlab.engine import loop
 from sketchlab.errors import UserError
-from sketchlab.training import plan
+from sketchlab.training import plan, work
 from sketchlab.training.prepare import prepare
 from tests import every
 from tests.engine.test_bad_runs import Cut, cut_after
@@ -106,3 +106,20 @@ def test_what_can_be_known_before_data_is_read_comes_first(tmp_path, monkeypatch
     for words, said in cases:
         with pytest.raises(UserError, match=said):
             prepare(config.from_overrides([*words] if "run.root" in str(words) else [*words, f"run.root={tmp_path}"]))
+
+
+def test_a_cpu_that_fine_tunes_names_a_faster_command(monkeypatch):
+    words = ["model=vgg16_sketchanet", "data=shapes"]
+    first, second = work.faster(config.from_overrides(words))
+    assert "runtime.precision=bf16" in first and "model.tune=freeze loop=classify" in first
+    assert "model.tune=freeze model.kernel_px=15 changes nothing" in second and "3×3 pools" in second
+    assert "bf16" not in work.faster(config.from_overrides([*words, "runtime.precision=bf16"]))[0]
+    assert len(work.faster(config.from_overrides(["model=vgg16", "model.tune=finetune"]))) == 1
+    for other in (
+        ["model=small_cnn"],
+        ["model=vgg16"],
+        [*words, "model.tune=freeze"],
+        [*words, "model.train_from=conv5"],
+    ):
+        assert work.faster(config.from_overrides(other)) == []
+    config.from_overrides(["model.tune=freeze", *words, "loop=classify"])  # what it names can be typed

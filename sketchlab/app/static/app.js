@@ -5,16 +5,18 @@ import { Sheet } from "./sheet.js";
 const $ = (id) => document.getElementById(id);
 const MOST_LINES = 1000; // drawings of a file that can be looked through
 const MOST_BYTES = 8 << 20; // of a file that are read
+const OFF = 101; // % from which a drawing is replaced by itself: more than any confidence
+const KEPT = "sketchlab.auto"; // the name under which the browser keeps it
 let runs = [], canSave = false, asked = 0, answer = null, offered = null, file = [], shown = 0;
 
-const sheet = new Sheet($("sheet"), () => {
+const sheet = new Sheet($("sheet"), (drawn) => {
   $("empty").hidden = sheet.drawing.length > 0;
   $("replace").hidden = true;
   $("undo").disabled = !sheet.past.length;
   $("clear").disabled = $("download").disabled = !sheet.drawing.length;
   $("keep").disabled = !sheet.drawing.length || !$("label").value.trim();
   strokesLeft();
-  predict();
+  predict(drawn);
 });
 
 // --- what goes wrong is said
@@ -35,7 +37,8 @@ async function attempt(step) {
 
 const chosen = () => Number(document.querySelector("#runs input:checked").value);
 
-function predict() {
+// drawn: a stroke by hand is what changed; then a confident answer may replace the drawing by itself.
+function predict(drawn = false) {
   const mine = ++asked;
   answer = null;
   if (!sheet.drawing.length) return blank();
@@ -45,7 +48,7 @@ function predict() {
     answer = said;
     tell("");
     SHOW[said.kind](said);
-    await offer();
+    await offer(drawn);
   });
 }
 
@@ -130,12 +133,12 @@ function strokesLeft() {
 
 // --- a clean shape
 
-async function offer() {
+async function offer(drawn = false) {
   const best = answer?.classes?.[0], mine = asked;
   if (!best) return noOffer("This run names no class, so it offers no clean shape.");
   if (sheet.drawing === offered?.became) return noOffer("This is the clean shape. Undo brings your drawing back.");
-  const level = Number($("sure").value) / 100;
-  if (best.p < level) return noOffer(`No offer: ${percent(best.p)} for ${best.name} is below ${percent(level)}.`);
+  const auto = drawn && best.p >= Number($("auto").value) / 100, level = Number($("sure").value) / 100;
+  if (best.p < level && !auto) return noOffer(`No offer: ${percent(best.p)} for ${best.name} is below ${percent(level)}.`);
   const said = await ask("clean", { run: chosen(), class: best.name, drawing: sheet.drawing });
   if (mine !== asked) return;
   if (!said.strokes) return noOffer(said.says);
@@ -143,6 +146,7 @@ async function offer() {
   sheet.show(offered.strokes);
   $("offer").textContent = `${best.name}: ${said.says}. Dashed on the sheet.`;
   $("replace").hidden = false;
+  if (auto && sheet.pointer === null) replace(); // not during the next stroke, which asks again
 }
 
 function noOffer(text) {
@@ -150,6 +154,11 @@ function noOffer(text) {
   if (!offered?.became) offered = null;
   $("replace").hidden = true;
   $("offer").textContent = text;
+}
+
+function showAuto() {
+  const auto = Number($("auto").value);
+  $("auto-level").textContent = auto < OFF ? `${auto} %` : "off";
 }
 
 function replace() {
@@ -231,6 +240,10 @@ $("sure").addEventListener("input", () => {
   $("level").textContent = `${$("sure").value} %`;
   if (answer) attempt(offer);
 });
+$("auto").addEventListener("input", () => {
+  localStorage.setItem(KEPT, $("auto").value);
+  showAuto();
+});
 $("label").addEventListener("input", () => {
   $("keep").disabled = !sheet.drawing.length || !word();
 });
@@ -272,6 +285,8 @@ function pills(fieldset, name, found, changed) {
 
 attempt(async () => {
   let generators;
+  $("auto").value = localStorage.getItem(KEPT) ?? OFF;
+  showAuto();
   ({ runs, generators, save: canSave } = await ask("runs"));
   pills($("runs"), "run", runs, choose);
   pills($("generators"), "generator", generators, gallery.choose);

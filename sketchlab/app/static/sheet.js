@@ -43,7 +43,7 @@ export class Sheet {
     if (event.pointerId !== this.pointer) return;
     if (event.type === "pointerup") this.add(event);
     this.pointer = null;
-    this.become([...this.drawing, this.stroke]);
+    this.become([...this.drawing, this.stroke], true);
   }
 
   add(event) {
@@ -57,21 +57,21 @@ export class Sheet {
     this.line.setAttribute("d", outline(this.stroke));
   }
 
-  // Another drawing; undo brings back the one before.
-  become(drawing) {
+  // Another drawing; undo brings back the one before. drawn: by a stroke of the hand, not from a file or a button.
+  become(drawing, drawn = false) {
     this.past.push(this.drawing);
-    this.set(drawing);
+    this.set(drawing, drawn);
   }
 
   undo() {
     if (this.past.length) this.set(this.past.pop());
   }
 
-  set(drawing) {
+  set(drawing, drawn = false) {
     this.drawing = drawing;
     this.show([]);
     this.paint();
-    this.changed();
+    this.changed(drawn);
   }
 
   // Strokes past the limit are pale: the network does not look at them.

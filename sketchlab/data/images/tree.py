@@ -1,4 +1,4 @@
-"""What lies in a folder of classes: <class>/*.png, or {train,val,test}/<class>/*.png."""
+"""What lies in a folder of classes: <class>/*.png, or {train,val,test}/<class>/*.png; or of one class: *.png."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ from sketchlab.errors import UserError
 
 PARTS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val"}
 PARTS |= {"test": "test", "testing": "test"}
+NO_ADDRESS = ("celeba", "sketchy")  # sources whose files have none, in conf/data/source
+YOURS = {"photo_drawing": "put its two folders there, or cut them from contact sheets with scripts/cut_sheet.py"}
 
 
 @dataclass(frozen=True)
@@ -45,10 +47,9 @@ def place(root: str | None, folder: str, source: str) -> Path:
     if where.is_dir():
         return where
     origin = "data.root" if root else "SKETCHLAB_DATA" if os.environ.get("SKETCHLAB_DATA") else "the default ./data"
-    fetch = f"; `python -m sketchlab.data fetch {source}` puts it there" if source else ""
     raise UserError(
-        f"no folder {where} (from {origin}){fetch}; or point data.root or SKETCHLAB_DATA at where it lies "
-        "(data/README.md tells the layouts)"
+        f"no folder {where} (from {origin}){_how(folder, source)}; or point data.root or SKETCHLAB_DATA at where it "
+        "lies (data/README.md tells the layouts)"
     )
 
 
@@ -61,6 +62,15 @@ def list_lines(path: Path) -> list[str]:
     return [line.strip() for line in text.splitlines() if line.strip()]
 
 
+def _how(folder: str, source: str) -> str:
+    if folder in YOURS:
+        return f"; nobody offers it: {YOURS[folder]}"
+    fetch = f"`python -m sketchlab.data fetch {source}`"
+    if source in NO_ADDRESS:
+        return f"; it has no direct address: {fetch} tells where to get it by hand"
+    return f"; {fetch} puts it there" if source else ""
+
+
 def find(
     root: Path,
     classes: list[str] | None,
@@ -69,15 +79,20 @@ def find(
     group_by: str = "",
     per_group: int | None = None,
     per_class: int | None = None,
+    flat: bool = False,
 ) -> Tree:
     """All images of the classes wanted (None = all found), in sorted order.
 
     aliases: class → its folder's name here; group_by: expression whose first bracket, matched against the file's name
-    without suffix, names the object shown; per_group, per_class: at most so many, chosen by a keyed hash.
+    without suffix, names the object shown; per_group, per_class: at most so many, chosen by a keyed hash. flat: images
+    in a folder without class folders are of one class, which bears the folder's name.
     """
     back = {unicodedata.normalize("NFC", folder): name for name, folder in (aliases or {}).items()}
     homes, empty = class_folders(root, SUFFIXES)
     found = sorted((part, back.get(name, name), folder) for part, name, folder in homes)
+    is_flat = flat and not found and _loose(root) > 0
+    if is_flat:
+        found = [("", unicodedata.normalize("NFC", root.resolve().name), ".")]
     chosen = wanted(root, sorted({name for _, name, _ in found}), classes)
     pattern = expression(group_by)
     tree, other = Tree(root, chosen, [], np.empty(0, np.int64), [], []), Counter()
@@ -97,11 +112,12 @@ def find(
             labels.append(chosen.index(name))
     notes = [f"{n} file(s) under {root.name} are no images ({kind}) and were left alone" for kind, n in other.items()]
     notes += [f"the folder {name} holds no images and is no split: it was left alone" for name in empty]
-    if len(found) == 1 and len(inside := _inside(root / found[0][2])) > 1:
+    if len(found) == 1 and not is_flat and len(inside := _inside(root / found[0][2])) > 1:
         folder = root / found[0][2]
         notes.append(
             f"{folder} holds the folders {', '.join(inside[:5])}: if these are the classes, data.folder={folder}"
         )
+    notes += [f"no class folders: all images in {root} are of one class, '{chosen[0]}'"] if is_flat else []
     tree = replace(tree, labels=np.array(labels, dtype=np.int64), notes=notes)
     for number, name in enumerate(chosen):
         if not (tree.labels == number).any():
@@ -164,13 +180,18 @@ def _printable(names: list[str], where: str | Path) -> list[str]:
 
 
 def _files(root: Path, folder: str) -> list[str]:
-    return [f"{folder}/{name}" for name in _printable(listing.files(root / folder), root / folder)]
+    return [(Path(folder) / name).as_posix() for name in _printable(listing.files(root / folder), root / folder)]
+
+
+def _loose(root: Path) -> int:
+    """Images in the folder itself."""
+    return sum(name.lower().endswith(SUFFIXES) for name in listing.meant(os.listdir(root)))
 
 
 def wanted(root: Path, there: list[str], classes: list[str] | None) -> list[str]:
     """The classes asked for, all of them there; None = all. Raises UserError with what is close and what exists."""
     if not there:
-        loose = sum(1 for name in listing.meant(os.listdir(root)) if name.lower().endswith(SUFFIXES))
+        loose = _loose(root)
         raise UserError(
             f"no class folders in {root}" + (f", only {loose} images" if loose else "") + ": expected <class>/*.png or "
             "train/<class>/*.png"

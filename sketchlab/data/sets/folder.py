@@ -1,4 +1,7 @@
-"""Any folder of classes: <class>/*.png, or {train,val,test}/<class>/*.png. TU-Berlin and hymenoptera are such."""
+"""Any folder of classes: <class>/*.png, or {train,val,test}/<class>/*.png. TU-Berlin and hymenoptera are such.
+
+A folder of images, *.png, is one class for pipelines that need no classes.
+"""
 
 from __future__ import annotations
 
@@ -38,6 +41,7 @@ def build(config: Config, input: Input) -> Dataset:
         group_by=config.group_by,
         per_group=config.per_group,
         per_class=config.per_class,
+        flat=True,
     )
     loaded = files.load(found, input, config.ink, config.resize, config.on_bad)
     divided, notes = files.divide(config.splits, loaded, found.classes, str(where))

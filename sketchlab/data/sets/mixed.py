@@ -21,11 +21,11 @@ GIVES = ("images",)
 class Side:
     """One of the folders; the keys as in data/folder."""
 
-    folder: str
-    source: str
-    ink: str
-    group_by: str
-    per_group: int | None
+    folder: str  # folder of class folders, below root (or absolute)
+    source: str  # its file in conf/data/source, which tells where to get it; "" = your own
+    ink: str  # dark or bright lines, or none: photos
+    group_by: str  # expression on a file's name whose bracket names its object; "" = each file is its own
+    per_group: int | None  # at most so many of each object; null = all
     aliases: dict[str, str] | None  # class → its folder's name here, where the two differ
     splits: Annotated[splits.Config | None, added(None)]  # how this side is divided; null = by data.splits
 

@@ -1,4 +1,4 @@
-"""Drawings kept as strokes: any folder of QuickDraw's ndjson files, one per word, or of class folders of SVG files."""
+"""Drawings kept as strokes: a folder of ndjson or JSON files, one per word, or of class folders of SVG files."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from sketchlab.inputs import Input
 from sketchlab.schema import Machine
 
 GIVES = KINDS
-FORMATS = ("ndjson", "svg")
+FORMATS = ("ndjson", "json", "svg")
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Config:
     root: Machine[str | None]  # folder of data sets; null = $SKETCHLAB_DATA, else ./data
     folder: str  # the files, below root (or absolute); "." = root itself
     source: Machine[str]  # its file in conf/data/source, which tells where to get it; "" = your own
-    format: str  # ndjson: <word>.ndjson or .ndjson.gz, simplified or raw; svg: <class>/*.svg as TU-Berlin's
+    format: str  # ndjson: <word>.ndjson, simplified or raw; json: <word>.json, an array of them; svg: <class>/*.svg
     classes: list[str] | None  # in this order; null = all found
     per_class: int | None  # at most so many drawings of each class, chosen by a keyed hash; null = all
     recognized_only: bool  # leave out what QuickDraw's own network did not recognise; unmarked drawings stay
@@ -43,7 +43,7 @@ class Config:
 
     def __post_init__(self) -> None:
         if self.format not in FORMATS:
-            raise UserError(f"data.format={self.format}: expected {' or '.join(FORMATS)}")
+            raise UserError(f"data.format={self.format}: expected {', '.join(FORMATS)}")
         if self.on_bad not in store.ON_BAD:
             raise UserError(f"data.on_bad={self.on_bad}: expected error or skip")
         if self.per_class is not None and self.per_class < 1:
@@ -93,8 +93,8 @@ def build(config: Config, input: Input) -> Dataset:
 
 def _files(where: Path, config: Config) -> dict[str, Path]:
     """Class → its file, or its folder of SVG files, in the order of the classes."""
-    if config.format == "ndjson":
-        there = ndjson_files.words(where)
+    if config.format != "svg":
+        there = ndjson_files.words(where, ndjson_files.SUFFIXES if config.format == "ndjson" else ndjson_files.ARRAYS)
     else:
         homes, _ = tree.class_folders(where, (svg.SUFFIX,))
         if parts := sorted({folder.partition("/")[0] for part, _, folder in homes if part}):

@@ -48,7 +48,7 @@ def build(path: Path, name: str, folder: Path) -> None:
 
 
 def _read(path: Path, name: str, folder: Path) -> dict[str, Any]:
-    found = _Found(name, folder)
+    found = _Found(name, folder, "line" if path.name.lower().endswith(ndjson_files.SUFFIXES) else "drawing")
     for line in svg.lines(path) if path.is_dir() else ndjson_files.lines(path):
         found.add(line)
     found.flush()
@@ -58,8 +58,8 @@ def _read(path: Path, name: str, folder: Path) -> dict[str, Any]:
 class _Found:
     """What was read so far: points on disk, in the order of the file; some 45 bytes a drawing in memory."""
 
-    def __init__(self, name: str, folder: Path) -> None:
-        self.name, self.folder = name, folder
+    def __init__(self, name: str, folder: Path, unit: str) -> None:
+        self.name, self.folder, self.unit = name, folder, unit  # unit: what is counted in the file, line or drawing
         self.xs, self.ys, self.lengths = bytearray(), bytearray(), array("H")  # not yet written
         self.points, self.strokes = array("i"), array("i")  # per drawing
         self.words, self.recognized, self.ids, self.id_bytes = array("q"), bytearray(), bytearray(), array("B")
@@ -76,7 +76,7 @@ class _Found:
         except BadDrawing as error:
             self.n_broken += 1
             if len(self.broken) < LISTED:
-                self.broken.append(f"{self.name}: line {line.number}: {error}")
+                self.broken.append(f"{self.name}: {self.unit} {line.number}: {error}")
         if self.n_lines % 1000 == 0:
             self._tell()
 

@@ -77,6 +77,12 @@ class StrokeStore:
         stroke_loops.gather(first, all_points, all_lengths, part, local, points, lengths)
         return Strokes(*map(torch.from_numpy, (points, lengths, counts)))
 
+    def recognized(self, rows: Tensor) -> list[bool]:
+        """(B,) rows → false where the file says that QuickDraw's network did not recognise the drawing."""
+        part = np.searchsorted(self.starts, rows.numpy(), side="right") - 1
+        at = zip(part.tolist(), (rows.numpy() - self.starts[part]).tolist(), strict=True)
+        return [bool(self.parts[p].recognized[r]) for p, r in at]
+
     def ids(self, rows: np.ndarray) -> list[str]:
         """(B,) rows → "class/key_id" of each."""
         part = np.searchsorted(self.starts, rows, side="right") - 1

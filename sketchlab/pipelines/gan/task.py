@@ -234,7 +234,7 @@ class Gan:
         grey score in calibration_<split>.json. A score that cannot be had is left out, with its reason there.
         """
         fake, classes = self.sampler.sample(max(self.config.eval_images, self.config.sheet))
-        pictures = self.sampler.by_class() if self.n_classes else sheet(fake[: self.config.sheet])
+        pictures = self._pictures(fake)
         fake, classes = fake[: self.config.eval_images], classes[: self.config.eval_images]
         scores, quality = self._against(split, fake)
         if self.steps.kid_at_start is not None:
@@ -252,6 +252,13 @@ class Gan:
             out["gate"] = {"fired": [{"step": step, "lr_factor": rate} for step, rate in self.gate.fired]}
         name = f"samples_{self.steps.done * self.loop.batch_size // self.n_train}" if split == "val" else "samples"
         return {**out, "quality": quality, f"{name}_sheet": pictures}
+
+    def _pictures(self, fake: Tensor) -> Tensor:
+        return self.sampler.by_class() if self.n_classes else sheet(fake[: self.config.sheet])
+
+    def untrained(self) -> dict[str, Tensor]:
+        """The sheet of samples before the first step, from the noise of all later sheets."""
+        return {"samples_0_sheet": self._pictures(self.sampler.sample(self.config.sheet)[0])}
 
     def _known(self, split: str, condition: Tensor | None, scores: dict[str, Any]) -> gan_calibration.Known:
         if split not in self.known:

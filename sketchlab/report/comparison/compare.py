@@ -12,7 +12,17 @@ import matplotlib
 
 from sketchlab.errors import UserError
 from sketchlab.report import page, scores, tables
-from sketchlab.report.comparison import conclusion, figures, inspect, kinds, listings, pairs, published, tested
+from sketchlab.report.comparison import (
+    conclusion,
+    figures,
+    inspect,
+    kinds,
+    listings,
+    pairs,
+    published,
+    stacked,
+    tested,
+)
 from sketchlab.report.comparison.family import Family, Table
 from sketchlab.report.comparison.groups import Group, find, gather, kind, read_all
 from sketchlab.report.comparison.leaderboard import entry
@@ -29,6 +39,7 @@ def compare(
     folders: Sequence[Path],
     *,
     by: Sequence[str] = (),
+    names: Sequence[str] = (),
     metric: str = "",
     out: Path,
     values: Path | None = None,
@@ -36,8 +47,10 @@ def compare(
 ) -> Path:
     """Read every run at or below the folders and write comparison.html, figures/ and tables/ to `out`.
 
-    by: choices or dotted keys that name the groups; without, the settings that differ. metric: the score to compare
-    by, such as val/accuracy; without, each kind of run's result. values: a YAML file of published values.
+    by: choices or dotted keys that name the groups; without, the settings that differ. names: of the groups instead, in
+    the order in which the page lists them. metric: the score to compare
+    by, such as val/accuracy; without, each kind of run's result; of one without a direction, such as train/d_real, the
+    curves are drawn, a panel per group. values: a YAML file of published values.
     refresh_s: the page reloads itself that often; 0: never. Returns the page's path. Raises UserError for a folder
     without runs, an unknown key of `by`, and a metric that no run has (saying which there are).
     """
@@ -46,13 +59,15 @@ def compare(
     notes += unread
     if not runs:
         raise UserError(f"none of the {len(paths)} runs found can be read; the first: {notes[-1]}")
-    groups, keys, more = gather(runs, by)
+    groups, keys, more = gather(runs, by, names)
     notes += more
-    chosen = metrics(runs, metric)
+    curve = stacked.wanted(runs, metric)  # a score without a direction ranks nothing: its curves are drawn
+    chosen = metrics(runs, "" if curve else metric)
     known = published.load(values) if values else []
     with matplotlib.rc_context():
         matplotlib.rcdefaults()  # a person's own matplotlibrc must not change the bytes
         families = [_family(groups, key, chosen, known, out, notes) for key in dict.fromkeys(chosen.values())]
+        drawn = stacked.draw(out / "figures" / f"curves-{page.anchor(curve)}", groups, curve) if curve else None
     if without := [of for of in dict.fromkeys(g.kind for g in groups) if of not in chosen]:
         notes.append(render(Sentence("no score to compare", ", ".join(without))))
     chance = [found for family in families for found in conclusion.at_chance(family)]
@@ -61,13 +76,14 @@ def compare(
     ]
     listed_runs = listings.runs_table(families)
     written = _tables(families, listed_runs, out)
+    first = [(drawn.title, stacked.section(drawn, len(groups) - stacked.MOST))] if drawn else []
     text = page.render(
         title=f"{len(runs)} runs in {len(groups)} group{'s' * (len(groups) != 1)}",
         state=conclusion.states(runs),
         headline=" ".join(map(render, conclusion.headline(families))),
         under=f"compared by {', '.join(keys)}" if keys else "all of the same settings",
         warnings=_short(notes),
-        sections=_sections(families, keys, listed_runs, written, out),
+        sections=[*first, *_sections(families, keys, listed_runs, written, out)],
         head=_head(refresh_s),
     )
     return tables.put(out / PAGE, text)
@@ -91,8 +107,6 @@ def metrics(runs: Sequence[Run], wanted: str) -> dict[str, str]:
     every = sorted({key for found in there.values() for key in found})
     for name in (wanted, f"test/{wanted}", f"val/{wanted}"):
         if name in every:
-            if not any(run.declared[name].sign for run in runs):
-                raise UserError(f"--metric {wanted}: {name} is declared better neither when larger nor when smaller")
             return {of: name for of, found in there.items() if name in found}
     close = difflib.get_close_matches(wanted, every, n=1)
     hint = f"did you mean {close[0]}? " if close else ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -117,7 +118,7 @@ def curves(
     title = f"{scores.SPLITS.get(split, split).capitalize()} {metric} by epoch"
     canvas.plain(axes, title, "epoch", metric)
     figure.legend(fontsize=7.5, frameon=False, loc="outside lower left", ncols=1 if _long(found) else 2)
-    return _save(path, figure, axes, title, drawn, tuple(dashed))
+    return save(path, figure, axes, title, drawn, tuple(dashed))
 
 
 def _long(lines: list[Line]) -> bool:
@@ -169,10 +170,12 @@ def leaderboard(path: Path, rows: list[Entry], key: str, published: list[Publish
     words = scores.direction(rows[0].score)
     lower = f", {words}" if words else ""
     canvas.plain(axes, title, f"mean, 95% interval{single}{lower}", "")
-    return _save(path, figure, axes, title, [], ())
+    return save(path, figure, axes, title)
 
 
-def _save(path: Path, figure: Figure, axes: Axes, title: str, lines: list, dashed: tuple[str, ...]) -> Drawn:
+def save(
+    path: Path, figure: Figure, axes: Axes, title: str, lines: Sequence = (), dashed: tuple[str, ...] = ()
+) -> Drawn:
     """path.png, path.svg and path.pdf, each whole or not at all, with the same bytes for the same runs."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": path.name, "pdf.fonttype": 42}):
@@ -185,7 +188,7 @@ def _save(path: Path, figure: Figure, axes: Axes, title: str, lines: list, dashe
     place, (width, height) = axes.get_position(), 72 * figure.get_size_inches()
     box = (place.x0 * width, (1 - place.y1) * height, place.x1 * width, (1 - place.y0) * height)
     low, high = axes.get_xlim()
-    return Drawn(path, title, lines, tuple(round(float(v), 2) for v in box), (float(low), float(high)), dashed)  # type: ignore[arg-type]
+    return Drawn(path, title, list(lines), tuple(round(float(v), 2) for v in box), (float(low), float(high)), dashed)  # type: ignore[arg-type]
 
 
 def finite(values: np.ndarray) -> list[float | None]:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,7 +21,8 @@ from sketchlab.report.sentences import Sentence, render
 CHANCE = ("seed", "data.splits.seed", "data.splits.fold")  # what runs of one group may differ in
 # what decides no result: where files lie, how often is saved, who loads
 ASIDE = ("rerun", "run.root", "run.keep_last", "run.track", "data.root", "data.source", "loop.save_every_s")
-ASIDE += ("runtime.workers",)
+ASIDE += ("runtime.workers", "run.name")
+PARTS = 3  # of a group's name, at least; what does not tell it apart is counted after them
 STROKES = "Stroke models"  # classifiers whose networks take strokes are compared among themselves
 
 
@@ -152,25 +154,31 @@ def naming(table: Sequence[dict[str, str]], keys: Iterable[str]) -> list[str]:
     return chosen
 
 
-def gather(runs: Sequence[Run], by: Sequence[str] = ()) -> tuple[list[Group], list[str], list[str]]:
+def gather(
+    runs: Sequence[Run], by: Sequence[str] = (), called: Sequence[str] = ()
+) -> tuple[list[Group], list[str], list[str]]:
     """(groups, the keys that name them, what a reader must know). by: choices or dotted keys instead of what differs.
+    called: the names of the groups, in their order.
 
-    Raises UserError for a key of `by` that no run has.
+    Raises UserError for a key of `by` that no run has, and for other than one name for each group.
     """
     table = [settings(run) for run in runs]
-    varies = naming(table, differing(table))
+    changed = [set(run.config.get("differs") or {}) for run in runs]
+    often = Counter(key for typed in changed for key in typed)
+    varies = naming(table, sorted(differing(table), key=lambda key: -often[key] if "." in key else -math.inf))
     if unknown := [key for key in by if not any(key in row for row in table)]:
         there = ", ".join(differing(table)) or "none"
         raise UserError(f"--by {unknown[0]}: no run has this setting; settings that differ between these runs: {there}")
     keys = list(by) or varies
     open_keys = [key for key in (*CHANCE, *(varies if by else ())) if key not in keys]
-    names = _names(table, keys)
+    names = _names(table, keys, changed if not by else [set()] * len(runs))
+    places = [(kind(run), *(row.get(key, "–") for key in keys)) for run, row in zip(runs, table, strict=True)]
+    names = _called(called, places, names) if called else names
     groups: dict[tuple, Group] = {}
     notes: list[str] = []
-    for run, row, name in zip(runs, table, names, strict=True):
-        of = kind(run)
-        values = {key: row.get(key, "–") for key in keys}
-        group = groups.setdefault((of, *values.values()), Group(name, of, values, {}, []))
+    for run, row, name, place in zip(runs, table, names, places, strict=True):
+        values = dict(zip(keys, place[1:], strict=True))
+        group = groups.setdefault(place, Group(name, place[0], values, {}, []))
         if run.state == "finished":
             _add(group, tuple(row.get(key, "–") for key in open_keys), run, notes)
         else:
@@ -295,19 +303,49 @@ def _mixed(groups: Iterable[Group], keys: list[str], by: Sequence[str]) -> list[
     return out
 
 
-def _names(table: Sequence[dict[str, str]], keys: Sequence[str]) -> list[str]:
-    """small_cnn · shapes · lr=0.01: choices by their value alone, dotted keys by their last word."""
-    last = [key.rpartition(".")[2] for key in keys]
-    words = [word if last.count(word) == 1 else key for key, word in zip(keys, last, strict=True)]
+def _called(called: Sequence[str], places: Sequence[tuple], names: Sequence[str]) -> list[str]:
+    """For each row the name that its group is given. places: which group each row is in; names: as they would be."""
+    groups = dict(zip(places, names, strict=True))
+    if len(called) != len(groups) or len(set(called)) < len(called) or not all(called):
+        there = "; ".join(f"{number}. {name}" for number, name in enumerate(groups.values(), 1))
+        raise UserError(f"--names {','.join(called)}: expected {len(groups)} names, all different, for {there}")
+    given = dict(zip(groups, called, strict=True))
+    return [given[place] for place in places]
 
-    def name(row: dict[str, str]) -> str:
-        parts, like = [], list(table)
-        for key, word in zip(keys, words, strict=True):
+
+def _names(table: Sequence[dict[str, str]], keys: Sequence[str], changed: Sequence[set[str]]) -> list[str]:
+    """small_cnn · shapes · lr=0.01: choices by their value alone, dotted keys by their last word.
+
+    First what tells a group apart, then what else was changed in its runs (`changed`, of each row); or run.name, where
+    all runs of the group have the same and no other group has it.
+    """
+    others = [key for key in differing(table) if key not in keys]
+    last = [key.rpartition(".")[2] for key in (*keys, *others)]
+    words = {key: w if last.count(w) == 1 else key for key, w in zip((*keys, *others), last, strict=True)}
+
+    def name(row: dict[str, str], typed: set[str]) -> str:
+        told, like = [], list(table)
+        for key in keys:
             if len({other.get(key) for other in like}) > 1 and key in row:  # it tells this group from one like it
-                parts.append(row[key] if key in ("model", "data") else f"{word}={row[key]}")
+                told.append(key)
             like = [other for other in like if other.get(key) == row.get(key)]
+        more = [key for key in others if key in typed and key in row]
+        n = max(len(told), PARTS) - len(told)
+        visible = [*told, *(more if len(more) <= n + 1 else more[:n])]
+        parts = [row[key] if key in ("model", "data") else f"{words[key]}={row[key]}" for key in visible]
+        hidden = len(told) + len(more) - len(visible)
+        parts += [f"+{hidden} more"] if hidden else []
         return " · ".join(parts) or " on ".join(filter(None, map(row.get, ("model", "data")))) or "all runs"
 
     values = [tuple(row.get(key) for key in keys) for row in table]
-    known = {value: name(row) for value, row in {v: r for v, r in zip(values, table, strict=True)}.items()}
+    rows: dict[tuple, list[int]] = {}
+    for place, value in enumerate(values):
+        rows.setdefault(value, []).append(place)
+    given = {value: {table[place].get("run.name", "") for place in places} for value, places in rows.items()}
+    taken = Counter(next(iter(names)) for names in given.values() if len(names) == 1)
+    known = {}
+    for value, places in rows.items():
+        (own, *rest) = given[value]
+        typed = set.intersection(*(changed[place] for place in places))
+        known[value] = own if own and not rest and taken[own] == 1 else name(table[places[-1]], typed)
     return [known[value] for value in values]

@@ -6,7 +6,7 @@ import matplotlib
 import numpy as np
 from PIL import Image
 
-from sketchlab.report import page, scores
+from sketchlab.report import canvas, page, scores
 from sketchlab.report.read import Run
 
 SIDE_PX = 160  # of a receptive field
@@ -17,7 +17,7 @@ FIELDS = ("the convolutions alone", "with the LSTMs")
 
 
 def mixing(run: Run) -> str:
-    """Both pictures of the split of the result; "" where the run kept none."""
+    """Both pictures of the split of the result, which are kept in plots/ too; "" where the run kept none."""
     result = scores.primary(run)
     names = [result.split] if result else []
     split = next((s for s in [*names, *run.predicted()] if run.array(f"{s}_erf") is not None), None)
@@ -30,11 +30,12 @@ def _fields(run: Run, split: str) -> str:
         return ""
     grid, size, cards = states.shape[-1], erf.shape[-1], []
     middle = (grid // 2 + 0.5) * size / grid - 0.5
-    for field, name in zip(np.asarray(erf, dtype=float), FIELDS, strict=True):
+    for place, (field, name) in enumerate(zip(np.asarray(erf, dtype=float), FIELDS, strict=True)):
         wide = " and ".join(
             f"{share:.0%} of it in a square of {square(field, share, middle)} px" for share in (0.5, 0.9)
         )
         picture = coloured(np.sqrt(field), SIDE_PX, Image.Resampling.NEAREST)
+        canvas.keep(run, picture, f"receptive_field_{place}")
         cards.append(page.pixels(picture, f"receptive field, {name}", f"<b>{name}</b><br>{wide}"))
     text = (
         f"Effective receptive field (Luo et al. 2016, measured as by Ding et al. 2022), mean of {int(count[0])} "
@@ -52,12 +53,12 @@ def _hidden(run: Run, split: str) -> str:
         return ""
     table = run.predictions(split)
     cards = []
-    for one, place, drawing in zip(states, places, pixels, strict=True):
+    for number, (one, place, drawing) in enumerate(zip(states, places, pixels, strict=True)):
         row = table.iloc[int(place)]
         caption = f"<b>{page.escape(row['label'])}</b>, said {page.escape(row['prediction'])}"
-        cards.append(
-            page.pixels(sheet(np.asarray(drawing), np.asarray(one)), f"hidden states: {row['label']}", caption)
-        )
+        picture = sheet(np.asarray(drawing), np.asarray(one))
+        canvas.keep(run, picture, f"hidden_states_{number}")
+        cards.append(page.pixels(picture, f"hidden states: {row['label']}", caption))
     text = (
         "Hidden states of the LSTMs: at each place the mean over units of their size, dark = the least of a map, "
         "bright = the most. Left: the drawing. Columns: read downwards, upwards, to the right, to the left. Rows: the "

@@ -44,13 +44,14 @@ def curves(run: Run) -> Iterator[Plot]:
     x = _axis(run.metrics)
     for family, members in families(run).items():
         figure = canvas.new(*SIZE)
-        _panel(run, figure.subplots(), x, family, members)
+        panel(run, figure.subplots(), family, members)
         name = "".join(c if c.isalnum() else "_" for c in family)
         yield canvas.save(run, figure, f"curve_{name}", "curve", "", f"{family} by {x}")
 
 
-def _panel(run: Run, axes: Axes, x: str, family: str, members: list[str]) -> None:
+def panel(run: Run, axes: Axes, family: str, members: list[str]) -> None:
     """One family: colour tells the metric (or the split, when there is one metric), a dashed line is training."""
+    x = _axis(run.metrics)
     names = sorted({key.split("/", 1)[1] for key in members}, key=_natural)
     colours: dict[str, str] = dict(zip(names, PALETTE * len(names), strict=False)) if len(names) > 1 else {}
     for key in sorted(members, key=_natural):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from sketchlab import rng
+from sketchlab.data.images.augment import Prepare
+from sketchlab.data.images.decode import decode
 from sketchlab.engine import checkpoint
 from sketchlab.errors import UserError
 from sketchlab.pipelines.gan.sheets import noise
@@ -35,6 +38,8 @@ def generator(run: OpenedRun, which: str = "best") -> nn.Module:
 def translator(run: OpenedRun, to: str, which: str = "best") -> nn.Module:
     """(n, C, S, S) of one kind → of the other, in [−1, 1]; to: sketch or photo. As generator() otherwise."""
     run.check_answers("translations", "translate")
+    if to not in ("sketch", "photo"):
+        raise UserError(f"translate: to={to}: expected sketch or photo")
     parts, file = _parts(run, which)
     name = f"to_{to}"
     net: Any = _built(run)[name]
@@ -59,17 +64,22 @@ def _built(run: OpenedRun) -> Any:
     return model.build(len(run.classes))
 
 
-def class_numbers(run: OpenedRun, net: Any, n: int, name: str | None) -> Tensor | None:
-    """(n,) the classes to tell: all `name`, or each in turn; None where the run tells none."""
+def class_numbers(run: OpenedRun, net: Any, n: int, names: list[str]) -> Tensor | None:
+    """(n,) the classes to generate: those of `names` in turn, or all in turn where it is empty; None where the run
+    was trained without classes. UserError for n below 1 too."""
+    if n < 1:
+        raise UserError(f"-n {n}: expected at least 1")
     if not net.n_classes:
-        if name is not None:
-            raise UserError(f"--class {name}: {run.path} was trained without classes; take a run of dcgan_conditional")
+        if names:
+            raise UserError(
+                f"class {names[0]}: {run.path} was trained without classes; take a run of dcgan_conditional"
+            )
         return None
-    if name is None:
-        return torch.arange(n) % net.n_classes
-    if name not in run.classes:
-        raise UserError(f"--class {name}: no such class; {run.path} knows {', '.join(run.classes)}")
-    return torch.full((n,), run.classes.index(name))
+    for name in names:
+        if name not in run.classes:
+            raise UserError(f"class {name}: no such class; {run.path} knows {', '.join(run.classes)}")
+    numbers = torch.tensor([run.classes.index(name) for name in names or run.classes])
+    return numbers[torch.arange(n) % len(numbers)]
 
 
 @torch.no_grad()
@@ -85,7 +95,34 @@ def images(run: OpenedRun, net: Any, n: int, seed: int, classes: Tensor | None) 
 
 def as_people_see(pixels: Tensor, run: OpenedRun) -> np.ndarray:
     """(n, C, S, S) in [0, 1] → (n, S, S) or (n, S, S, 3) uint8; drawings in the ink of the run's data."""
-    if run.ink != "none" and run.ink != run.input.ink:
-        pixels = 1 - pixels
+    return _bytes(1 - pixels if run.ink != "none" and run.ink != run.input.ink else pixels)
+
+
+def _bytes(pixels: Tensor) -> np.ndarray:
+    """(n, C, S, S) in [0, 1] → (n, S, S) or (n, S, S, 3) uint8."""
     array = (pixels.clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
     return array[..., 0] if array.shape[3] == 1 else array
+
+
+def picture_reader(run: OpenedRun, to: str) -> Callable[[bytes], np.ndarray]:
+    """Bytes of an image file → (C, S, S) uint8 as the network was shown such images: photos in colour, drawings grey
+    and in the ink it takes."""
+    channels = run.input.channels if to == "sketch" else 1
+    invert = to == "photo" and run.input.ink == "bright"
+    resize = run.config["data"].get("resize", "pad")
+
+    def read(content: bytes) -> np.ndarray:
+        pixels = decode(content, run.input.size_px, channels, resize)
+        return 255 - pixels if invert else pixels
+
+    return read
+
+
+@torch.no_grad()
+def translated(run: OpenedRun, net: Any, read: list[Any], to: str) -> np.ndarray:
+    """(n, S, S[, 3]) uint8; drawings dark on white."""
+    given = Prepare(run.input, None)(torch.from_numpy(np.stack(read)))  # (n, 1 or C, S, S)
+    made = net(given.expand(-1, run.input.channels, -1, -1))
+    mean, std = (torch.tensor(v)[:, None, None] for v in (run.input.mean, run.input.std))
+    pixels = made * std + mean
+    return _bytes(1 - pixels if to == "sketch" and run.input.ink == "bright" else pixels)
