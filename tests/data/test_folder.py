@@ -499,3 +499,11 @@ def test_objects_of_decomposed_names_are_those_of_composed_ones(tmp_path):
     alias = unicodedata.normalize("NFD", "été")
     draw(tmp_path / alias / "x.png")
     assert "summer" in images_tree.find(tmp_path, None, aliases={"summer": alias}).classes
+
+
+def test_objects_that_are_too_few_are_called_objects(tmp_path):
+    for cat in range(2):
+        for shot in range(20):
+            draw(tmp_path / "Balinese" / f"{cat}-{shot}.png", shot)
+    with pytest.raises(UserError, match=r"class 'Balinese' has 2 objects \(40 samples\): too few"):
+        folder.build(config(tmp_path, group_by=r"(.+)-\d+"), GREY)
