@@ -107,4 +107,4 @@ def note(root: Path, arm: str, seed: int, folder: Path) -> None:
     index.setdefault(arm, {})[str(seed)] = str(folder.relative_to(root))
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic(path) as temporary:
-        temporary.write_text(json.dumps(index, indent=1))
+        temporary.write_text(json.dumps(index, indent=1), encoding="utf-8")

@@ -192,9 +192,9 @@ def write(arch: str, tables: dict[str, Any], folder: Path) -> None:
     classes = pd.concat([by_class(name, table) for name, table in tables.items()], ignore_index=True)
     classes.to_csv(folder / f"stock_imagenet_{arch}.csv", index=False)
     page = folder / f"stock_imagenet_{arch}.md"
-    page.write_text("\n".join(_text(arch, tables, classes)) + "\n")
+    page.write_text("\n".join(_text(arch, tables, classes)) + "\n", encoding="utf-8")
     draw(arch, tables, classes, folder / f"stock_imagenet_{arch}.png")
-    print(page.read_text())
+    print(page.read_text("utf-8"))
     print(page)
 
 

@@ -137,7 +137,7 @@ def beside_fit(task: Any, run: Any, runtime: Any, bare_step: Callable[[int], obj
         return begin_step(epoch)
 
     task.begin_step = marked
-    with tempfile.TemporaryDirectory() as root, open(os.devnull, "w") as nowhere:
+    with tempfile.TemporaryDirectory() as root, open(os.devnull, "w", encoding="utf-8") as nowhere:
         folder = RunDir(Path(root) / "run")
         folder.open()
         folder.declare(of_pipeline(run.pipeline.name))
@@ -213,7 +213,7 @@ def has_bf16(gpu: bool) -> bool:
     import torch
 
     info = Path("/proc/cpuinfo")
-    return torch.cuda.is_bf16_supported() if gpu else info.exists() and "avx512_bf16" in info.read_text()
+    return torch.cuda.is_bf16_supported() if gpu else info.exists() and "avx512_bf16" in info.read_text("utf-8")
 
 
 def circumstances() -> dict[str, Any]:

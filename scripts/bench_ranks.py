@@ -171,7 +171,11 @@ def train(runtime: Runtime, run: Any, path: Path, steps: int) -> None:
     task.begin_step, runtime.mean_grads = marked, averaged  # type: ignore[method-assign]
     folder = rundir.RunDir(path.parent, writes=runtime.rank == 0)
     folder.declare(of_pipeline(run.pipeline.name))
-    with open(os.devnull, "w") as nowhere, contextlib.redirect_stderr(nowhere), contextlib.suppress(_Enough):
+    with (
+        open(os.devnull, "w", encoding="utf-8") as nowhere,
+        contextlib.redirect_stderr(nowhere),
+        contextlib.suppress(_Enough),
+    ):
         loop.fit(task, run.loop, run.seed, runtime, folder)
     every = runtime.each(reduces)
     if runtime.rank == 0:

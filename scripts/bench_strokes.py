@@ -214,7 +214,7 @@ def in_turns(
         done += 1
         return begin_step(epoch)
 
-    with tempfile.TemporaryDirectory() as place, open(os.devnull, "w") as nowhere:
+    with tempfile.TemporaryDirectory() as place, open(os.devnull, "w", encoding="utf-8") as nowhere:
         folder = RunDir(Path(place))
         folder.open()
         folder.declare(of_pipeline(run.pipeline.name))

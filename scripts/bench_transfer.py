@@ -94,9 +94,9 @@ def sketchlab_run(precision: str, per_class: int) -> dict[str, Any]:
         )  # fmt: skip
         total_s = time.perf_counter() - start
         (folder,) = Path(root).glob("outputs/*/*/")
-        status = json.loads((folder / "status.json").read_text())
-        times = [json.loads(line) for line in (folder / "timing.jsonl").read_text().splitlines()]
-        rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+        status = json.loads((folder / "status.json").read_text("utf-8"))
+        times = [json.loads(line) for line in (folder / "timing.jsonl").read_text("utf-8").splitlines()]
+        rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text("utf-8").splitlines()]
         made_s = {name: (folder / name).stat().st_mtime - began for name in ("data.json", "env.json", "report.html")}
         loop_s = sum(t["train_s"] + t["eval_s"] + t["save_s"] for t in times)
     return {

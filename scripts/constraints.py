@@ -32,7 +32,7 @@ def main() -> None:
             sys.exit(
                 f"error: run it with Python {oldest}, the oldest that is supported; this is {sys.version.split()[0]}"
             )
-        FILE.write_text(pinned(resolved()))
+        FILE.write_text(pinned(resolved()), encoding="utf-8")
         print(f"wrote {FILE}")
     for python in PYTHONS:
         command = shutil.which(f"python{python}")
@@ -56,7 +56,7 @@ def requirements() -> list[str]:
     """Of pyproject.toml, as words for pip: the package itself is not built for that."""
     import tomllib
 
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     extras, found, waiting = project["optional-dependencies"], list(project["dependencies"]), EXTRAS.split(",")
     while waiting:
         for word in extras[waiting.pop()]:

@@ -94,7 +94,7 @@ def attempt(name: str, which: int, root: Path, kill_at: int) -> None:
     torch.set_num_threads(1)
     events = watch(root, kill_at)
     session.execute(RUNS[name][which], CASES[name].reported)
-    root.with_suffix(".json").write_text(json.dumps(events))
+    root.with_suffix(".json").write_text(json.dumps(events), encoding="utf-8")
 
 
 def watch(root: Path, kill_at: int) -> list[Event]:
@@ -129,7 +129,7 @@ def watch(root: Path, kill_at: int) -> list[Event]:
             os.truncate(file(descriptor), os.stat(descriptor).st_size // 2)
 
     def half_line(folder: Any, name: str, row: Any) -> None:
-        with open(folder.path / name, "a") as lines:
+        with open(folder.path / name, "a", encoding="utf-8") as lines:
             lines.write(json.dumps(row)[:20])
 
     at(optim, "set_rate", "step", lambda *_: f"{root}/step")
@@ -167,12 +167,12 @@ def result(root: Path) -> dict[str, Any]:
             state = torch.load(path, weights_only=True)
             found[place] = {key: value for key, value in state.items() if key != "made_with"}
         elif inside == "status.json":
-            status = json.loads(path.read_text())
+            status = json.loads(path.read_text("utf-8"))
             found[place] = {
                 key: status.get(key) for key in ("state", "metrics", "best", "keeps_last", "message", "resumed")
             }
         elif path.suffix == ".json":
-            found[place] = json.loads(path.read_text())
+            found[place] = json.loads(path.read_text("utf-8"))
         elif inside != "lock":
             found[place] = path.read_bytes()
     return found
@@ -210,7 +210,7 @@ def killed(name: str, root: Path, kill_at: int, second: int, kill_after_s: float
         start(name, root, kill_at=second)
     codes.append(start(name, root))
     if codes != [-signal.SIGKILL, 0]:
-        return f"exit codes {codes}: {root.with_suffix('.log').read_text()[-300:]}"
+        return f"exit codes {codes}: {root.with_suffix('.log').read_text('utf-8')[-300:]}"
     found = difference(result(root), result(root.parent / "twin"))
     shutil.rmtree(root)
     return found
@@ -220,11 +220,13 @@ def twin(name: str, root: Path) -> tuple[list[Event], float]:
     """The run that is left alone: its events and its seconds."""
     if CASES[name].before:
         (root / "before").mkdir()
-        assert start(name, root / "before", which=1) == 0, (root / "before.log").read_text()
-    assert start(name, prepared(name, root / "first")) == 0, (root / "first.log").read_text()  # data is kept after it
+        assert start(name, root / "before", which=1) == 0, (root / "before.log").read_text("utf-8")
+    assert start(name, prepared(name, root / "first")) == 0, (root / "first.log").read_text(
+        "utf-8"
+    )  # data is kept after it
     began = time.perf_counter()
-    assert start(name, prepared(name, root / "twin")) == 0, (root / "twin.log").read_text()
-    events = [Event(*event) for event in json.loads((root / "twin.json").read_text())]
+    assert start(name, prepared(name, root / "twin")) == 0, (root / "twin.log").read_text("utf-8")
+    events = [Event(*event) for event in json.loads((root / "twin.json").read_text("utf-8"))]
     return events, time.perf_counter() - began
 
 

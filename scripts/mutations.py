@@ -125,7 +125,7 @@ def drawn(n: int, seed: int, only: str) -> list[Mutant]:
 
 
 def read(root: Path, module: str) -> str:
-    return (root / "sketchlab" / module).read_text()
+    return (root / "sketchlab" / module).read_text("utf-8")
 
 
 def copied(folder: Path) -> Path:
@@ -175,7 +175,7 @@ def main() -> None:
     import torchvision  # noqa: F401
 
     chosen = drawn(int(words.get("n", 100)), int(words.get("seed", 0)), words.get("only", ""))
-    known = EQUIVALENT.read_text() if EQUIVALENT.exists() else ""
+    known = EQUIVALENT.read_text("utf-8") if EQUIVALENT.exists() else ""
     counts: dict[str, int] = dict.fromkeys(("killed", "timeout", "equivalent", "SURVIVED", "untried"), 0)
     unmutated_s: dict[tuple[str, ...], float | None] = {}  # None: the tests fail by themselves
     with tempfile.TemporaryDirectory(prefix="sketchlab-mutations-") as temporary:
@@ -187,14 +187,14 @@ def main() -> None:
                 code, spent_s = attempt(copy, tests, log, 600)
                 unmutated_s[tests] = spent_s if code == 0 else None
                 if code != 0:
-                    print(f"{' '.join(tests)} fail without a mutant:\n{log.read_text()[-2000:]}", flush=True)
+                    print(f"{' '.join(tests)} fail without a mutant:\n{log.read_text('utf-8')[-2000:]}", flush=True)
             if (usual_s := unmutated_s[tests]) is None:
                 outcome = "untried"
             else:
                 file = copy / "sketchlab" / mutant.module
-                file.write_text(mutant.of(source))
+                file.write_text(mutant.of(source), encoding="utf-8")
                 code, spent_s = attempt(copy, tests, log, max(LEAST_S, TIMES * usual_s))
-                file.write_text(source)
+                file.write_text(source, encoding="utf-8")
                 outcome = {None: "timeout", 0: "SURVIVED", 1: "killed", 2: "killed"}.get(code, "untried")
             if outcome == "SURVIVED" and f"{mutant.module}: {change}" in known:
                 outcome = "equivalent"

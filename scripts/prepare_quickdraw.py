@@ -182,7 +182,7 @@ def family(pid: int) -> list[int]:
     """A process and what it started, down to the last."""
     try:
         tasks = list(Path(f"/proc/{pid}/task").glob("*/children"))
-        below = [int(child) for task in tasks for child in task.read_text().split()]
+        below = [int(child) for task in tasks for child in task.read_text("utf-8").split()]
     except OSError:  # it has ended
         return []
     return [pid, *(one for child in below for one in family(child))]
@@ -191,7 +191,7 @@ def family(pid: int) -> list[int]:
 def resident(pid: int) -> int:
     """Bytes, of pages shared with others its share."""
     try:
-        text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+        text = Path(f"/proc/{pid}/smaps_rollup").read_text("utf-8")
     except OSError:  # it has ended
         return 0
     return next((int(line.split()[1]) * 1024 for line in text.splitlines() if line.startswith("Pss:")), 0)

@@ -6,6 +6,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TypeVar
 
@@ -58,6 +59,9 @@ def no_bars_into_pipes() -> None:
 def exit_on_error(work: Callable[[], Answer]) -> Answer:
     """A command's work; a mistake ends the process with one line and exit code 1, Ctrl-C with 130."""
     no_bars_into_pipes()
+    for stream in (sys.stdout, sys.stderr):  # of a terminal in another encoding than UTF-8: ? for what it has not
+        if isinstance(stream, TextIOWrapper) and stream.encoding.lower().replace("-", "") != "utf8":
+            stream.reconfigure(errors="replace")
     try:
         return work()
     except UserError as error:

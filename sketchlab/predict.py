@@ -7,6 +7,7 @@ reading.py says how drawings are drawn for a run.
 from __future__ import annotations
 
 import argparse
+import codecs
 import contextlib
 import csv
 import os
@@ -20,6 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
+from sketchlab.data import listing
 from sketchlab.data.images.decode import SUFFIXES
 from sketchlab.errors import ReaderGone, UserError, exit_on_error
 from sketchlab.runs import BATCH, KINDS, OpenedRun, reading
@@ -100,7 +102,7 @@ def listed(images: list[str]) -> list[str]:
     names: list[str] = []
     for given in images:
         if given == "-":
-            lines = sys.stdin.buffer.read().split(b"\n")
+            lines = sys.stdin.buffer.read().removeprefix(codecs.BOM_UTF8).split(b"\n")
             names += [os.fsdecode(part.removesuffix(b"\r")) for part in lines if part.strip()]
         elif os.path.isdir(given):
             names += inside(given)
@@ -113,19 +115,15 @@ def listed(images: list[str]) -> list[str]:
 
 def inside(folder: str) -> list[str]:
     """Images and files of drawings in a folder, recursive and sorted; the rest is counted on standard error."""
-    found, others = [], 0
-    for here, inner, files in os.walk(folder):
-        inner[:] = [name for name in inner if not name.startswith(".")]
-        visible = [name for name in files if not name.startswith(".")]
-        images = [name for name in visible if name.lower().endswith((*SUFFIXES, *reading.SUFFIXES))]
-        found += [os.path.join(here, name) for name in images]
-        others += len(visible) - len(images)
+    names = listing.files(folder)
+    found = [os.path.join(folder, name) for name in names if name.lower().endswith((*SUFFIXES, *reading.SUFFIXES))]
+    others = len(names) - len(found)
     kinds = f"{' '.join(SUFFIXES)}; drawings: {' '.join(reading.SUFFIXES)}"
     if not found:
         raise UserError(f"{folder}: no images in this folder ({kinds})" + f", only {others} other files" * (others > 0))
     if others:
         print(f"{folder}: {others} other files left alone (images: {kinds})", file=sys.stderr)
-    return sorted(found)
+    return found
 
 
 def holds_drawings(name: str) -> bool:
@@ -171,7 +169,10 @@ def writer(path: Path | None, classes: list[str], drawn: bool) -> Iterator[Any]:
         return
     if path.is_dir() or not path.parent.is_dir():
         raise UserError(f"--out {path}: expected a file name in a folder that exists")
-    with atomic(path) as temporary, open(temporary, "w", newline="", errors="surrogateescape") as file:
+    with (
+        atomic(path) as temporary,
+        open(temporary, "w", encoding="utf-8", newline="", errors="surrogateescape") as file,
+    ):
         lines = csv.writer(file, lineterminator="\n")
         lines.writerow(["image", *["key_id"] * drawn, "prediction", *(f"p_{name}" for name in classes), "error"])
 

@@ -182,7 +182,10 @@ def _line(name: str, found: Found | str, photos: Gallery) -> str:
 def _writer(path: Path, k: int) -> Iterator[Any]:
     """(row, found, photos) → a line of the CSV, which is there whole or not at all."""
     places = range(1, k + 1)
-    with atomic(path) as temporary, open(temporary, "w", newline="", errors="surrogateescape") as file:
+    with (
+        atomic(path) as temporary,
+        open(temporary, "w", encoding="utf-8", newline="", errors="surrogateescape") as file,
+    ):
         lines = csv.writer(file, lineterminator="\n")
         columns = ["query", "key_id", *(f"match_{i}" for i in places), *(f"distance_{i}" for i in places), "error"]
         lines.writerow(columns)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import ast
+import os
 import re
 import subprocess
 import sys
 import threading
 import tomllib
+from pathlib import Path
 
 import pytest
 import torch
@@ -114,3 +117,25 @@ def test_constraints_pin_all_but_torch():
     assert names <= set(pins), names - set(pins)
     text = (root / "README.md").read_text() + (root / "constraints.txt").read_text()
     assert "-c constraints.txt" in text and "index-url" not in text
+
+
+def test_every_text_file_is_read_and_written_with_a_named_encoding():
+    """Without one Python takes the machine's, which is not UTF-8 everywhere."""
+    root, unnamed = Path(__file__).parents[1], []
+    for path in [p for room in ("sketchlab", "scripts", "experiments") for p in sorted((root / room).rglob("*.py"))]:
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if not isinstance(node, ast.Call) or any(word.arg in ("encoding", None) for word in node.keywords):
+                continue
+            name = getattr(node.func, "attr", getattr(node.func, "id", ""))
+            words = " ".join(ast.unparse(arg) for arg in node.args)
+            opens = isinstance(node.func, ast.Name) and name == "open" and "b'" not in words
+            if (opens or name in ("read_text", "write_text")) and "'utf-8" not in words:
+                unnamed.append(f"{path.relative_to(root)}:{node.lineno}")
+    assert unnamed == []
+
+
+def test_a_terminal_in_ascii_gets_question_marks():
+    code = "from sketchlab.errors import UserError, exit_on_error\ndef work(): raise UserError('no class \\u732b')\n"
+    environment = os.environ | {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = subprocess.run([sys.executable, "-c", code + "exit_on_error(work)"], capture_output=True, env=environment)
+    assert done.returncode == 1 and b"Traceback" not in done.stderr and b"error: no class " in done.stderr

@@ -129,7 +129,7 @@ def _name(who: str) -> str:
 def votes(folder: Path) -> list[dict[str, Any]]:
     """All answers kept in a run folder. Raises UserError for a file that was changed or cut."""
     path = folder / FILE
-    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    text = path.read_text("utf-8") if path.exists() else ""
     try:
         found = [json.loads(line) for line in text.splitlines()]
         whole = not text or text.endswith("\n")

@@ -47,11 +47,13 @@ class Config:
             )
 
 
-def _places(config: Config, n: int, name: str) -> dict[str, slice]:
-    """n groups of one class in shuffled order → the stretch of each split."""
+def _places(config: Config, n: int, name: str, n_samples: int) -> dict[str, slice]:
+    """n groups of one class in shuffled order → the stretch of each split; n_samples: how many samples they have."""
+    grouped = n != n_samples
+    items = f"{n} {'object' if grouped else 'item'}{'s' * (n != 1)}" + f" ({n_samples} samples)" * grouped
     if config.rule == "kfold":
         if n < config.folds:
-            raise UserError(f"data.splits.folds={config.folds}: class '{name}' has only {n}")
+            raise UserError(f"data.splits.folds={config.folds}: class '{name}' has only {items}")
         low, high = n * config.fold // config.folds, n * (config.fold + 1) // config.folds
         rest = n - (high - low)
         n_val = round(config.val * rest)
@@ -64,14 +66,16 @@ def _places(config: Config, n: int, name: str) -> dict[str, slice]:
         sizes = [int(config.train), int(config.val), int(config.test)]
         if sum(sizes) > n:
             requested = " + ".join(f"{key} {size}" for key, size in zip(NAMES, sizes, strict=True))
-            raise UserError(f"data.splits: {requested} = {sum(sizes)} per class asked for, but class '{name}' has {n}")
+            raise UserError(
+                f"data.splits: {requested} = {sum(sizes)} per class asked for, but class '{name}' has {items}"
+            )
         edges = np.cumsum([0, *sizes])
     else:
         edges = np.round(np.cumsum([0, config.train, config.val, config.test]) * n).astype(int)
         for key, low, high in zip(NAMES, edges[:-1], edges[1:], strict=True):
             if getattr(config, key) > 0 and low == high:
                 raise UserError(
-                    f"class '{name}' has {n} item{'s' * (n != 1)}: too few for data.splits.{key}="
+                    f"class '{name}' has {items}: too few for data.splits.{key}="
                     f"{getattr(config, key)}; add items, leave the class out with data.classes, or change data.splits"
                 )
     return {key: slice(edges[i], edges[i + 1]) for i, key in enumerate(NAMES)}
@@ -135,7 +139,7 @@ def of_class(config: Config, keys: np.ndarray, name: str) -> dict[str, np.ndarra
     n = len(groups)
     if config.rule == "kfold":  # one circle for all folds: fold k starts k/folds of the way round
         rank = (rank - n * config.fold // config.folds) % max(n, 1)
-    stretches = _places(config, n, name)
+    stretches = _places(config, n, name, len(keys))
     return {key: np.flatnonzero((rank >= s.start) & (rank < s.stop)) for key, s in stretches.items()}
 
 

@@ -163,14 +163,14 @@ class RunDir:
 
     def _lines(self, name: str, rows: list[dict[str, Any]]) -> None:
         with atomic(self.path / name) as temporary:
-            temporary.write_text("".join(json.dumps(row) + "\n" for row in rows))
+            temporary.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
     def add(self, name: str, row: dict[str, Any]) -> None:
         """One line to metrics.jsonl or timing.jsonl."""
         if not self.writes:
             return
         try:
-            with open(self.path / name, "a") as file:
+            with open(self.path / name, "a", encoding="utf-8") as file:
                 file.write(json.dumps(row) + "\n")
         except OSError as error:
             raise UserError(
@@ -185,7 +185,7 @@ class RunDir:
 
         tqdm.write(line, file=sys.stdout)
         sys.stdout.flush()
-        with open(self.path / "train.log", "a") as file:
+        with open(self.path / "train.log", "a", encoding="utf-8") as file:
             file.write((whole or line) + "\n")
 
     # --- checkpoints
@@ -286,4 +286,4 @@ class RunDir:
             write_json(self.path / name, value)
             return
         with atomic(self.path / name) as temporary:
-            temporary.write_text(yaml.safe_dump(value, sort_keys=False, allow_unicode=True))
+            temporary.write_text(yaml.safe_dump(value, sort_keys=False, allow_unicode=True), encoding="utf-8")

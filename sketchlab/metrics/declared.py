@@ -126,7 +126,7 @@ def read(folder: Path, pipeline: str) -> Table:
     if not path.is_file():
         return of_pipeline(pipeline)
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(path.read_text("utf-8"))
         known = of_pipeline(found["pipeline"])  # of a folder that does not hold these two yet
         more = {key: str(found.get(key) or getattr(known, key)) for key in ("answers", "title")}
         return Table(found["pipeline"], [Score(**row) for row in found["scores"]], **more)

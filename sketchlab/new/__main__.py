@@ -54,10 +54,12 @@ def write(kind: str, name: str, to: Path) -> str:
     if there := [path for path in files.values() if path.exists()]:
         raise UserError(f"{there[0]} exists; choose another name, or move it away")
     for source, path in files.items():
-        text = "" if source.name == "__init__.py" else re.sub(r"\bexample(?=_net\b|\b)", name, source.read_text())
+        text = (
+            "" if source.name == "__init__.py" else re.sub(r"\bexample(?=_net\b|\b)", name, source.read_text("utf-8"))
+        )
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic(path) as temporary:
-            temporary.write_text(text)
+            temporary.write_text(text, encoding="utf-8")
     words = TRY.get(kind, f"{kind}={{name}}").format(name=name)
     command = f"SKETCHLAB_EXTRA={shlex.quote(str(to))} python -m sketchlab.run {words}".rstrip()
     return "\n".join([*(f"wrote {path}" for path in files.values()), "", f"try it: {command} loop.epochs=2"])

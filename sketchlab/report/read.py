@@ -257,7 +257,7 @@ def glance(folder: Path) -> Run:
 
 def yaml_file(path: Path) -> dict[str, Any]:
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=LOADER)
+        content = yaml.load(path.read_text("utf-8"), Loader=LOADER)
     except (yaml.YAMLError, ValueError, OSError) as error:
         raise UserError(f"{path} is no readable YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
@@ -269,7 +269,7 @@ def _json(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text("utf-8"))
     except (ValueError, OSError) as error:
         raise UserError(f"{path} is no readable JSON: {error}; it was changed after the run wrote it") from error
     if not isinstance(content, dict):

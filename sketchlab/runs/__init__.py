@@ -41,7 +41,7 @@ class OpenedRun:
     def document(self) -> dict[str, Any]:
         """config.yaml: command, choices, config, differs, identity."""
         try:
-            found = yaml.safe_load((self.path / "config.yaml").read_text())
+            found = yaml.safe_load((self.path / "config.yaml").read_text("utf-8"))
         except (yaml.YAMLError, ValueError, OSError) as error:
             raise UserError(
                 f"{self.path / 'config.yaml'} is no readable YAML: {' '.join(str(error).split())}"

@@ -79,7 +79,7 @@ def alone(folder: Path) -> Iterator[None]:
     """One maker at a time on this machine, others wait; what a killed one left behind is cleared away."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = open(folder / ".lock", "w")  # noqa: SIM115
+        lock = open(folder / ".lock", "w", encoding="utf-8")  # noqa: SIM115
     except OSError as error:
         raise UserError(f"cannot write to the cache {folder}: {error.strerror}; set SKETCHLAB_CACHE") from None
     with lock:
@@ -121,7 +121,7 @@ def seal(building: Path, what: str, content: dict[str, Any]) -> None:
         with open(path, "rb") as file:
             os.fsync(file.fileno())
     known = {"what": what, "content": content, "files": files}
-    with open(building / INDEX, "w") as file:
+    with open(building / INDEX, "w", encoding="utf-8") as file:
         json.dump({**known, "digest": _of_index(known)}, file, ensure_ascii=False)
         file.flush()
         os.fsync(file.fileno())
@@ -147,7 +147,7 @@ def _opened(folder: Path, fully: bool = False) -> tuple[dict[str, Any] | None, s
     if not folder.exists():
         return None, ""
     try:
-        index = json.loads((folder / INDEX).read_text())
+        index = json.loads((folder / INDEX).read_text("utf-8"))
         if not isinstance(index, dict) or "digest" not in index:
             return None, "its index has no digests, as before they were kept, or is cut"
         if index["digest"] != _of_index(index):
@@ -178,7 +178,7 @@ def _look(path: Path) -> list[int]:
 
 def _noted(folder: Path) -> dict[str, Any]:
     try:
-        found = json.loads((folder / CHECKED).read_text())
+        found = json.loads((folder / CHECKED).read_text("utf-8"))
     except (OSError, ValueError):  # never checked, or damaged: checked now
         return {}
     return found if isinstance(found, dict) else {}
@@ -187,7 +187,7 @@ def _noted(folder: Path) -> dict[str, Any]:
 def _note(folder: Path, looks: dict[str, Any]) -> None:
     with contextlib.suppress(OSError):  # a cache that is shared and read-only is checked in full each time
         temporary = folder / f"{CHECKED}.{os.getpid()}"
-        temporary.write_text(json.dumps(looks))
+        temporary.write_text(json.dumps(looks), encoding="utf-8")
         os.replace(temporary, folder / CHECKED)
 
 
@@ -229,7 +229,7 @@ def entries() -> list[Entry]:
 
 def _what(folder: Path) -> str:
     try:
-        return str(json.loads((folder / INDEX).read_text()).get("what", ""))
+        return str(json.loads((folder / INDEX).read_text("utf-8")).get("what", ""))
     except (OSError, ValueError, AttributeError):
         return ""
 

@@ -146,12 +146,12 @@ def digest(path: Path) -> str:
 
 def write_json(path: Path, value: Any) -> None:
     with atomic(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+        temporary.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def read_json(path: Path) -> Any:
     try:
-        return json.loads(path.read_text())
+        return json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(f"cannot read {path}: {error}") from None
 
@@ -171,7 +171,7 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     try:
-        lines = path.read_text().split("\n")[:-1]
+        lines = path.read_text("utf-8").split("\n")[:-1]
     except (OSError, ValueError) as error:
         raise UserError(f"cannot read {path}: {error}") from None
     rows = []

@@ -122,7 +122,7 @@ class Lock:
 def machine() -> str:
     """Which machine this is, since when it runs: process ids mean something there alone."""
     boot = Path("/proc/sys/kernel/random/boot_id")
-    return f"{socket.gethostname()} {boot.read_text().strip() if boot.exists() else ''}".strip()
+    return f"{socket.gethostname()} {boot.read_text('utf-8').strip() if boot.exists() else ''}".strip()
 
 
 def _elsewhere(owner: dict[str, Any]) -> bool:

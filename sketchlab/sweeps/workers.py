@@ -73,7 +73,7 @@ def slot(place: Path, workers: int) -> tuple[int, Any]:
     """The first number that no other worker holds, and the locked file that must stay open as long as it is ours."""
     while True:
         for number in range(workers):
-            file = open(place / f"worker{number}.lock", "w")  # noqa: SIM115  held until the process ends
+            file = open(place / f"worker{number}.lock", "w", encoding="utf-8")  # noqa: SIM115  held until the process ends
             if locked(file.fileno()):
                 return number, file
             file.close()

@@ -75,7 +75,7 @@ def made_with(run: RunConfig, made: dict[str, Any]) -> dict[str, Any]:
 def driver() -> str | None:
     """The version of the GPU's driver, where Linux tells it."""
     path = Path("/proc/driver/nvidia/version")
-    words = path.read_text().split("Kernel Module")[-1].split() if path.exists() else []
+    words = path.read_text("utf-8").split("Kernel Module")[-1].split() if path.exists() else []
     return next((word for word in words if word[0].isdigit()), None)
 
 
@@ -83,7 +83,7 @@ def cpu_name() -> str:
     """The processor's name as Linux gives it, else what Python knows."""
     info = Path("/proc/cpuinfo")
     names = (
-        [ln.partition(":")[2].strip() for ln in info.read_text().splitlines() if ln.startswith("model name")]
+        [ln.partition(":")[2].strip() for ln in info.read_text("utf-8").splitlines() if ln.startswith("model name")]
         if info.exists()
         else []
     )

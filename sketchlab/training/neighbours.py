@@ -134,8 +134,8 @@ def _entry(folder: Path, looks: list[Any]) -> dict[str, Any]:
 
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
-        document = yaml.load((folder / "config.yaml").read_text(), loader)
-        status = json.loads((folder / "status.json").read_text()) if looks[1] else {}
+        document = yaml.load((folder / "config.yaml").read_text("utf-8"), loader)
+        status = json.loads((folder / "status.json").read_text("utf-8")) if looks[1] else {}
         identity = dict(document.get("identity") or {})
         entry = {"identity": identity, "state": str(status.get("state")), "started": str(status.get("started"))}
     except (OSError, ValueError, TypeError, AttributeError, yaml.YAMLError) as error:

@@ -95,8 +95,8 @@ def of(prepared: Prepared) -> Row:
 def started_s() -> float:
     """Seconds since this process began, on Linux; 0 elsewhere."""
     try:
-        ticks = float(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
-        return float(Path("/proc/uptime").read_text().split()[0]) - ticks / os.sysconf("SC_CLK_TCK")
+        ticks = float(Path("/proc/self/stat").read_text("utf-8").rpartition(")")[2].split()[19])
+        return float(Path("/proc/uptime").read_text("utf-8").split()[0]) - ticks / os.sysconf("SC_CLK_TCK")
     except (OSError, ValueError, IndexError):
         return 0.0
 
@@ -241,7 +241,10 @@ def _thrown_away(run: RunConfig, data: Any) -> Iterator[_Probe]:
     from sketchlab.layers import norms
     from sketchlab.training import launch, work
 
-    with tempfile.TemporaryDirectory(prefix="sketchlab-plan-") as root, open(os.devnull, "w") as nowhere:
+    with (
+        tempfile.TemporaryDirectory(prefix="sketchlab-plan-") as root,
+        open(os.devnull, "w", encoding="utf-8") as nowhere,
+    ):
         probe = _Probe(Path(root, "a-b", "0" * 12))
         folder = RunDir(probe.folder)
         with contextlib.ExitStack() as stack:

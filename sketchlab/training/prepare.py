@@ -38,10 +38,11 @@ def prepare(run: RunConfig) -> Prepared:
         print(f"{names}  seed={run.seed}", flush=True)
     data = run.data.build(run.model.config.input)
     if run.pipeline.constant("ANSWERS", "") == "classes" and len(data.classes) < 2:
-        raise UserError(
+        what = (
             f"pipeline={run.choices['pipeline']} needs at least two classes, but data={run.choices['data']} has one, "
             f"'{data.classes[0]}': expected class folders, <class>/*.png, or more names in data.classes"
         )
+        raise UserError("; ".join([what, *data.notes]))
     identity = deciding(run, data)
     path, others = group_of(run) / id_of(identity), []
     if not path.exists():

@@ -131,7 +131,7 @@ def _config(folder: Any) -> dict[str, Any]:
     import yaml
 
     try:
-        document = yaml.safe_load((folder.path / "config.yaml").read_text())
+        document = yaml.safe_load((folder.path / "config.yaml").read_text("utf-8"))
     except (OSError, ValueError, yaml.YAMLError):
         return {}
     values = document.get("config") if isinstance(document, dict) else None

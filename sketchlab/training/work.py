@@ -129,9 +129,16 @@ def fitting(run: RunConfig, n: int, ranks: int) -> Any:
 
 def describe_data(data: Any, run: RunConfig, folder: Any) -> None:
     """data.json, and splits.csv while the list is short: who was in which split, and how that was decided."""
-    from sketchlab.data.dataset import Pairs
+    from sketchlab.data.commands import check, domains
+    from sketchlab.data.dataset import Images, Pairs
 
     parts = {name: s.sketch if isinstance(s, Pairs) else s for name, s in data.splits.items()}
+    notes = list(data.notes)
+    if hasattr(run.data.config, "on_bad") and all(isinstance(s.store, Images) for s in parts.values()):
+        found = check.warnings(domains.by_domain(data))
+        notes += found
+        for note in found:
+            folder.say(f"warning: {note}")
     folder.document(
         "data.json",
         {
@@ -147,7 +154,7 @@ def describe_data(data: Any, run: RunConfig, folder: Any) -> None:
             },
             "rule": run.plain()["data"].get("splits", {}),
             "fingerprint": data.fingerprint,
-            "notes": data.notes,
+            "notes": notes,
         },
     )
     for name, s in parts.items():

@@ -49,7 +49,7 @@ def model_of_run(weights: str) -> dict[str, Any]:
     config = Path(weights).expanduser() / "config.yaml"
     if not config.is_file():
         return {}
-    return (yaml.safe_load(config.read_text()) or {}).get("config", {}).get("model", {})
+    return (yaml.safe_load(config.read_text("utf-8")) or {}).get("config", {}).get("model", {})
 
 
 def read(path: Path) -> dict[str, Tensor]:

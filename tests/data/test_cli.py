@@ -198,3 +198,34 @@ def test_quickdraw_is_fetched_by_words_and_counted_by_them(tmp_path, capsys, mon
     assert lines["quickdraw"].startswith("1 of 18") and lines["photo_drawing"].startswith("here")
     assert lines["shapes"].startswith("built in")
     assert lines["pairs"].startswith("yours") and lines["strokes"].startswith("yours")
+
+
+def copies(n):
+    """n copies of one sketch and one other, the last copies in test."""
+    pixels = torch.from_numpy(np.stack([np.asarray(sketch(i > 0, 64)) for i in [0] + [1] * n]).astype(np.uint8))[
+        :, None
+    ]
+    rows = torch.arange(n + 1)
+    splits = {
+        name: Split(Images(pixels), part, torch.zeros(len(part), dtype=torch.int64), [str(int(i)) for i in part], part)
+        for name, part in (("train", rows[:-2]), ("test", rows[-2:]))
+    }
+    return Dataset(["a"], splits, lambda raw, keys: raw.float(), 1, "")
+
+
+def test_equal_images_are_compared_with_the_first_of_them_alone():
+    found = check.find(copies(400))
+    assert len(found.same) == 399 and sum(pair.leaks for pair in found.same) == 2
+    assert check.warnings(copies(400)) == [
+        "2 pairs of images in different splits look the same, the first train: 1 = test: 399"
+    ]
+
+
+def test_blank_and_very_unequal_classes_are_named():
+    pixels = torch.full((25, 1, 64, 64), 255, dtype=torch.uint8)
+    pixels[:24] = torch.from_numpy(np.stack([np.asarray(sketch(i, 64)) for i in range(24)]))[:, None]
+    labels, rows = torch.tensor([0] * 24 + [1]), torch.arange(25)
+    split = Split(Images(pixels), rows, labels, [str(i) for i in range(25)], rows)
+    blank, unequal = sorted(check.warnings(Dataset(["a", "b"], {"train": split}, lambda raw, keys: raw, 1, "")))
+    assert "class 'b' is blank: all 1 images" in blank
+    assert unequal == "very unequal classes: 'a' has 24 images, 'b' 1"

@@ -1,8 +1,12 @@
 import io
+import warnings
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from PIL import Image, ImageDraw
+from PIL.PngImagePlugin import PngInfo
 
 from sketchlab.data.images import decode
 from sketchlab.data.images.decode import BadImage
@@ -156,3 +160,48 @@ def test_a_one_pixel_line_at_1111_px_survives(size_px):
     assert (255 - middle).max(1).min() > 0.4 * 255 * size_px / 1111  # each line stays in each row
     ink, kept = (255 - np.asarray(image)).mean(), (255 - pixels).mean()
     assert abs(kept / ink - 1) < 0.05  # antialiasing spreads ink, it loses none
+
+
+@pytest.mark.parametrize("key, zipped", [("text", True), ("text", False), ("itxt", True), ("icc", False)])
+def test_a_png_with_three_megabytes_beside_its_pixels(key, zipped):
+    info, options, content = PngInfo(), {}, "<mxfile>" + "ab" * 1_500_000
+    if key == "text":
+        info.add_text("mxfile", content, zip=zipped)
+    elif key == "itxt":
+        info.add_itxt("scene", content, zip=zipped)
+    else:
+        options["icc_profile"] = content.encode()
+    assert (read(encode(flat("L", 77), pnginfo=info, **options)) == 77).all()
+
+
+def test_decoding_leaves_the_filters_of_warnings_alone(monkeypatch):
+    """They belong to the process: two threads that put them back leave the wrong ones."""
+    monkeypatch.setattr(warnings, "catch_warnings", None)
+    before = list(warnings.filters)
+    assert (read(encode(flat("RGB", (10, 20, 30)).quantize(4), transparency=b"\xff\xff\xff")) >= 0).all()
+    assert warnings.filters == before
+
+
+@pytest.mark.parametrize("n", [50, pytest.param(1000, marks=pytest.mark.slow)])
+def test_damaged_files_are_pixels_or_refused(n):
+    kinds = ["PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF", "PPM"]
+    good = [encode(flat("RGB", (9, 90, 200)), kind) for kind in kinds]
+    good.append(encode(Image.fromarray(np.full((8, 8), 40_000, np.uint16))))
+    change = st.tuples(st.integers(0, 4000), st.integers(0, 255))
+
+    @settings(max_examples=n, deadline=10_000, database=None, suppress_health_check=list(HealthCheck))
+    @given(st.sampled_from(good), st.lists(change, max_size=6), st.integers(0, 4000), st.binary(max_size=30))
+    def check(data, changes, cut, tail):
+        data = bytearray(data)
+        for place, value in changes:
+            data[place % len(data)] = value
+        data = bytes(data[: cut or None]) + tail
+        for channels in (1, 3):
+            try:
+                pixels = read(data, channels=channels)
+            except BadImage as error:
+                assert str(error)
+                continue
+            assert pixels.shape == (channels, 8, 8) and pixels.dtype == np.uint8
+
+    check()

@@ -12,6 +12,7 @@ from PIL import Image
 from sketchlab.data import splits
 from sketchlab.data.__main__ import sources
 from sketchlab.data.images import augment
+from sketchlab.data.images import tree as images_tree
 from sketchlab.data.images import tree as trees
 from sketchlab.data.sets import folder, mixed
 from sketchlab.errors import UserError
@@ -431,3 +432,78 @@ def test_no_tu_berlin_sketch_goes_blank(size_px):
         drawn = (ink >= 16).sum(1)
         assert drawn.min() > size_px  # as many pixels as a line across has
         assert np.median((ink.float().mean(1) / 255).numpy()) < 0.15  # bright on black, not the reverse
+
+
+def test_a_split_in_any_usual_spelling_is_a_split(tmp_path):
+    for number, (train, val, test) in enumerate(
+        [("Train", "Valid", "Test"), ("TRAINING", "validation", "testing"), ("train_set", "dev", "test-set")]
+    ):
+        root = tmp_path / str(number)
+        for part, n in ((train, 3), (val, 2), (test, 1)):
+            tree(root, n=n, above=part)
+        (root / "docs").mkdir()
+        data = folder.build(config(root, splits=OFFICIAL), GREY)
+        assert data.classes == ["ant", "bee"] and sizes(data) == {"train": 6, "val": 4, "test": 2}
+        assert "the folder docs holds no images" in data.notes[0]
+
+
+def test_a_class_that_is_named_like_a_split(tmp_path):
+    data = folder.build(config(tree(tmp_path, ("ant", "train", "Test"))), GREY)
+    assert data.classes == ["Test", "ant", "train"] and sizes(data) == {"train": 18, "val": 6, "test": 6}
+
+
+def test_splits_alone_without_train(tmp_path):
+    data = folder.build(config(tree(tmp_path, above="test")), GREY)
+    assert data.classes == ["ant", "bee"]
+
+
+@pytest.mark.parametrize("beside", ["cat/x.png", "test/x.png", "Train/x.png", "cat/deep/x.png"])
+def test_splits_beside_classes_are_refused_with_both_readings(tmp_path, beside):
+    tree(tmp_path, above="Train")
+    draw(tmp_path / beside)
+    with pytest.raises(UserError, match="is 'Train' a split or a class.*ant, bee.*data.folder="):
+        folder.build(config(tmp_path), GREY)
+
+
+def test_two_folders_of_one_split_are_refused(tmp_path):
+    tree(tree(tmp_path, above="val"), above="validation")
+    with pytest.raises(UserError, match="val and validation are both named like the split val"):
+        folder.build(config(tmp_path), GREY)
+
+
+def test_one_class_names_the_folders_inside(tmp_path):
+    data = folder.build(config(tree(tmp_path, above="wrapper")), GREY)
+    assert (
+        data.classes == ["wrapper"] and f"if these are the classes, data.folder={tmp_path / 'wrapper'}" in data.notes[0]
+    )
+
+
+SYSTEM = ("._00.png", ".DS_Store", "Thumbs.db", "@eaDir/00.png", "__MACOSX/00.png", "desktop.ini", "#recycle/a.png")
+
+
+def test_system_files_are_no_images_and_no_classes(tmp_path):
+    tree(tmp_path, n=5)
+    for where in (tmp_path, tmp_path / "ant"):
+        for name in SYSTEM:
+            (where / name).parent.mkdir(parents=True, exist_ok=True)
+            (where / name).write_bytes(b"no image")
+    data = folder.build(config(tmp_path), GREY)
+    assert data.classes == ["ant", "bee"] and len(all_ids(data)) == 10 and data.notes == []
+
+
+def test_objects_of_decomposed_names_are_those_of_composed_ones(tmp_path):
+    for form, name in (("NFC", "été-1"), ("NFD", "été-2")):
+        draw(tmp_path / "ant" / f"{unicodedata.normalize(form, name)}.png")
+    found = images_tree.find(tmp_path, None, group_by=r"(.+)-\d+")
+    assert set(found.objects) == {"ant/été"}
+    alias = unicodedata.normalize("NFD", "été")
+    draw(tmp_path / alias / "x.png")
+    assert "summer" in images_tree.find(tmp_path, None, aliases={"summer": alias}).classes
+
+
+def test_objects_that_are_too_few_are_called_objects(tmp_path):
+    for cat in range(2):
+        for shot in range(20):
+            draw(tmp_path / "Balinese" / f"{cat}-{shot}.png", shot)
+    with pytest.raises(UserError, match=r"class 'Balinese' has 2 objects \(40 samples\): too few"):
+        folder.build(config(tmp_path, group_by=r"(.+)-\d+"), GREY)

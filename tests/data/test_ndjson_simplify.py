@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from sketchlab.data.strokes import ndjson as ndjson_files
 from sketchlab.data.strokes import part as stroke_part
@@ -217,3 +219,39 @@ def test_the_quick_way_agrees_with_the_careful_one():
     assert stroke_part.plain(PLAIN) == ([0, 255, 10, 5, 5], [0, 100, 20, 7, 7], [3, 2])
     for odd in ([[[0, 256], [0, 1]]], [[[0.5, 1], [0, 1]]], [[[0, 1], [0, 1], [0, 1]]], [[[-1], [0]]]):
         assert stroke_part.plain(odd) is None and stroke_part.plain(convention(odd)) is not None
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+def test_a_byte_order_mark_and_line_ends_of_windows(tmp_path, end):
+    line = b'{"word": "\xe7\x8c\xab", "key_id": "1", "drawing": [[[0, 255], [0, 9]]]}'
+    path = tmp_path / "cat.ndjson"
+    path.write_bytes(b"\xef\xbb\xbf" + end.join([line, line, b""]))
+    rows = list(ndjson_files.lines(path))
+    assert [(row.error, row.word, row.drawing) for row in rows] == [("", "猫", [[[0, 255], [0, 9]]])] * 2
+
+
+@pytest.mark.parametrize("n", [50, pytest.param(1000, marks=pytest.mark.slow)])
+def test_any_line_is_a_drawing_or_an_error(n):
+    number = st.integers(-(10**20), 10**20) | st.floats() | st.none() | st.booleans() | st.text(max_size=3)
+    value = st.recursive(number, lambda inner: st.lists(inner, max_size=4), max_leaves=20)
+    row = st.fixed_dictionaries({}, optional={k: value for k in ("drawing", "key_id", "recognized", "word")})
+
+    @settings(max_examples=n, deadline=10_000, database=None, suppress_health_check=list(HealthCheck))
+    @given(st.binary(max_size=60) | (row | value).map(lambda v: json.dumps(v).encode()))
+    def check(raw):
+        line = ndjson_files.parsed(1, raw)
+        if line.error:
+            return
+        try:
+            drawing = convention(line.drawing)
+        except BadDrawing:
+            return
+        assert all(0 <= v <= 255 for stroke in drawing for axis in stroke[:2] for v in axis)
+
+    check()
+
+
+def test_an_array_with_a_byte_order_mark(tmp_path):
+    path = tmp_path / "cat.json"
+    path.write_bytes(b"\xef\xbb\xbf[\r\n[[[0, 255], [0, 9]]]\r\n]\r\n")
+    assert [row.drawing for row in ndjson_files.lines(path)] == [[[[0, 255], [0, 9]]]]

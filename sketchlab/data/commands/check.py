@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -24,6 +25,8 @@ CLOSE, SHOWN = (
 )  # beyond that, the closest few are shown for a person to check: two photos of one scene lie here
 _ROUGH_PX, _SLACK = 16, 0.06  # first sieve: every pair, at this size, with this much more distance allowed
 _BLOCK = 2048
+MOST_IN_A_RUN = 10_000  # images: a few seconds
+UNEQUAL = 20  # times as many images in the largest class as in the smallest: a note
 MOST = 250_000  # images: all pairs of more would take hours
 
 
@@ -79,6 +82,7 @@ class Looks:
             for key, split in data.splits.items()
             for name, label in zip(split.ids, split.labels.tolist(), strict=True)
         ]
+        self.labels = [label for split in data.splits.values() for label in split.labels.tolist()]
         self.starts = [0]
         for split in data.splits.values():
             self.starts.append(self.starts[-1] + len(split))
@@ -113,15 +117,38 @@ def _unit(flat: Tensor) -> Tensor:
     return flat / flat.norm(dim=1, keepdim=True).clamp(min=1e-6)
 
 
+def warnings(data: Dataset) -> list[str]:
+    """What a run prints before it trains: blank classes, near duplicates across splits, very unequal classes."""
+    counts = sum(split.labels.bincount(minlength=len(data.classes)) for split in data.splits.values())
+    sizes = dict(zip(data.classes, torch.as_tensor(counts).tolist(), strict=True))
+    least, most = min(sizes, key=lambda name: sizes[name]), max(sizes, key=lambda name: sizes[name])
+    out = []
+    if sizes[most] >= UNEQUAL * max(sizes[least], 1):
+        out.append(f"very unequal classes: '{most}' has {sizes[most]:,} images, '{least}' {sizes[least]:,}")
+    if (n := sum(sizes.values())) > MOST_IN_A_RUN:
+        return [*out, f"{n:,} images were not searched for duplicates; `python -m sketchlab.data check` does it"]
+    found = find(data)
+    blank = Counter(data.classes[label] for label in found.blank_labels)
+    for name, n in blank.items():
+        if n == sizes[name]:
+            out.append(f"class '{name}' is blank: all {n} images are of a single colour (white on transparent ground?)")
+    if leaks := [pair for pair in found.same if pair.leaks]:
+        first = f"{leaks[0].a[0]}: {leaks[0].a[1]} = {leaks[0].b[0]}: {leaks[0].b[1]}"
+        out.append(f"{len(leaks)} pairs of images in different splits look the same, the first {first}")
+    return out
+
+
 @dataclass(frozen=True)
 class Found:
     same: list[Pair]  # across splits first, then those of two classes
     close: list[Pair]  # the next closest: not the same by the measure, worth a look
     blank: list[str]  # images of a single colour
+    blank_labels: list[int]  # their classes
 
 
 def find(data: Dataset, distance: float = DISTANCE) -> Found:
-    """Every pair is compared at 16 px, those that could be the same again at 64 px.
+    """Every pair is compared at 16 px, those that could be the same again at 64 px. Images that are equal are compared
+    with the first of them alone.
 
     Mirrored, turned or shifted copies are not found.
     """
@@ -129,8 +156,13 @@ def find(data: Dataset, distance: float = DISTANCE) -> Found:
         raise UserError(f"{n:,} images are too many to compare each with each (at most {MOST:,}); set data.per_class")
     looks = Looks(data)
     rough, blank = looks.rough()
-    same, close = [], []
-    for i, j in _candidates(rough, 1 - distance - _SLACK):
+    is_blank, close = set(blank), []
+    first: dict[bytes, int] = {}
+    copies = [(first.setdefault(row.tobytes(), at), at) for at, row in enumerate(rough.numpy())]
+    same = [Pair(0.0, looks.names[a], looks.names[b]) for a, b in copies if a != b and a not in is_blank]
+    distinct = torch.tensor(sorted(first.values()))
+    for i, j in _candidates(rough[distinct], 1 - distance - _SLACK):
+        i, j = distinct[i], distinct[j]
         gaps = 1 - (looks.fine(i) * looks.fine(j)).sum(1)
         for gap, a, b in zip(gaps.tolist(), i.tolist(), j.tolist(), strict=True):
             if gap <= max(CLOSE, distance):
@@ -138,7 +170,7 @@ def find(data: Dataset, distance: float = DISTANCE) -> Found:
                 (same if gap <= distance else close).append(pair)
         close = sorted(close, key=lambda pair: pair.distance)[:SHOWN]
     same.sort(key=lambda pair: (not pair.leaks, not pair.contradicts, pair.distance, pair.a, pair.b))
-    return Found(same, close, [": ".join(looks.names[row][:2]) for row in blank])
+    return Found(same, close, [": ".join(looks.names[row][:2]) for row in blank], [looks.labels[row] for row in blank])
 
 
 def _candidates(rough: Tensor, least: float) -> Iterator[tuple[Tensor, Tensor]]:

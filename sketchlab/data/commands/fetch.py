@@ -122,7 +122,7 @@ def _receive(url: str, part: Path, expected: int | None) -> bool:
     if have:
         headers["Range"] = f"bytes={have}-"
         if tag.exists():
-            headers["If-Range"] = tag.read_text()  # a file that changed meanwhile is sent from its start
+            headers["If-Range"] = tag.read_text("utf-8")  # a file that changed meanwhile is sent from its start
     try:
         answer = urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=TIMEOUT_S)
     except urllib.error.HTTPError as error:
@@ -140,7 +140,7 @@ def _receive(url: str, part: Path, expected: int | None) -> bool:
         length = answer.headers.get("Content-Length")
         total = start + int(length) if length else expected
         if mark := answer.headers.get("ETag") or answer.headers.get("Last-Modified"):
-            tag.write_text(mark)
+            tag.write_text(mark, encoding="utf-8")
         with (
             open(part, "ab" if resumed else "wb") as out,
             tqdm(total=total, initial=start, unit="B", unit_scale=True, desc=part.stem, mininterval=0.5) as bar,
@@ -192,7 +192,7 @@ def verify(file: File, target: Path, root: Path) -> str:
 
 def _remembered(root: Path) -> dict[str, str]:
     record = root / RECORD
-    return json.loads(record.read_text()) if record.exists() else {}
+    return json.loads(record.read_text("utf-8")) if record.exists() else {}
 
 
 def _remember(name: str, sha256: str, root: Path, say: Callable[[str], None]) -> None:
@@ -200,6 +200,6 @@ def _remember(name: str, sha256: str, root: Path, say: Callable[[str], None]) ->
     record = root / RECORD
     if name not in _remembered(root):
         temporary = record.with_name(record.name + ".tmp")
-        temporary.write_text(json.dumps({**_remembered(root), name: sha256}, indent=2) + "\n")
+        temporary.write_text(json.dumps({**_remembered(root), name: sha256}, indent=2) + "\n", encoding="utf-8")
         os.replace(temporary, record)
         say(f"{name}: no official checksum is known; sha256 {sha256} is recorded in {record}")

@@ -7,7 +7,7 @@ import threading
 import warnings
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, PngImagePlugin
 
 from sketchlab.errors import UserError
 
@@ -20,6 +20,10 @@ MAX_PIXELS = 20_000 * 20_000
 HUGE_PIXELS = 7_000 * 7_000  # from here on one at a time, so that memory stays bounded by one image
 _one_at_a_time = threading.Lock()
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS  # the limit is checked below, with a message that names the file
+# PIL refuses more than 1 MiB of text or colour profile; draw.io and Excalidraw keep whole drawings there
+PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY = 64 * 2**20
+# PIL's remarks on metadata, once and for all: filters belong to the process, and decoding runs in threads
+warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 class BadImage(Exception):
@@ -35,14 +39,12 @@ def decode(data: bytes, size_px: int, channels: int, resize: str) -> np.ndarray:
     Raises BadImage.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # PIL's remarks on metadata; what matters is raised
-            image = Image.open(io.BytesIO(data), formats=FORMATS)
-            _check(image)
-            if image.width * image.height < HUGE_PIXELS:
-                return _square(_plain(image, channels), size_px, resize)
-            with _one_at_a_time:
-                return _square(_plain(image, channels), size_px, resize)
+        image = Image.open(io.BytesIO(data), formats=FORMATS)
+        _check(image)
+        if image.width * image.height < HUGE_PIXELS:
+            return _square(_plain(image, channels), size_px, resize)
+        with _one_at_a_time:
+            return _square(_plain(image, channels), size_px, resize)
     except (BadImage, MemoryError):
         raise
     except Image.UnidentifiedImageError:

@@ -7,20 +7,20 @@ import os
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from sketchlab import rng
+from sketchlab.data import listing
 from sketchlab.data.images.decode import SUFFIXES
 from sketchlab.errors import UserError
 
-PARTS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+PARTS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val"}
+PARTS |= {"test": "test", "testing": "test"}
 NO_ADDRESS = ("celeba", "sketchy")  # sources whose files have none, in conf/data/source
 YOURS = {"photo_drawing": "put its two folders there, or cut them from contact sheets with scripts/cut_sheet.py"}
-IGNORED = ("thumbs.db", "desktop.ini", "__macosx")  # left by operating systems, never meant; as are hidden files
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,15 @@ def place(root: str | None, folder: str, source: str) -> Path:
     )
 
 
+def list_lines(path: Path) -> list[str]:
+    """The lines of a text file that are not blank, composed. Raises OSError; UserError for text not in UTF-8."""
+    try:
+        text = unicodedata.normalize("NFC", path.read_text("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: {error}; save it as UTF-8") from None
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
 def _how(folder: str, source: str) -> str:
     if folder in YOURS:
         return f"; nobody offers it: {YOURS[folder]}"
@@ -78,10 +87,12 @@ def find(
     without suffix, names the object shown; per_group, per_class: at most so many, chosen by a keyed hash. flat: images
     in a folder without class folders are of one class, which bears the folder's name.
     """
-    found = _homes(root, {folder: name for name, folder in (aliases or {}).items()})
+    back = {unicodedata.normalize("NFC", folder): name for name, folder in (aliases or {}).items()}
+    homes, empty = class_folders(root, SUFFIXES)
+    found = sorted((part, back.get(name, name), folder) for part, name, folder in homes)
     is_flat = flat and not found and _loose(root) > 0
     if is_flat:
-        found = [("", _name(root.resolve().name, {}), ".")]
+        found = [("", unicodedata.normalize("NFC", root.resolve().name), ".")]
     chosen = wanted(root, sorted({name for _, name, _ in found}), classes)
     pattern = expression(group_by)
     tree, other = Tree(root, chosen, [], np.empty(0, np.int64), [], []), Counter()
@@ -90,7 +101,7 @@ def find(
         if name not in chosen:
             continue
         for path in _files(root, folder):
-            stem, suffix = os.path.splitext(os.path.basename(path))
+            stem, suffix = os.path.splitext(unicodedata.normalize("NFC", os.path.basename(path)))
             if suffix.lower() not in SUFFIXES:
                 other[suffix.lower() or "no suffix"] += 1
                 continue
@@ -100,58 +111,81 @@ def find(
             tree.parts.append(part)
             labels.append(chosen.index(name))
     notes = [f"{n} file(s) under {root.name} are no images ({kind}) and were left alone" for kind, n in other.items()]
+    notes += [f"the folder {name} holds no images and is no split: it was left alone" for name in empty]
+    if len(found) == 1 and not is_flat and len(inside := _inside(root / found[0][2])) > 1:
+        folder = root / found[0][2]
+        notes.append(
+            f"{folder} holds the folders {', '.join(inside[:5])}: if these are the classes, data.folder={folder}"
+        )
     notes += [f"no class folders: all images in {root} are of one class, '{chosen[0]}'"] if is_flat else []
     tree = replace(tree, labels=np.array(labels, dtype=np.int64), notes=notes)
     for number, name in enumerate(chosen):
         if not (tree.labels == number).any():
             kinds = f", only {', '.join(other)} files" if other else ""
-            hint = "" if classes else "; if it is no class, name those that are with data.classes"
+            hint = "" if classes else "; if it is no class, move this folder elsewhere"
             raise UserError(f"class '{name}' has no images ({' '.join(SUFFIXES)}) under {root}{kinds}{hint}")
     return capped(capped(tree, per_group, tree.objects, "per_group"), per_class, None, "per_class")
 
 
-def _homes(root: Path, back: dict[str, str]) -> list[tuple[str, str, str]]:
-    """(official split or "", class, folder below root), sorted."""
-    tops = _folders(root)
-    if "train" in tops and set(tops) <= set(PARTS):
-        return sorted((PARTS[top], _name(name, back), f"{top}/{name}") for top in tops for name in _folders(root / top))
-    return sorted(("", _name(name, back), name) for name in tops)
+def part_of(folder: str) -> str:
+    """train, val or test for a folder named like a split (Train, test_set, val2017), else ""."""
+    name = re.sub(r"[ _-]?(set|data|images|split|\d{4})$", "", folder.casefold())
+    return PARTS.get(name, "")
 
 
-def _meant(names: Iterable[str], where: str | Path) -> list[str]:
-    """Without hidden and system files. Raises UserError for names that are no UTF-8, which nothing could print."""
-    meant = [name for name in names if not name.startswith(".") and name.lower() not in IGNORED]
-    for name in meant:
+def class_folders(root: Path, suffixes: tuple[str, ...]) -> tuple[list[tuple[str, str, str]], list[str]]:
+    """(split or "", class, folder below root) of each class, sorted; and folders beside the splits that hold nothing.
+
+    A folder named like a split is one when it holds class folders; with files directly inside it is a class.
+    Raises UserError, with both readings, where splits and classes stand side by side.
+    """
+    tops = _printable(listing.folders(root), root)
+    direct = {top: listing.holds(root / top, suffixes) for top in tops if part_of(top)}
+    below = {top: [n for n in listing.folders(root / top) if _any(root / top / n, suffixes)] for top in direct}
+    parts = [top for top in direct if below[top]]
+    if not parts:
+        return sorted(("", unicodedata.normalize("NFC", name), name) for name in tops), []
+    others = [top for top in tops if top not in parts and _any(root / top, suffixes)]
+    both = [top for top in parts if direct[top]]
+    if others or both:
+        first, inside = parts[0], ", ".join(below[parts[0]][:3])
+        beside = f"beside it {', '.join(others[:3])} with images" if others else "and images directly inside"
+        raise UserError(
+            f"{root}: is '{first}' a split or a class? It holds folders ({inside}), as a split does, {beside}, as "
+            f"classes have. If it is a split, move what is beside it away or set data.folder={root / first}; if a "
+            "class, put its files directly into it"
+        )
+    if twice := [part for part, n in Counter(map(part_of, parts)).items() if n > 1]:
+        names = " and ".join(top for top in parts if part_of(top) == twice[0])
+        raise UserError(f"{root}: {names} are both named like the split {twice[0]}; merge or rename one")
+    homes = [(part_of(top), name, f"{top}/{name}") for top in parts for name in _printable(below[top], root / top)]
+    empty = [top for top in tops if top not in parts]
+    return sorted((part, unicodedata.normalize("NFC", name), folder) for part, name, folder in homes), empty
+
+
+def _inside(folder: Path) -> list[str]:
+    return [name for name in listing.folders(folder) if _any(folder / name, SUFFIXES)]
+
+
+def _any(folder: Path, suffixes: tuple[str, ...]) -> bool:
+    return any(name.lower().endswith(suffixes) for name in listing.files(folder))
+
+
+def _printable(names: list[str], where: str | Path) -> list[str]:
+    """Raises UserError for names that are no UTF-8, which nothing could print."""
+    for name in names:
         if any("\udc80" <= letter <= "\udcff" for letter in name):
             raise UserError(f"{where}: the name {os.fsencode(name)!r} is not valid UTF-8; rename it")
-    return meant
-
-
-def _folders(folder: Path) -> list[str]:
-    return sorted(_meant((entry.name for entry in os.scandir(folder) if entry.is_dir()), folder))
+    return names
 
 
 def _files(root: Path, folder: str) -> list[str]:
-    out, been = [], set()
-    for here, inner, files in os.walk(root / folder, followlinks=True):
-        if (real := os.path.realpath(here)) in been:  # a link that leads back
-            inner.clear()
-            continue
-        been.add(real)
-        inner[:] = _meant(inner, here)
-        out += [Path(here, name).relative_to(root).as_posix() for name in _meant(files, here)]
-    return sorted(out)
-
-
-def _name(folder: str, back: dict[str, str]) -> str:
-    """The class of a folder, in the composed form of unicode whatever the file system keeps."""
-    name = unicodedata.normalize("NFC", folder)
-    return back.get(name, name)
+    return [(Path(folder) / name).as_posix() for name in _printable(listing.files(root / folder), root / folder)]
 
 
 def _loose(root: Path) -> int:
     """Images in the folder itself."""
-    return sum(entry.name.lower().endswith(SUFFIXES) for entry in os.scandir(root) if not entry.name.startswith("."))
+    return sum(name.lower().endswith(SUFFIXES) for name in listing.meant(os.listdir(root)))
 
 
 def wanted(root: Path, there: list[str], classes: list[str] | None) -> list[str]:

@@ -52,7 +52,7 @@ def build(config: Config, input: Input) -> Dataset:
 def _official(path: Path) -> dict[str, str]:
     """image → train, val or test."""
     try:
-        rows = [line.split() for line in path.read_text().splitlines() if line.strip()]
+        rows = [line.split() for line in tree.list_lines(path)]
     except OSError as error:
         raise UserError(
             f"{path}: {error.strerror}; data.splits.rule=official needs it (`python -m sketchlab.data fetch celeba` "

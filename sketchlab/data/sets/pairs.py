@@ -137,7 +137,7 @@ def _leaks(found: dict[str, Pairs]) -> list[str]:
 def _official(path: Path, pictures: Loaded) -> list[str]:
     """train or test for each photo, by the list of test photos."""
     try:
-        lines = [line.strip() for line in path.read_text("utf-8").splitlines() if line.strip()]
+        lines = tree.list_lines(path)
     except OSError as error:
         raise UserError(
             f"data.splits.rule=official needs the list of test photos {path} ({error.strerror}), a line "

@@ -15,7 +15,7 @@ from sketchlab.data.images import store, tree
 from sketchlab.data.strokes import augment as stroke_augment
 from sketchlab.data.strokes import index as stroke_index
 from sketchlab.data.strokes import ndjson as ndjson_files
-from sketchlab.data.strokes import raster
+from sketchlab.data.strokes import raster, svg
 from sketchlab.data.strokes import store as stroke_store
 from sketchlab.data.strokes.prepare import KINDS, Prepare
 from sketchlab.data.strokes.store import Ids, Part, StrokeStore
@@ -96,7 +96,13 @@ def _files(where: Path, config: Config) -> dict[str, Path]:
     if config.format != "svg":
         there = ndjson_files.words(where, ndjson_files.SUFFIXES if config.format == "ndjson" else ndjson_files.ARRAYS)
     else:
-        there = {path.name: path for path in sorted(where.iterdir()) if any(path.glob("*.svg"))}
+        homes, _ = tree.class_folders(where, (svg.SUFFIX,))
+        if parts := sorted({folder.partition("/")[0] for part, _, folder in homes if part}):
+            raise UserError(
+                f"{where} holds folders of splits ({', '.join(parts)}), which drawings do not use; set "
+                f"data.folder={where / parts[0]} and divide it by data.splits"
+            )
+        there = {name: where / folder for _, name, folder in homes if svg.files(where / folder)}
         if not there:
             raise UserError(f"no class folders with .svg files in {where}: expected <class>/<id>.svg")
     return {name: there[name] for name in tree.wanted(where, list(there), config.classes)}

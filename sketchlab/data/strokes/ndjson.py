@@ -7,8 +7,10 @@ against 16,000); ndjson hands each line to Python's own json. What is kept and e
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import gzip
+import os
 import unicodedata
 import zlib
 from collections.abc import Iterator
@@ -18,6 +20,7 @@ from typing import Any
 
 import orjson
 
+from sketchlab.data import listing
 from sketchlab.errors import UserError
 
 SUFFIXES = (".ndjson", ".ndjson.gz")
@@ -42,7 +45,7 @@ class Line:
 def words(folder: Path, suffixes: tuple[str, ...] = SUFFIXES) -> dict[str, Path]:
     """Class → its file, sorted by class. Raises UserError for a class with two files, or no files at all."""
     found: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
+    for path in (folder / name for name in listing.meant(os.listdir(folder))):
         name = word_of(path.name, suffixes)
         if name and path.is_file():
             if name in found:
@@ -74,6 +77,7 @@ def lines(path: Path) -> Iterator[Line]:
             number = 0
             while raw := file.readline(MOST_BYTES):
                 number += 1
+                raw = raw.removeprefix(codecs.BOM_UTF8) if number == 1 else raw
                 if len(raw) >= MOST_BYTES:
                     raise UserError(f"{path}: line {number} is longer than {MOST_BYTES >> 20} MB: expected ndjson")
                 if raw.strip():
@@ -83,7 +87,7 @@ def lines(path: Path) -> Iterator[Line]:
 def _array(path: Path, raw: bytes) -> Iterator[Line]:
     """The drawings of an array: lists of strokes, or objects as a line of ndjson holds one. All in memory."""
     try:
-        drawings = orjson.loads(raw)
+        drawings = orjson.loads(raw.removeprefix(codecs.BOM_UTF8))
     except orjson.JSONDecodeError as error:
         raise UserError(f"{path}: no JSON: {error}; a file with a drawing in each line is called .ndjson") from None
     if not isinstance(drawings, list):

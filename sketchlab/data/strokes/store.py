@@ -22,6 +22,7 @@ from tqdm import tqdm
 
 from sketchlab.data.dataset import fingerprint
 from sketchlab.data.strokes import part as stroke_part
+from sketchlab.data.strokes import svg
 from sketchlab.data.strokes.batch import Strokes
 from sketchlab.errors import UserError
 from sketchlab.storage import cache
@@ -141,7 +142,7 @@ def place(name: str, path: Path) -> Path:
 
 
 def _key(name: str, path: Path) -> str:
-    looks = [(file.name, *_look(file)) for file in sorted(path.iterdir())] if path.is_dir() else _look(path)
+    looks = [(file, *_look(path / file)) for file in svg.files(path)] if path.is_dir() else _look(path)
     return fingerprint(stroke_part.VERSION, name, str(path.resolve()), looks)
 
 
@@ -154,7 +155,7 @@ def _look(path: Path) -> tuple[int, int]:
 
 
 def _bytes(path: Path) -> int:
-    return sum(map(_bytes, path.iterdir())) if path.is_dir() else path.stat().st_size
+    return sum(_look(path / file)[0] for file in svg.files(path)) if path.is_dir() else path.stat().st_size
 
 
 def _open(name: str, folder: Path, index: dict[str, Any] | None) -> Part:

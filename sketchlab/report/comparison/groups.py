@@ -77,7 +77,7 @@ def _of_sweep(folder: Path, found: dict[Path, None]) -> bool:
     listed: list[Path] = []
     for path in records:
         try:
-            listed += [Path(name)] if (name := json.loads(path.read_text(encoding="utf-8")).get("folder")) else []
+            listed += [Path(name)] if (name := json.loads(path.read_text("utf-8")).get("folder")) else []
         except (ValueError, AttributeError):
             raise UserError(f"{path}: not what a sweep wrote of a run; delete it, or the sweep's folder") from None
     for run in listed:

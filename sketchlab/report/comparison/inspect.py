@@ -142,7 +142,7 @@ def _numbers(drawn: Drawn, key: str) -> str:
 
 def svg(drawn: Drawn, name: str) -> str:
     """The SVG file as a part of a page: no header, no metadata, ids of its own."""
-    text = drawn.stem.with_name(f"{drawn.stem.name}.svg").read_text(encoding="utf-8")
+    text = drawn.stem.with_name(f"{drawn.stem.name}.svg").read_text("utf-8")
     text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.S)
     text = (
         re.sub(r' (?:xmlns(?::xlink)?|width|height|version)="[^"]*"', "", text.split(">", 1)[0])

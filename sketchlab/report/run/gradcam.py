@@ -42,7 +42,7 @@ def _none(run: Run) -> str:
     for split in run.predicted():
         path = run.folder / f"cam_{split}.json"
         if path.is_file():
-            return page.paragraph(json.loads(path.read_text(encoding="utf-8"))["none"], "soft")
+            return page.paragraph(json.loads(path.read_text("utf-8"))["none"], "soft")
     return ""
 
 

@@ -33,7 +33,7 @@ KINDS = {
 def evaluation_of(run: Run) -> dict[str, Any]:
     """evaluation.json; {} for a run that is no evaluation."""
     path = run.folder / "evaluation.json"
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return json.loads(path.read_text("utf-8")) if path.is_file() else {}
 
 
 def title(run: Run) -> str:

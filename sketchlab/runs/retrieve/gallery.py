@@ -22,6 +22,7 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
+from sketchlab.data import listing
 from sketchlab.data.dataset import fingerprint
 from sketchlab.data.images.decode import SUFFIXES, BadImage, decode
 from sketchlab.errors import UserError
@@ -142,7 +143,7 @@ class _Kept:
         if not path.exists():
             return None
         try:
-            found = json.loads(path.read_text())
+            found = json.loads(path.read_text("utf-8"))
             size = (self.folder / found["rows"]).stat().st_size
             whole = size == 4 * found["dim"] * len(found["names"]) and len(found["names"]) == len(found["looks"])
             whole = whole and all(digest(self.folder / name) == of for name, of in found["digests"].items())
@@ -243,14 +244,9 @@ class _Kept:
 
 def _inside(folder: Path) -> tuple[list[str], int]:
     """Names of the images in a folder, relative to it, sorted; and how many other files there are."""
-    found, others = [], 0
-    for here, inner, files in os.walk(folder):
-        inner[:] = [name for name in inner if not name.startswith(".")]
-        visible = [name for name in files if not name.startswith(".")]
-        images = [name for name in visible if name.lower().endswith(SUFFIXES)]
-        found += [os.path.relpath(os.path.join(here, name), folder) for name in images]
-        others += len(visible) - len(images)
-    return sorted(found), others
+    names = listing.files(folder)
+    found = [name for name in names if name.lower().endswith(SUFFIXES)]
+    return found, len(names) - len(found)
 
 
 def _look(path: Path) -> str:

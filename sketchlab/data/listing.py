@@ -1,0 +1,40 @@
+"""Which files a folder holds: one rule for images, SVG and ndjson, in all commands."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+# left by operating systems, network disks and archives, never meant; as are hidden files
+IGNORED = ("thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "__macosx", "@eadir", "#recycle", "$recycle.bin")
+
+
+def meant(names: Iterable[str]) -> list[str]:
+    """The names without hidden and system files, sorted."""
+    return sorted(name for name in names if not name.startswith(".") and name.lower() not in IGNORED)
+
+
+def files(folder: str | Path) -> list[str]:
+    """All files below a folder, relative to it, with /, sorted. Links are followed, each folder is read once."""
+    names, been = [], set()
+    for here, inner, files in os.walk(folder, followlinks=True):
+        if (real := os.path.realpath(here)) in been:  # a link that leads back
+            inner.clear()
+            continue
+        been.add(real)
+        inner[:] = meant(inner)
+        names += [os.path.relpath(os.path.join(here, name), folder).replace(os.sep, "/") for name in meant(files)]
+    return sorted(names)
+
+
+def folders(folder: str | Path) -> list[str]:
+    """The folders in a folder, linked ones too, sorted."""
+    with os.scandir(folder) as entries:
+        return meant(entry.name for entry in entries if entry.is_dir())
+
+
+def holds(folder: str | Path, suffixes: tuple[str, ...]) -> bool:
+    """Whether files with one of these suffixes (lower case) lie directly in a folder."""
+    with os.scandir(folder) as entries:
+        return any(meant([entry.name]) and entry.name.lower().endswith(suffixes) for entry in entries)
