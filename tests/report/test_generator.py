@@ -178,3 +178,11 @@ def test_what_is_known_stands_beside_every_score(gan, tmp_path):
     assert "val/precision@random is not informative here, in" in page
     page = compare([folder], out=tmp_path / "out", metric="val/kid@random").read_text()
     assert "not informative here" not in page
+
+
+def test_samples_and_the_discriminators_curves_stand_above_the_tables(run_folder):
+    folder = run_folder("gan")
+    page = report.write(folder).read_text(encoding="utf-8")
+    places = [page.index(f">{title}</h2>") for title in ("Pictures", "Curves", "Result")]
+    assert places == sorted(places)
+    assert next(iter(curves.families(read(folder)))) == "d"

@@ -27,7 +27,7 @@ def families(run: Run) -> dict[str, list[str]]:
     stems = {name: name.partition("@")[0] if "@" in name else name.rpartition("_")[0] or name for name in names}
     shared = {name: stem for name, stem in stems.items() if stem in names or list(stems.values()).count(stem) > 1}
     out: dict[str, list[str]] = {}
-    for family in ("loss", "accuracy"):
+    for family in ("d", "loss", "accuracy"):  # d: what a discriminator says of real and of generated images
         out[family] = []
     for name in names:
         out.setdefault(shared.get(name, name), []).extend(sorted(k for k in keys if k.split("/", 1)[1] == name))

@@ -53,7 +53,9 @@ def sections(run: Run, drawn: list[Plot]) -> list[tuple[str, str]]:
         "Environment": lambda: facts.environment(run),
         "Repeat it": lambda: facts.repeat(run),
     }
-    return [(title, run.attempt(f"“{title}”", make, "")) for title, make in parts.items()]
+    first = ("Pictures", "Curves") if generator.is_generator(run) else ()  # what one comes for, before its tables
+    order = [*first, *(title for title in parts if title not in first)]
+    return [(title, run.attempt(f"“{title}”", parts[title], "")) for title in order]
 
 
 def _own(run: Run) -> dict[str, Callable[[], str]]:
@@ -209,7 +211,8 @@ def samples(run: Run) -> str:
         if path.stem != "data" and not path.stem.endswith("_retrieval"):
             series.setdefault(path.stem.rpartition("_")[0] if path.stem[-1].isdigit() else path.stem, []).append(path)
     out = ""
-    for name, paths in sorted(series.items()):
+    by_use = {name: (not name.endswith(("_samples", "_translated")), name) for name in series}
+    for name, paths in sorted(series.items(), key=lambda one: by_use[one[0]]):  # what it makes, then what explains it
         places = np.unique(np.linspace(len(paths) - 1, 0, min(EPOCHS, len(paths))).round().astype(int))[::-1]
         chosen = [paths[i] for i in places]
         titles = [_title(path.stem) for path in chosen]
