@@ -206,14 +206,14 @@ def ran_out(error: BaseException) -> bool:
 def guarded(task: Task, batch: dict[str, Tensor], loop: Config, runtime: Runtime) -> dict[str, Tensor]:
     """task.train_step. Raises UserError when memory ran out, saying what fits: halves of the batch are tried, on one
     rank alone (several would wait for each other), and nothing that they changed is kept."""
-    values = attempt(task, batch)
+    values = attempt(task, batch, loop.batch_size)
     if values is not None:
         return values
     size = loop.batch_size
     while runtime.ranks == 1 and size >= 2 * loop.accumulate:
         size //= 2
         torch.cuda.empty_cache()
-        if attempt(task, {key: value[:size] for key, value in batch.items()}) is not None:
+        if attempt(task, {key: value[:size] for key, value in batch.items()}, size) is not None:
             raise UserError(
                 f"out of memory on {runtime.device.type} with loop.batch_size={loop.batch_size}; {size} fits (tried). "
                 f"Set loop.batch_size={size}, or loop.accumulate={loop.accumulate * math.ceil(loop.batch_size / size)} "
@@ -227,10 +227,18 @@ def guarded(task: Task, batch: dict[str, Tensor], loop: Config, runtime: Runtime
     )
 
 
-def attempt(task: Task, batch: dict[str, Tensor]) -> dict[str, Tensor] | None:
+def attempt(task: Task, batch: dict[str, Tensor], batch_size: int) -> dict[str, Tensor] | None:
     """A step, None when memory ran out: the error is dropped here, as its traceback holds what filled the memory."""
     try:
         return task.train_step(batch)
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):  # torch's batch norm
+            raise
+        size = str(error).partition("input size ")[2] or "one value a channel"
+        raise UserError(
+            f"loop.batch_size={batch_size}: a batch norm gets one value a channel ({size}), which has no variance; "
+            "expected 2 or more samples a step and rank, or a larger model.input.size_px"
+        ) from None
     except RuntimeError as error:
         if not ran_out(error):
             raise

@@ -212,3 +212,11 @@ def test_warm_start_from_a_run(tmp_path):
     target = every.folder_in(tmp_path / "b")
     kept = torch.load(target / "checkpoints/best.pt", weights_only=True)["parts"]["net"]
     assert all(name.startswith("head.") for name in kept), "a frozen run stores only what it trained"
+
+
+@pytest.mark.parametrize("more", [[], ["loop.accumulate=4", "loop.batch_size=4"]])
+def test_a_batch_norm_with_one_value_a_channel_names_the_batch_size(more, tmp_path):
+    """ResNet-18 at 32 px ends in maps of one pixel: a batch of one, or a part of one, has no variance."""
+    words = [*every.small("resnet18"), "loop.batch_size=1", *more, f"run.root={tmp_path}"]
+    with pytest.raises(UserError, match=r"loop\.batch_size=[14]: a batch norm gets one value a channel .*1, 512, 1, 1"):
+        session.execute(config.from_overrides(words))

@@ -82,7 +82,7 @@ def test_what_filled_the_memory_is_let_go_before_less_is_tried():
         pass
 
     held: list[weakref.ref[Held]] = []
-    assert steps.attempt(Task(), {}) is None
+    assert steps.attempt(Task(), {}, 8) is None
     assert held[0]() is None
 
 
