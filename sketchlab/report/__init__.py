@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from sketchlab.report import page
+from sketchlab.report import agg, page  # noqa: F401  agg before anything that imports matplotlib
 from sketchlab.report.read import read
 from sketchlab.report.run import plots, transfer, warnings
 from sketchlab.report.run.headline import headline as headline_of

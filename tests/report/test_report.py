@@ -3,7 +3,9 @@ import html
 import io
 import json
 import math
+import os
 import re
+import shutil
 import subprocess
 import sys
 
@@ -305,3 +307,12 @@ def test_stability_speaks_of_the_last_half_at_most(run_folder):
         {"epochs": 6, "mean": values.mean(), "std": np.std(values, ddof=1), "low": values.min(), "high": values.max()}
     )
     assert scores.stability(read(run_folder("baseline")), "val/accuracy") is None
+
+
+@pytest.mark.parametrize("backend", ["module://matplotlib_inline.backend_inline", "nonsense", "TkAgg"])
+def test_a_backend_that_is_not_here_keeps_no_report_from_being_drawn(drawn, tmp_path, backend):
+    folder = shutil.copytree(drawn, tmp_path / "small_cnn-shapes" / "one")
+    (folder / "report.html").unlink()
+    words = [sys.executable, "-m", "sketchlab.report", str(folder)]
+    done = subprocess.run(words, env={**os.environ, "MPLBACKEND": backend}, capture_output=True, text=True)
+    assert done.returncode == 0 and (folder / "report.html").is_file(), done.stderr
