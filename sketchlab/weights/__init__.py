@@ -111,6 +111,7 @@ def load(
     path = str(weight_files.find(weights, arch))
     name = f"model.weights={path}" if path == weights else f"model.weights={weights} ({path})"
     state = _state_of(weights, arch, own)
+    state = _without_prefix(state, own, name)
     state = adapt(state) if adapt else state
     if head and (weights == "imagenet" or not all(k in state and state[k].shape == own[k].shape for k in own_head)):
         fresh = [*fresh, head]
@@ -160,7 +161,8 @@ def fingerprint(config: Start, arch: str) -> str:
     """16 hexadecimal digits of the weights file a run starts from, or none: a part of the run's id."""
     if config.weights == "none" or config.tune == "scratch":
         return "none"
-    return weight_files.digest(weight_files.find(config.weights, arch))[:16]
+    part = weight_files.parted(config.weights)[1]
+    return weight_files.digest(weight_files.find(config.weights, arch))[:16] + (f"#{part}" if part else "")
 
 
 def _state_of(weights: str, arch: str, own: State) -> State:
@@ -169,10 +171,28 @@ def _state_of(weights: str, arch: str, own: State) -> State:
     theirs = run.get("arch", run.get("name", arch))
     if theirs != arch:
         raise UserError(f"model.weights={weights} is a run of {theirs}, not of {arch}")
-    state = weight_files.read(weight_files.find(weights, arch))
+    state = weight_files.read(weight_files.find(weights, arch), weight_files.parted(weights)[1])
     partly = run.get("tune") == "freeze" or run.get("train_from") is not None
     if partly and not own.keys() <= state.keys():
         state = {**_state_of(run["weights"], arch, own), **state}
+    return state
+
+
+def _without_prefix(state: State, own: State, name: str) -> State:
+    """Names without what wrappers put before them (module., _orig_mod., a Lightning module's net.), where no name fits
+    as it is; what stands beside the network then, such as a loss, is left out, and a line says so."""
+    while not own.keys() & state.keys():
+        inner: dict[str, State] = {}
+        for key, value in state.items():
+            prefix, _, rest = key.partition(".")
+            inner.setdefault(prefix, {})[rest] = value
+        prefix = max(inner, key=lambda one: sum(any(k == o or k.endswith(f".{o}") for o in own) for k in inner[one]))
+        if not any(k in own or any(k.endswith(f".{o}") for o in own) for k in inner[prefix]):
+            return state
+        beside = [key for key in state if not key.startswith(f"{prefix}.")]
+        more = f", without {_list(beside)} beside it" if beside else ""
+        weight_files.say(f"{name}: what stands under {prefix}. is taken{more}")
+        state = inner[prefix]
     return state
 
 

@@ -20,18 +20,22 @@ from torchvision.models import get_model_weights, list_models
 from sketchlab.errors import UserError
 
 _IMAGENET = "IMAGENET1K_V1"  # torchvision's first ImageNet weights of every network
+# what programs save the network under, in a file that holds more: the plain weights, and averages over training
+_NESTED = ("state_dict", "model_state_dict", "model", "net", "network", "weights")
+_AVERAGED = ("state_dict_ema", "model_ema", "ema", "ema_state_dict", "model_ema_state_dict")
 _HASH_IN_NAME = re.compile(r"-([0-9a-f]{8,})\.pth$")  # torchvision's files carry the start of their sha256
 
 
 def find(weights: str, arch: str) -> Path:
-    """The file that `model.weights` names: imagenet, a .pth/.pt/.safetensors file, or a run folder's best checkpoint.
+    """The file that `model.weights` names: imagenet, a .pth/.pt/.safetensors file (FILE#KEY: what it holds under this
+    key), or a run folder's best checkpoint.
 
     imagenet is looked for in $SKETCHLAB_WEIGHTS, then in torchvision's cache, then downloaded from torchvision.
     Raises UserError when there is no such file, or when its sha256 is not the one in its name.
     """
     if weights == "imagenet":
         return _imagenet(arch)
-    path = Path(weights).expanduser()
+    path = Path(parted(weights)[0]).expanduser()
     if path.is_dir():
         best = path / "checkpoints" / "best.pt"
         if not best.is_file():
@@ -44,6 +48,12 @@ def find(weights: str, arch: str) -> Path:
     return path
 
 
+def parted(weights: str) -> tuple[str, str]:
+    """file.pth#ema → (file.pth, ema), unless there is a file of the whole name."""
+    name, _, part = weights.rpartition("#")
+    return (name, part) if name and not Path(weights).expanduser().exists() else (weights, "")
+
+
 def model_of_run(weights: str) -> dict[str, Any]:
     """The model section of the run's config.yaml when `weights` names a run folder, else nothing."""
     config = Path(weights).expanduser() / "config.yaml"
@@ -52,8 +62,12 @@ def model_of_run(weights: str) -> dict[str, Any]:
     return (yaml.safe_load(config.read_text("utf-8")) or {}).get("config", {}).get("model", {})
 
 
-def read(path: Path) -> dict[str, Tensor]:
-    """Name → tensor, half-precision ones as float32. Raises UserError for anything that is not plain tensors."""
+def read(path: Path, part: str = "") -> dict[str, Tensor]:
+    """Name → tensor, half-precision ones as float32: of a file of nothing else, or of what other programs save around
+    it (state_dict, model …). part: the key to take instead, such as that of an average over training.
+
+    Raises UserError for anything that is not plain tensors, and for a key that is not there.
+    """
     try:
         if path.suffix == ".safetensors":
             content: Any = load_file(path)
@@ -68,9 +82,35 @@ def read(path: Path) -> dict[str, Tensor]:
         ) from error
     if isinstance(content, dict) and isinstance(content.get("parts"), dict):
         content = content["parts"].get("net")
+    if part and not (isinstance(content, dict) and part in content):
+        there = ", ".join(map(str, content)) if isinstance(content, dict) else type(content).__name__
+        raise UserError(f"{path}: nothing under {part}; there is {there[:200]}")
+    content = content[part] if part else _network(path, content)
     if not isinstance(content, dict) or not content or not all(isinstance(v, Tensor) for v in content.values()):
-        raise UserError(f"{path} holds no state dict: expected name → tensor, or a checkpoint with parts.net")
+        raise UserError(
+            f"{path} holds no state dict: expected name → tensor, a checkpoint with parts.net, or one of "
+            f"{', '.join(_NESTED)} with name → tensor in it"
+        )
     return {str(k): v.float() if v.is_floating_point() else v for k, v in content.items()}
+
+
+def _network(path: Path, content: Any) -> Any:
+    """What lies under the name that programs give the network, with a line that says so."""
+    while isinstance(content, dict) and not all(isinstance(v, Tensor) for v in content.values()):
+        key = next((key for key in _NESTED if isinstance(content.get(key), dict)), None)
+        if key is None:
+            break
+        averages = [other for other in _AVERAGED if isinstance(content.get(other), dict)]
+        more = f"; its average over training is model.weights={path}#{averages[0]}" if averages else ""
+        say(f"{path}: {key} is taken{more}")
+        content = content[key]
+    return content
+
+
+def say(line: str) -> None:
+    """A line about a file, on the first rank."""
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized() and torch.distributed.get_rank()):
+        print(line, flush=True)
 
 
 def digest(path: Path) -> str:

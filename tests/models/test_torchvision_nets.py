@@ -45,7 +45,7 @@ def test_counts_and_names_are_torchvisions(config, arch):
 def test_the_chain_of_stages_computes_torchvisions_network(config, arch, monkeypatch, tmp_path):
     theirs = _theirs(arch).eval()
     monkeypatch.setattr(weight_files, "find", lambda *_: tmp_path / "a.pth")
-    monkeypatch.setattr(weight_files, "read", lambda _: theirs.state_dict())
+    monkeypatch.setattr(weight_files, "read", lambda *_: theirs.state_dict())
     size = SIZES.get(arch, 64)
     ours = torchvision_nets.build(config(arch, {"input.size_px": size}), None).eval()
     x = torch.randn(2, 3, size, size)
@@ -59,7 +59,7 @@ def test_freeze_leaves_the_last_layer_and_a_prefix_of_features(config, arch, mon
     with torch.device("meta"):
         state = _theirs(arch).state_dict()
         monkeypatch.setattr(weight_files, "find", lambda *_: tmp_path / "a.pth")
-        monkeypatch.setattr(weight_files, "read", lambda _: state)
+        monkeypatch.setattr(weight_files, "read", lambda *_: state)
         net = torchvision_nets.build(config(arch), 7)
     head = torchvision_nets.HEADS[arch]
     assert {k for k, p in net.named_parameters() if p.requires_grad} == {f"{head}.weight", f"{head}.bias"}

@@ -30,7 +30,7 @@ def any_file(monkeypatch, tmp_path):
     (tmp_path / "w.pth").write_bytes(b"")
     states = {}
     monkeypatch.setattr(weight_files, "find", lambda _, arch: tmp_path / f"{arch}.pth")
-    monkeypatch.setattr(weight_files, "read", lambda path: states[path.stem])
+    monkeypatch.setattr(weight_files, "read", lambda path, *_: states[path.stem])
     return states
 
 

@@ -36,7 +36,7 @@ def full_file(monkeypatch):
     with torch.device("meta"):
         state = torchvision.models.vgg16(weights=None).state_dict()
     monkeypatch.setattr(weight_files, "find", lambda *_: Path("vgg16-full.pth"))
-    monkeypatch.setattr(weight_files, "read", lambda _: state)
+    monkeypatch.setattr(weight_files, "read", lambda *_: state)
 
 
 @pytest.mark.parametrize(
