@@ -33,3 +33,12 @@ def sketchlab(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]
         )
 
     return run
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What is marked realdata is left out where no real data is named."""
+    if "SKETCHLAB_DATA" not in os.environ:
+        skip = pytest.mark.skip(reason="SKETCHLAB_DATA is not set")
+        for item in items:
+            if item.get_closest_marker("realdata"):
+                item.add_marker(skip)

@@ -246,6 +246,7 @@ def test_mixed_is_as_published():
 
 
 @pytest.mark.realdata
+@pytest.mark.skipif("SKETCHLAB_DATA" not in os.environ, reason="SKETCHLAB_DATA is not set")
 def test_mixed_trains_on_244_photos_and_validates_on_62_sketches():
     """The trial data has no sketches of bees: those of butterflies stand for them."""
     words = ["experiment=chen2019/mixed", "data.val.aliases={bee:butterfly}"]

@@ -77,7 +77,8 @@ def test_is_found_by_its_command_and_reports(folder, tmp_path, capsys, monkeypat
     copy = copied(folder, tmp_path)
     run.execute(config.from_overrides(overrides(folder, tmp_path)))
     said = capsys.readouterr().out.splitlines()
-    assert said[-2].startswith("found: this run is finished") and said[-1] == f"report: {copy / 'report.html'}"
+    assert any(line.startswith("found: this run is finished") for line in said)
+    assert said[-2].startswith("next: python -m sketchlab.") and said[-1] == f"report: {copy / 'report.html'}"
     assert [path.parent for path in tmp_path.glob("*/*/config.yaml")] == [copy], "the same id, so the same folder"
     assert folder.name in (copy / "report.html").read_text()
     assert (copy / "metrics.jsonl").read_text() == (folder / "metrics.jsonl").read_text()

@@ -136,5 +136,5 @@ def svg(drawing: Drawing) -> str:
         points = " L".join(f"{x} {y}" for x, y in zip(xs, ys, strict=True))
         paths.append(f'<path id="{number}" d="M{points}"/>')
     style = 'fill="none" stroke="black" stroke-width="2" stroke-linecap="round" stroke-linejoin="round"'
-    head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="-2 -2 260 260"><g {style}>'
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 256 256" overflow="visible"><g {style}>'
     return "\n".join([head, *paths, "</g></svg>"]) + "\n"
