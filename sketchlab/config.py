@@ -341,6 +341,9 @@ def composition_error(error: Exception, overrides: list[str]) -> Exception:
             return UserError(f"{group}={EXTRAS[choice]} needs a package: pip install 'sketchlab[{EXTRAS[choice]}]'")
         if options:
             return UserError(f"{group}={choice}: no such choice; {hint(choice, options)}{components.unset(group)}")
+        group, _, choice = what.partition("/")  # of presets in folders Hydra names no options
+        if presets := _presets(group):
+            return UserError(f"{group}={choice}: no such choice; {hint(choice, presets)}{components.unset(group)}")
         return UserError(str(error).splitlines()[0])
     if isinstance(error, OverrideParseException):
         return UserError(f"cannot read {error.override!r}: expected key=value (quote values with commas or spaces)")
@@ -357,6 +360,14 @@ def composition_error(error: Exception, overrides: list[str]) -> Exception:
         cause = f" ({str(error.__cause__).splitlines()[0]})" if error.__cause__ else ""
         return UserError(" ".join(str(error).split()) + cause)
     return own_mistake(error) or error
+
+
+def _presets(group: str) -> list[str]:
+    """Every choice below conf/<group>, ours and the user's own: chen2019/mixed."""
+    homes = [conf_dir() / group] + ([Path(components.EXTRA, "conf", group)] if components.EXTRA else [])
+    return sorted(
+        {path.relative_to(home).with_suffix("").as_posix() for home in homes for path in home.rglob("*.yaml")}
+    )
 
 
 def check_options(words: list[str]) -> None:

@@ -253,3 +253,16 @@ def test_mixed_trains_on_244_photos_and_validates_on_62_sketches():
     run = config.from_overrides(words)
     data = run.data.build(run.model.config.input)
     assert {name: len(split) for name, split in data.splits.items()} == {"train": 123 + 121, "val": 2 * 31}
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("chen2019/mixd", "did you mean chen2019/mixed"),
+        ("chen2019", "there is: chen2019/mixed"),
+        ("mixed", "chen2019/mixed"),
+    ],
+)
+def test_a_mistyped_preset_is_one_line_with_what_there_is(typed, meant):
+    with pytest.raises(UserError, match=f"experiment={typed}: no such choice; .*{meant}"):
+        config.from_overrides([f"experiment={typed}"])
