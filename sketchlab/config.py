@@ -122,8 +122,7 @@ def no_such_key(key: str, otherwise: str) -> str:
 
 def typed(cls: type, node: Any, where: str) -> Any:
     """Fill the frozen dataclass `cls` from a YAML node; every mistake is one line naming the key."""
-    values = OmegaConf.to_container(node, resolve=True) if isinstance(node, DictConfig) else dict(node)
-    assert isinstance(values, dict)
+    values = resolved(node, where)
     names = [f.name for f in dataclasses.fields(cls)]
     if unknown := [str(key) for key in values if key not in names]:
         raise UserError(no_such_key(f"{where}.{unknown[0]}", hint(unknown[0], names)))
@@ -138,11 +137,18 @@ def typed(cls: type, node: Any, where: str) -> Any:
     leaves = dataclasses.make_dataclass("Leaves", [(key, hints[key]) for key in names if key not in nested])
     try:
         checked = OmegaConf.to_container(OmegaConf.merge(OmegaConf.structured(leaves), values))
+    except OverflowError:
+        key = max((key for key in values if isinstance(values[key], int)), key=lambda key: abs(values[key]))
+        raise UserError(
+            f"{where}.{key}: expected a number below 2^63, but it has {len(str(values[key]))} digits"
+        ) from None
     except OmegaConfBaseException as error:
         key = str(error.full_key).partition("[")[0]
         type_name = str(hints[key]).removeprefix("<class '").removesuffix("'>") if key in hints else "another type"
         raise UserError(f"{where}.{key}={values.get(key)}: expected {type_name}") from None
     assert isinstance(checked, dict)
+    for key, value in checked.items():
+        within(f"{where}.{key}", value)
     return cls(**{str(key): value for key, value in checked.items()}, **nested)
 
 
@@ -152,9 +158,23 @@ def _dataclass(hint: Any) -> type | None:
     return next((kind for kind in kinds if dataclasses.is_dataclass(kind)), None)  # type: ignore
 
 
+def resolved(node: Any, where: str) -> dict[str, Any]:
+    """A YAML node as a plain dict. UserError for a value that refers to what is not there."""
+    try:
+        return OmegaConf.to_container(node, resolve=True) if isinstance(node, DictConfig) else dict(node)  # type: ignore
+    except OmegaConfBaseException as error:
+        raise UserError(f"{error.full_key or where}: {str(error).splitlines()[0]}") from None
+
+
+def within(key: str, value: Any) -> None:
+    """UserError for a whole number that does not fit 64 bits: no library takes it."""
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise UserError(f"{key}: expected a number below 2^63, but it has {len(str(value))} digits")
+
+
 def component(group: str, node: Any) -> Component:
     """`name: x` in conf/<group> → the Config of the file that implementations() finds under this name, filled."""
-    values: Any = OmegaConf.to_container(node, resolve=True) if isinstance(node, DictConfig) else dict(node)
+    values = resolved(node, group)
     name = values.pop("name", None)
     module = components.load(group, str(name))
     config = typed(module.Config, values, group)
@@ -197,6 +217,7 @@ def parse(cfg: Any, choices: dict[str, str], differs: dict[str, Any], command: s
     )
     if not isinstance(cfg.seed, int) or isinstance(cfg.seed, bool):
         raise UserError(f"seed={cfg.seed}: expected a whole number")
+    within("seed", cfg.seed)
     loop = typed(settings.Config, cfg.loop, "loop")
     _check_own(parts, loop)
     if "loop" in parts["pipeline"].constant("IGNORES", ()):
@@ -346,7 +367,9 @@ def composition_error(error: Exception, overrides: list[str]) -> Exception:
             return UserError(f"{group}={choice}: no such choice; {hint(choice, presets)}{components.unset(group)}")
         return UserError(str(error).splitlines()[0])
     if isinstance(error, OverrideParseException):
-        return UserError(f"cannot read {error.override!r}: expected key=value (quote values with commas or spaces)")
+        word = quoted(str(error.override))
+        mend = f"its value needs quotes; write {word}" if word else "expected key=value"
+        return UserError(f"cannot read {error.override!r}: {mend}")
     if isinstance(error, ConfigCompositionException) and "Key '" in str(error.__cause__ or ""):
         key = str(error).partition("override '")[2].partition("'")[0]
         value = next((o.partition("=")[2] for o in overrides if o.partition("=")[0].lstrip("+~") == key), "")
@@ -356,10 +379,41 @@ def composition_error(error: Exception, overrides: list[str]) -> Exception:
     if isinstance(error, ConfigCompositionException) and "To sweep over it" in str(error):
         values = next((o for o in overrides if "," in o), "")
         return UserError(f"{values}: several values need -m (a sweep: one run each), or [a,b] for a list")
+    if isinstance(error, ValueError) and "Config group override" in str(error):
+        groups = {path.name for path in conf_dir().iterdir() if path.is_dir()}
+        typed = next((o for o in overrides if o.partition("=")[0] in groups), "")
+        return UserError(f"{typed}: expected the name of a choice ({str(error).rpartition('. ')[2]})")
+    if isinstance(error, OmegaConfBaseException):
+        key = f"{error.full_key}: " if error.full_key else ""
+        return UserError(f"{key}{str(error).splitlines()[0]}")
     if isinstance(error, HydraException):
         cause = f" ({str(error.__cause__).splitlines()[0]})" if error.__cause__ else ""
         return UserError(" ".join(str(error).split()) + cause)
     return own_mistake(error) or error
+
+
+def quoted(override: str) -> str:
+    """key=value with its value, or each item of a list, in quotes as Hydra reads them, for a shell; "" where even that
+    is no override."""
+    import shlex
+
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    def text(value: str) -> str:
+        bare = value.strip()
+        if len(bare) > 1 and bare[0] == bare[-1] and bare[0] in "\"'":
+            return bare
+        return '"' + value.replace('"', '\\"') + '"'
+
+    key, equals, value = override.partition("=")
+    items = value[1:-1].split(",") if value[:1] == "[" and value[-1:] == "]" else None
+    word = f"{key}={text(value) if items is None else '[' + ','.join(text(item.strip()) for item in items) + ']'}"
+    try:
+        OverridesParser.create().parse_override(word)
+    except HydraException:
+        return ""
+    return shlex.quote(word) if equals else ""
 
 
 def _presets(group: str) -> list[str]:

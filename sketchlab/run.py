@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sketchlab import components, config
-from sketchlab.errors import UserError, exit_on_error, own_mistake
+from sketchlab.errors import UserError, exit_on_error
 from sketchlab.training.session import execute
 
 
@@ -38,9 +38,11 @@ def job(cfg: Any) -> float | None:
     """One job of Hydra's. Returns the best monitored score for a sweeper."""
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
+    from omegaconf import OmegaConf
 
     hydra_cfg = HydraConfig.get()
-    overrides = [o for o in hydra_cfg.overrides.task if not o.startswith("hydra.")]
+    typed = OmegaConf.to_container(hydra_cfg.overrides.task) or []  # as typed: ${…} refers to keys of the run
+    overrides = [str(o) for o in typed if not str(o).startswith("hydra.")]
     if hydra_cfg.mode == RunMode.MULTIRUN:
         from sketchlab.sweeps import grid as sweep
 
@@ -52,8 +54,8 @@ def job(cfg: Any) -> float | None:
         print(f"error: {error}", file=sys.stderr, flush=True)
         sys.exit(1)
     except Exception as error:
-        mistake = own_mistake(error)
-        if mistake is None:
+        mistake = config.composition_error(error, overrides)
+        if not isinstance(mistake, UserError):
             raise
         print(f"error: {mistake}", file=sys.stderr, flush=True)
         sys.exit(1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
 
@@ -198,3 +199,47 @@ def test_mistake_on_the_command_line(sketchlab):
     done = sketchlab("model=vgg61")
     assert done.returncode == 1 and done.stdout == "" and done.stderr.startswith("error: model=vgg61: no such choice")
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("typed", "value"),
+    [
+        ("data.root=/home/josé/données (2)", "/home/josé/données (2)"),
+        ("data.classes=[bear (animal),猫 犬]", ["bear (animal)", "猫 犬"]),
+        ("data.classes=[car_(sedan)]", ["car_(sedan)"]),
+        ("data.root=a=b,c", "a=b,c"),
+        ('data.root=the "old" one (a)', 'the "old" one (a)'),
+        ("data.root=C:\\\\data (1)", "C:\\\\data (1)"),
+    ],
+)
+def test_what_hydra_cannot_read_is_printed_as_it_works_when_pasted(typed, value):
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    (word,) = shlex.split(config.quoted(typed))
+    found = OverridesParser.create().parse_override(word).value()
+    assert ([str(one) for one in found] if isinstance(found, list) else str(found)) == value
+    try:
+        config.from_overrides(["data=folder", typed])
+    except UserError as error:
+        assert config.quoted(typed) in str(error) or "several values need -m" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("word", "meant"),
+    [
+        ("pipeline=nan", "pipeline=nan: expected the name of a choice"),
+        ("model=3.5", "model=3.5: expected the name of a choice"),
+        ("loop.lr=${x}", "Interpolation key 'x' not found"),
+        ("data.name={}", "data.name={}: no file"),
+        ("seed=" + "9" * 400, "seed"),
+        ("loop.epochs=" + "9" * 400, "loop.epochs"),
+        ("loop.lr=" + "9" * 400, ""),
+        ("user=ann", "user: no such key"),
+    ],
+)
+def test_strange_values_are_one_line(sketchlab, word, meant):
+    done = sketchlab(word, "plan=true", "data.per_class=8")
+    lines = done.stderr.strip().splitlines()
+    assert done.returncode == 1 and len(lines) == 1 and lines[0].startswith("error: ") and meant in lines[0], (
+        done.stderr
+    )
