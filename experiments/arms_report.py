@@ -9,6 +9,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import arms_kept
 import pandas as pd
 from arms_table import PAIR, Row, load, pair_row, row, share, short, wilson
 from arms_tests import NOT_KEPT, SPREAD, score_of, test
@@ -23,12 +24,18 @@ from sketchlab.storage.files import atomic, read_json
 
 
 def write(experiment: Experiment, root: Path, folder: Path) -> str:
-    """<name>.csv, _pairs.csv, .md and .png into `folder`, from the runs that root/runs.json names; returns the page."""
+    """<name>.csv, _pairs.csv, .md and .png into `folder`, from the runs that root/runs.json names; returns the page.
+
+    Rows that stand in `folder` already, of arms without runs below root, stay: arms_kept.py.
+    """
     groups = collect(experiment, root)
     if not groups:
         raise UserError(f"{root}: no finished run of {experiment.name}; run without --report first")
     rows = [row(experiment, group) for group in groups.values()]
-    save(experiment, rows, [pair_row(experiment, each) for each in test(experiment, groups)], folder)
+    tested = [pair_row(experiment, each) for each in test(experiment, groups)]
+    if (folder / f"{experiment.name}.csv").is_file():
+        rows, tested = arms_kept.joined(experiment, rows, tested, folder)
+    save(experiment, rows, tested, folder)
     return pages(experiment, folder)
 
 

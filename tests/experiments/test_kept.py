@@ -16,11 +16,13 @@ import pandas as pd
 import pytest
 
 from sketchlab import config, stats
+from sketchlab.report.comparison.paired import scores_alone
 
 FOLDER = Path(__file__).parents[2] / "experiments"
 RESULTS = FOLDER / "results"
 sys.path.append(str(FOLDER))  # scripts: they find one another as python FILE does
 import arms  # noqa: E402
+import arms_kept  # noqa: E402
 import arms_report  # noqa: E402
 import arms_table  # noqa: E402
 import arms_tests  # noqa: E402
@@ -247,3 +249,62 @@ def test_rows_read_back_are_rows_written(tmp_path):
     arms_report.save(found, rows, tested, tmp_path)
     assert arms_table.load(tmp_path / "chen2019_stem.csv") == rows
     assert list(pd.read_csv(tmp_path / "chen2019_stem_pairs.csv")) == list(arms_table.PAIR)
+
+
+@pytest.fixture
+def kept_mamin(tmp_path):
+    for end in (".csv", "_pairs.csv"):
+        shutil.copy(RESULTS / f"mamin_gan{end}", tmp_path)
+    return tmp_path
+
+
+def row_again(rows: list[dict], arm: str, single: list[float]) -> dict:
+    old = next(row for row in rows if row["arm"] == arm)
+    return old | {"single": json.dumps(single), "seeds": len(single), "kid@inception": float(np.mean(single))}
+
+
+def test_some_arms_again_keep_the_other_rows_and_their_tests(kept_mamin):
+    found = experiment("mamin_gan")
+    rows, tested = tables("mamin_gan")
+    again = row_again(rows, "house, jrelu", [0.130, 0.140, 0.137])
+    all_rows, all_tested = arms_kept.joined(found, [again], [], kept_mamin)
+    assert [row["arm"] for row in all_rows] == [row["arm"] for row in rows]
+    assert next(row for row in all_rows if row["arm"] == "house, jrelu") is again
+    one = next(row for row in all_tested if row["a"] == "house, jrelu")
+    default = json.loads(next(row for row in rows if row["arm"] == "house, default")["single"])
+    expected = scores_alone([0.130, 0.140, 0.137], default)
+    assert one["p"] == expected.p and one["difference"] == pytest.approx(
+        np.mean([0.13, 0.14, 0.137]) - np.mean(default)
+    )
+    with_p = [row for row in all_tested if row["p"] is not None]
+    assert [row["p_holm"] for row in with_p] == pytest.approx(stats.holm([row["p"] for row in with_p]))
+    assert one["verdict"] == ("better" if one["p_holm"] <= 0.05 else "no evidence of a difference")
+    others = [row["a"] for row in all_tested if row["a"] != "house, jrelu"]
+    assert others == [row["a"] for row in tested if row["a"] != "house, jrelu"]
+
+
+def test_a_verdict_follows_holm_when_more_is_tested(kept_mamin):
+    """The kept p = .0051 of "gd_ratio 2, per epoch" is .046 of 11; of 12 tests it is no longer significant."""
+    rows, _ = tables("mamin_gan")
+    new = [row_again(rows, arm, [0.3, 0.31, 0.32]) for arm in ("18 shapes", "18 shapes, with classes")]
+    tests = [dict.fromkeys(arms_table.PAIR) | {"a": "18 shapes, with classes", "b": "18 shapes", "key": "", "p": 0.9}]
+    tests[0] |= {
+        "difference": 0.01,
+        "low": -0.2,
+        "high": 0.2,
+        "test": "Welch's t over runs",
+        "verdict": "too few to tell",
+    }
+    _, tested = arms_kept.joined(experiment("mamin_gan"), new, tests, kept_mamin)
+    row = next(row for row in tested if row["a"] == "house, gd_ratio 2, per epoch")
+    assert row["p_holm"] == pytest.approx(0.00513 * 10, abs=1e-4)
+    assert row["verdict"] == "worse, outside the spread, but not once corrected"
+
+
+def test_a_kept_row_of_no_arm_goes_and_is_named(kept_mamin, capsys):
+    table = pd.read_csv(kept_mamin / "mamin_gan.csv")
+    table.loc[0, "arm"] = "an arm of before"
+    table.to_csv(kept_mamin / "mamin_gan.csv", index=False)
+    rows, _ = arms_kept.joined(experiment("mamin_gan"), [], [], kept_mamin)
+    assert "an arm of before" not in [row["arm"] for row in rows]
+    assert "'an arm of before' is no arm any more" in capsys.readouterr().out
