@@ -48,6 +48,7 @@ TWINS: dict[str, list[str]] = {
     "cnn_lstm": [*FRAMES, "model.hidden=16", "model.layers=2"],
     "cnn_strokes": FRAMES,
     "cnn_bilstm2d": [*FRAMES, "model.hidden=8"],
+    "frames_vit": [*FRAMES, "model.heads=4"],
     "stroke_lstm": ["model.channels=[16,16]", "model.kernels=[5,3]", "model.hidden=16", "model.layers=2", *QUICK],
     "small_siamese": ["data.per_class=16"],
     "siamese": ["data.per_class=16", "model.input.size_px=16", "model.hidden=[16]", *QUICK],
@@ -67,7 +68,16 @@ LARGE = ("alexnet", "googlenet", "resnet18", "resnet34", "inception_v3", "mobile
 LARGE += ("siamese_googlenet", "siamese_resnet18", "siamese_mobilenet_v2")
 # Killing and resuming these goes through the lines of a quicker one.
 SHARED = (
-    *("vgg16", "vgg16_sketchanet", "sketchanet", "cnn_lstm", "cnn_strokes", "cnn_bilstm2d", "stroke_lstm"),
+    *(
+        "vgg16",
+        "vgg16_sketchanet",
+        "sketchanet",
+        "cnn_lstm",
+        "cnn_strokes",
+        "cnn_bilstm2d",
+        "frames_vit",
+        "stroke_lstm",
+    ),
     *("features_random_forest", "features_logistic", "hog_svm", "pixels_logistic"),
     *("siamese", "siamese_vgg16"),
     *("dcgan", "dcgan_colour", "dcgan_conditional", "cyclegan"),

@@ -144,6 +144,13 @@ def _places(computed: Tensor) -> Tensor:
     return torch.where(computed, starts[:, None], starts[-1]) + place
 
 
+class Places(nn.Module):
+    """(B, T, C, h, w) → (B, h, w, T·C): the channels of all frames side by side."""
+
+    def forward(self, maps: Tensor) -> Tensor:
+        return maps.flatten(1, 2).permute(0, 2, 3, 1)
+
+
 def head(features: int, hidden: int, dropout: float, n_classes: int) -> nn.Sequential:
     """(B, …) → (B, n_classes) logits: everything side by side, one hidden layer."""
     return nn.Sequential(

@@ -61,7 +61,7 @@ def build(config: Config, n_classes: int) -> nn.Sequential:
     net = nn.Sequential(
         OrderedDict(
             front=frame_front.FrameFront(config.input, config.channels),
-            places=Places(),
+            places=frame_front.Places(),
             blocks=nn.Sequential(*blocks),
             norm=nn.LayerNorm(width),
             head=frame_front.head(width * side**2, config.head, config.dropout, n_classes),
@@ -69,13 +69,6 @@ def build(config: Config, n_classes: int) -> nn.Sequential:
     )
     weights.start(net, config, "cnn_bilstm2d", head="head.4")
     return net
-
-
-class Places(nn.Module):
-    """(B, T, C, h, w) → (B, h, w, T·C)."""
-
-    def forward(self, maps: Tensor) -> Tensor:
-        return maps.flatten(1, 2).permute(0, 2, 3, 1)
 
 
 class Block(nn.Module):

@@ -33,7 +33,13 @@ def parameters(net):
 
 @pytest.mark.parametrize(
     ("model", "count"),
-    [("cnn_lstm", 2_388_522), ("cnn_strokes", 1_071_658), ("cnn_bilstm2d", 1_172_266), ("stroke_lstm", 1_061_298)],
+    [
+        ("cnn_lstm", 2_388_522),
+        ("cnn_strokes", 1_071_658),
+        ("cnn_bilstm2d", 1_172_266),
+        ("frames_vit", 1_175_850),
+        ("stroke_lstm", 1_061_298),
+    ],
 )
 def test_the_sizes_are_pinned(model, count):
     net = made(model).eval()
@@ -214,3 +220,27 @@ def test_what_cannot_be_built_is_said(words, said):
     with pytest.raises(UserError, match="model") as error:
         config.from_overrides(words)
     assert said in str(error.value)
+
+
+def test_a_block_of_frames_vit_is_self_attention_over_all_places():
+    """Against torch.nn.functional's attention, head by head."""
+    net = made("frames_vit", "model.blocks=1").double().eval()
+    block, x = net.blocks[0], torch.randn(2, 64, 64, dtype=torch.double)
+    y = block.norm1(x)
+    q, k, v = (
+        part.unflatten(2, (4, 16)).transpose(1, 2)
+        for part in torch.nn.functional.linear(y, block.self_attn.in_proj_weight, block.self_attn.in_proj_bias).chunk(
+            3, 2
+        )
+    )
+    weights = torch.softmax(q @ k.transpose(2, 3) / 4, dim=3)
+    x_mid = x + block.self_attn.out_proj((weights @ v).transpose(1, 2).flatten(2))
+    expected = x_mid + block.linear2(nn.functional.gelu(block.linear1(block.norm2(x_mid))))
+    torch.testing.assert_close(block(x), expected)
+
+
+def test_frames_vit_knows_places_by_their_position():
+    net = made("frames_vit").eval()
+    assert net.tokens.position.shape == (64, 64) and net.tokens.position.std().item() == pytest.approx(0.02, rel=0.05)
+    with pytest.raises(UserError, match=r"model.heads=5: expected a divisor of 64"):
+        made("frames_vit", "model.heads=5")
