@@ -23,10 +23,19 @@ to 5 minutes a run at 32 px, half an hour at 64 px.
 
 from __future__ import annotations
 
+from typing import Any
+
+import torch
 from arms import main
 from arms_types import Arm, Claim, Execute, Experiment, Extra
+from torch import Tensor, nn
 
+from sketchlab import rng
+from sketchlab.engine import checkpoint
+from sketchlab.models.dcgan import JReLU
+from sketchlab.pipelines.gan.sheets import noise
 from sketchlab.report.read import Run
+from sketchlab.runs import OpenedRun
 
 SHEEP = ["experiment=mamin/sheep", "loop.epochs=20"]
 SHAPES = ["data=shapes", "model=small_dcgan", "loop.epochs=20", "loop.eval_every=10"]
@@ -62,6 +71,8 @@ ARMS = [
     Arm("18 shapes, with classes, D sees one at a time", [*TOLD, "model.pack=1"]),
 ]
 HALF = "D's distance from .5"
+MEAN, VARIANCE = "activations' mean, off 0", "activations' variance, off 1"
+KEEPS = "it may do a better job at maintaining a mean of zero and variance of one for the activations"
 DEFAULT = "house, default"
 CLAIMS = [
     Claim("house, gd_ratio 2", DEFAULT, "training the discriminator every other mini batch seemed to work well"),
@@ -69,6 +80,8 @@ CLAIMS = [
     Claim("house, gd_ratio 2, per epoch", DEFAULT, ask="Does it help to train D at every other epoch?"),
     Claim("house, lr_d halved", DEFAULT, "a smaller learning rate for the discriminator was also effective at times"),
     Claim("house, jrelu", DEFAULT, ask="Does JReLU help?"),
+    Claim("house, jrelu", DEFAULT, KEEPS, key=MEAN),
+    Claim("house, jrelu", DEFAULT, KEEPS, key=VARIANCE),
     Claim("house, gd_ratio 2, lr_d halved, jrelu", DEFAULT, "some of the best results … combined both of these"),
     Claim("house, D 100 batches ahead", DEFAULT, "I did not notice much of a meaningful difference", "no better"),
     Claim("house, instance norm", DEFAULT, ask="Does instance norm help?"),
@@ -91,6 +104,44 @@ def last(key: str, run: Run) -> float:
 def from_half(run: Run) -> float:
     """Mean distance of both mean predictions from .5, in the last epoch."""
     return (abs(last("d_real", run) - 0.5) + abs(last("d_fake", run) - 0.5)) / 2
+
+
+@torch.no_grad()
+def activations(run: Run) -> Tensor:
+    """(layers, 2) mean and variance of what comes out of every hidden activation of G, and of D shown what G makes.
+
+    64 images, the best weights. A pretrained D has no such layers.
+    """
+    opened = OpenedRun(run.folder)
+    nets: Any = opened.model.build(len(opened.classes))
+    file = run.folder / "checkpoints" / "best.pt"
+    parts = checkpoint.load(file)["parts"]
+    checkpoint.restore({"G": nets["G"], "D": nets["D"]}, parts, file)
+    G, D = nets["G"].eval(), nets["D"]
+    out = []
+
+    def note(module: nn.Module, given: Any, found: Tensor) -> None:
+        out.append(torch.stack([found.mean(), found.var()]))
+
+    kinds = (nn.ReLU, nn.LeakyReLU, JReLU)
+    for module in [*G.modules(), *D.modules()]:
+        if isinstance(module, kinds):
+            module.register_forward_hook(note)
+    classes = torch.arange(G.n_classes).repeat_interleave(64)[:64] if G.n_classes else None
+    images = G(noise(rng.fold("activations"), torch.arange(64), G.z), classes)
+    if hasattr(D, "layers"):
+        D(images, classes)
+    return torch.stack(out)
+
+
+def off_mean(run: Run) -> float:
+    """Mean over layers of |mean|."""
+    return float(activations(run)[:, 0].abs().mean())
+
+
+def off_variance(run: Run) -> float:
+    """Mean over layers of |variance − 1|."""
+    return float((activations(run)[:, 1] - 1).abs().mean())
 
 
 def smoke(arm: Arm, execute: Execute) -> list[str]:
@@ -123,6 +174,8 @@ EXPERIMENT = Experiment(
         Extra("D on real", lambda run: last("d_real", run)),
         Extra("D on generated", lambda run: last("d_fake", run)),
         Extra(HALF, from_half, "smaller"),
+        Extra(MEAN, off_mean, "smaller"),
+        Extra(VARIANCE, off_variance, "smaller"),
     ),
     seeds=3,
     of_seed=lambda seed: [f"seed={seed}"],
