@@ -471,3 +471,24 @@ def verdict(
     if p <= alpha and difference:
         return "better" if difference > 0 else "worse"
     return "too few to tell" if math.isnan(visible) or visible > worth else "no evidence of a difference"
+
+
+def equivalence_p(estimate: Estimate, margin: float) -> float:
+    """Is it farther from zero than `margin`? Two one-sided t tests (Schuirmann 1987), the largest p of all spreads; a
+    small p says that it lies within ±margin. 1 where nothing varies, for nothing is known."""
+    if not margin > 0:
+        raise UserError(f"margin={margin}: expected a number above 0")
+    found = 0.0
+    for variance, df in estimate.spreads:
+        if variance > 0:
+            t = (margin - abs(float(estimate.value))) / math.sqrt(variance)
+            found = max(found, float(special.stdtr(df, -t)))
+    return found if any(variance > 0 for variance, _ in estimate.spreads) else 1.0
+
+
+def equivalence_size(estimate: Estimate, margin: float, power: float = 0.8, alpha: float = 0.05) -> float:
+    """How many times as much data, of samples and of runs, would show two equal scores to be so with this power;
+    approximate, by the central t (Phillips 1990): 1 where the data are enough."""
+    _check(power=power, alpha=alpha)
+    wanted = [variance * ((_t(2 * alpha, df) + _t(1 - power, df)) / margin) ** 2 for variance, df in estimate.spreads]
+    return max(1.0, float(np.max(wanted)))

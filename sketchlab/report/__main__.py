@@ -11,11 +11,15 @@ from pathlib import Path
 from sketchlab import report
 from sketchlab.errors import UserError, exit_on_error
 from sketchlab.report.comparison import compare, groups
+from sketchlab.report.comparison.family import Family
+from sketchlab.report.paper import appendix
+from sketchlab.report.read import Run
 
 EPILOG = """
 examples:
   python -m sketchlab.report outputs
   python -m sketchlab.report outputs/small_cnn-* --by model,loop.lr --metric val/accuracy --out lr
+  python -m sketchlab.report outputs --pivot model,data --margin 2     (tables and a page for a paper: appendix.html)
   python -m sketchlab.report outputs --watch          (while a sweep runs; Ctrl-C ends it)
   python -m sketchlab.report outputs/small_cnn-shapes/1d9393060484     (one run: its own report.html)
 """
@@ -45,6 +49,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--metric", default="", help="such as val/accuracy; default: the result of each kind of run")
     parser.add_argument("--out", type=Path, help="where the page, figures/ and tables/ go; default ./comparison")
     parser.add_argument("--published", type=Path, help="YAML of published values, drawn where the protocol is the same")
+    parser.add_argument("--appendix", action="store_true", help="appendix.html too: what a paper needs, to print on A4")
+    parser.add_argument("--pivot", default="", help="two settings against each other, as model,data, in the appendix")
+    parser.add_argument("--margin", type=float, help="points (or the score's unit) within which two groups are equal")
     parser.add_argument(
         "--watch", nargs="?", type=int, const=10, metavar="SECONDS", help="write again whenever a run has moved on"
     )
@@ -54,8 +61,14 @@ def _parser() -> argparse.ArgumentParser:
 def _once(chosen: argparse.Namespace, refresh_s: int) -> Path:
     only = chosen.folder[0]
     alone = len(chosen.folder) == 1 and {"config.yaml", "status.json"} <= {p.name for p in only.glob("*.*")}
-    if alone and not (chosen.by or chosen.names or chosen.metric or chosen.out or chosen.published):
+    wanted = chosen.appendix or chosen.pivot or chosen.margin is not None
+    if alone and not (chosen.by or chosen.names or chosen.metric or chosen.out or chosen.published or wanted):
         return report.write(only)
+    keys = [key for key in chosen.pivot.split(",") if key]
+
+    def paper(families: list[Family], runs: list[Run], out: Path) -> None:
+        print(f"appendix: {appendix.write(families, runs, keys, chosen.margin, out)}")
+
     return compare.compare(
         chosen.folder,
         by=[key for key in chosen.by.split(",") if key],
@@ -64,6 +77,7 @@ def _once(chosen: argparse.Namespace, refresh_s: int) -> Path:
         out=chosen.out or Path("comparison"),
         values=chosen.published,
         refresh_s=refresh_s,
+        paper=paper if wanted else None,
     )
 
 

@@ -39,13 +39,17 @@ def new(width_in: float, height_in: float, layout: Literal["constrained"] | None
 
 
 def save(run: Run, figure: Figure, name: str, kind: str, split: str, title: str) -> Plot:
-    """plots/<name>.png, whole or not at all; without the drawing library's name and version in it."""
-    path = run.folder / "plots" / f"{name}.png"
-    path.parent.mkdir(exist_ok=True)
+    """plots/<name>.png, whole or not at all."""
+    return Plot(write(run.folder / "plots" / f"{name}.png", figure), kind, split, title)
+
+
+def write(path: Path, figure: Figure) -> Path:
+    """A PNG file, whole or not at all; without the drawing library's name and version in it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
     figure.savefig(part, format="png", metadata={"Software": None})
     os.replace(part, path)
-    return Plot(path, kind, split, title)
+    return path
 
 
 def keep(run: Run, pixels: np.ndarray, name: str) -> None:

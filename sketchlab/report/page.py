@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from string import Template
 
@@ -124,14 +124,20 @@ def paragraph(text: str, style: str = "") -> str:
 
 
 def table(
-    columns: Sequence[str], rows: Iterable[Sequence[object]], numbers: Sequence[str] = (), first: bool = False
+    columns: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    numbers: Sequence[str] = (),
+    first: bool = False,
+    bold: Collection[tuple[int, int]] = (),
 ) -> str:
-    """A table that scrolls sideways on its own. numbers: columns set to the right; first: the first row stands out."""
+    """A table that scrolls sideways on its own. numbers: columns set to the right; first: the first row stands out;
+    bold: (row, column) of cells."""
     kinds = [' class="number"' if name in numbers else "" for name in columns]
     head = "".join(f'<th scope="col"{kind}>{escape(name)}</th>' for name, kind in zip(columns, kinds, strict=True))
     body = []
     for place, row in enumerate(rows):
-        cells = "".join(f"<td{kind}>{escape(cell)}</td>" for cell, kind in zip(row, kinds, strict=True))
+        texts = (f"<b>{escape(cell)}</b>" if (place, at) in bold else escape(cell) for at, cell in enumerate(row))
+        cells = "".join(f"<td{kind}>{cell}</td>" for cell, kind in zip(texts, kinds, strict=True))
         body.append(f"<tr{' class=first' if first and not place else ''}>{cells}</tr>")
     inside = f"<thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody>"
     return f'<div class="scroll"><table>{inside}</table></div>'

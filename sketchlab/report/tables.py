@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 LATEX = {
@@ -24,13 +24,18 @@ LATEX = {
 }
 
 
-def write(path: Path, columns: Sequence[str], rows: Sequence[Sequence[object]], numbers: Sequence[str]) -> list[Path]:
+Bold = Collection[tuple[int, int]]  # (row, column) of cells
+
+
+def write(
+    path: Path, columns: Sequence[str], rows: Sequence[Sequence[object]], numbers: Sequence[str], bold: Bold = ()
+) -> list[Path]:
     """path.csv, path.md and path.tex (a tabular, for booktabs). numbers: columns set to the right."""
     cells = [["–" if cell is None else str(cell) for cell in row] for row in rows]
     texts = {
         ".csv": as_csv(columns, cells),
-        ".md": markdown(columns, cells, numbers),
-        ".tex": latex(columns, cells, numbers),
+        ".md": markdown(columns, cells, numbers, bold),
+        ".tex": latex(columns, cells, numbers, bold),
     }
     return [put(path.with_name(path.name + ending), text) for ending, text in texts.items()]
 
@@ -50,20 +55,26 @@ def as_csv(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return out.getvalue()
 
 
-def markdown(columns: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequence[str]) -> str:
+def markdown(columns: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequence[str], bold: Bold = ()) -> str:
     def line(cells: Sequence[str]) -> str:
         return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |\n"
 
     rule = line(["---:" if name in numbers else "---" for name in columns])
-    return line(columns) + rule + "".join(map(line, rows))
+    return line(columns) + rule + "".join(map(line, _marked(rows, bold, "**{}**")))
 
 
-def latex(columns: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequence[str]) -> str:
+def _marked(rows: Sequence[Sequence[str]], bold: Bold, form: str) -> list[list[str]]:
+    return [[form.format(cell) if (y, x) in bold else cell for x, cell in enumerate(row)] for y, row in enumerate(rows)]
+
+
+def latex(columns: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequence[str], bold: Bold = ()) -> str:
     def line(cells: Sequence[str]) -> str:
-        return " & ".join("".join(LATEX.get(c, c) for c in cell) for cell in cells) + " \\\\\n"
+        return " & ".join(cells) + " \\\\\n"
+
+    def escaped(cells: Sequence[str]) -> list[str]:
+        return ["".join(LATEX.get(c, c) for c in cell) for cell in cells]
 
     letters = "".join("r" if name in numbers else "l" for name in columns)
-    body = "".join(map(line, rows))
-    return (
-        f"\\begin{{tabular}}{{{letters}}}\n\\toprule\n{line(columns)}\\midrule\n{body}\\bottomrule\n\\end{{tabular}}\n"
-    )
+    body = "".join(map(line, _marked([escaped(row) for row in rows], bold, r"\textbf{{{}}}")))
+    head = f"\\begin{{tabular}}{{{letters}}}\n\\toprule\n{line(escaped(columns))}\\midrule\n"
+    return f"{head}{body}\\bottomrule\n\\end{{tabular}}\n"

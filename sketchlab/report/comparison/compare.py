@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import matplotlib
@@ -32,6 +32,7 @@ from sketchlab.report.read import Run
 from sketchlab.report.sentences import Sentence, render
 
 PAGE = "comparison.html"
+Paper = Callable[[list[Family], list[Run], Path], object]  # what else is made of a comparison: paper/appendix.py
 
 
 def compare(
@@ -43,6 +44,7 @@ def compare(
     out: Path,
     values: Path | None = None,
     refresh_s: int = 0,
+    paper: Paper | None = None,
 ) -> Path:
     """Read every run at or below the folders and write comparison.html, figures/ and tables/ to `out`.
 
@@ -50,8 +52,9 @@ def compare(
     the order in which the page lists them. metric: the score to compare
     by, such as val/accuracy; without, each kind of run's result; of one without a direction, such as train/d_real, the
     curves are drawn, a panel per group. values: a YAML file of published values.
-    refresh_s: the page reloads itself that often; 0: never. Returns the page's path. Raises UserError for a folder
-    without runs, an unknown key of `by`, and a metric that no run has (saying which there are).
+    refresh_s: the page reloads itself that often; 0: never. paper: makes more of what was found. Returns the page's
+    path. Raises UserError for a folder without runs, an unknown key of `by`, and a metric that no run has (saying which
+    there are).
     """
     paths, notes = find(folders)
     runs, unread = read_all(paths)
@@ -85,6 +88,8 @@ def compare(
         sections=[*first, *_sections(families, keys, listed_runs, written, out)],
         head=_head(refresh_s),
     )
+    if paper is not None:
+        paper(families, runs, out)
     return tables.put(out / PAGE, text)
 
 
