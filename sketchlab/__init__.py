@@ -12,6 +12,7 @@ A run offers what its pipeline answers with: predict, embed and search, generate
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,9 +35,36 @@ def load_model(name: str, n_classes: int = 2, **values: Any) -> nn.Module:
     return config.model(name, values).build(n_classes)
 
 
-def open_run(folder: str | Path) -> NotebookRun:
-    """A run folder: .metrics (DataFrame), .config (dict), .classes, .network(); and what its pipeline answers with:
-    .predict, .embed, .search, .generate or .translate. A notebook shows its scores. Raises UserError for no run."""
-    from sketchlab.runs.notebook import NotebookRun
+def open_run(folder: str | Path, trust: bool = False) -> NotebookRun:
+    """A run folder, or a file of python -m sketchlab.pack: .metrics (DataFrame), .config (dict), .classes, .network();
+    and what its pipeline answers with: .predict, .embed, .search, .generate or .translate. A notebook shows its scores.
+    Raises UserError for no run.
 
-    return NotebookRun(Path(folder))
+    trust: also import the models and other parts of one's own that a packed file holds.
+    """
+    from sketchlab.runs.notebook import NotebookRun
+    from sketchlab.storage import packed
+
+    path = Path(folder)
+    return NotebookRun(_unpacked(path, trust) if packed.is_packed(path) else path)
+
+
+def _unpacked(file: Path, trust: bool) -> Path:
+    """The run folder in a packed file; its own parts are taken only where it is trusted."""
+    from sketchlab import components
+    from sketchlab.errors import UserError
+    from sketchlab.storage import packed, sources
+
+    folder = packed.unpacked(file)
+    extra = folder / sources.FOLDER / "extra"
+    if not extra.is_dir() or str(extra) == components.EXTRA:
+        return folder
+    if not trust:
+        names = ", ".join(sorted(path.name for path in extra.rglob("*.py")))
+        line = f"{file} holds code of its own ({names}), which is not run; open_run(FILE, trust=True) runs it"
+        print(line, file=sys.stderr)
+        return folder
+    if components.EXTRA:
+        raise UserError(f"open_run: SKETCHLAB_EXTRA={components.EXTRA} is in use; unset it, or set it to {extra}")
+    components.take(str(extra))
+    return folder

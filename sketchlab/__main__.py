@@ -17,6 +17,8 @@ COMMANDS = {
     "translate": "photos to sketches and sketches to photos",
     "export": "a network for another program: onnx or safetensors",
     "report": "run folders to one page of comparison",
+    "diff": "two runs side by side: settings, code, data, versions, scores",
+    "pack": "a run as one file, to open elsewhere",
     "data": "data sets: list, fetch, check, show",
     "new": "an example of a part of your own: model, data, loss, pipeline …",
     "app": "a page to draw on, answered by finished runs",

@@ -20,7 +20,7 @@ ORDER = (
     *("report", "runs", "training", "sweeps"),
     "",  # sketchlab/__init__.py
     *("run", "predict", "evaluate", "generate", "export", "retrieve", "translate"),
-    *("data.__main__", "report.__main__", "app", "new", "__main__"),
+    *("data.__main__", "report.__main__", "diff", "pack", "app", "new", "__main__"),
 )
 COMPONENTS = ("models", "baselines", "data/sets")  # a file per choice, however many there are
 MOST_FILES, MOST_RELATIVES = 16, 3

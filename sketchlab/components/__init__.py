@@ -16,8 +16,18 @@ from typing import Any
 
 from sketchlab.errors import UserError, own_mistake
 
-EXTRA = os.environ.get("SKETCHLAB_EXTRA")
-__path__ += [os.path.realpath(EXTRA)] if EXTRA else []  # its losses are sketchlab.components.losses.<name>
+EXTRA: str | None = None
+
+
+def take(folder: str) -> None:
+    """Look for parts of one's own in this folder; its losses are sketchlab.components.losses.<name>."""
+    global EXTRA
+    EXTRA = folder
+    __path__.append(os.path.realpath(folder))
+
+
+if _own := os.environ.get("SKETCHLAB_EXTRA"):
+    take(_own)
 # group → the packages where its files are looked for, in this order. Those below `components` are of
 # the user's folder alone.
 GROUPS = {

@@ -278,6 +278,13 @@ class RunDir:
             with atomic(self.path / name) as temporary:
                 pd.DataFrame(rows).to_csv(temporary, index=False)
 
+    def text(self, name: str, value: str) -> None:
+        if self.writes:
+            path = self.path / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with atomic(path) as temporary:
+                temporary.write_text(value, encoding="utf-8")
+
     def document(self, name: str, value: Any) -> None:
         """A dict as YAML or JSON by the ending of `name`."""
         if not self.writes:

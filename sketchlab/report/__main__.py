@@ -14,6 +14,7 @@ from sketchlab.report.comparison import compare, groups
 from sketchlab.report.comparison.family import Family
 from sketchlab.report.paper import appendix
 from sketchlab.report.read import Run
+from sketchlab.storage import packed
 
 EPILOG = """
 examples:
@@ -59,6 +60,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _once(chosen: argparse.Namespace, refresh_s: int) -> Path:
+    chosen.folder = [packed.unpacked(path) if packed.is_packed(path) else path for path in chosen.folder]
     only = chosen.folder[0]
     alone = len(chosen.folder) == 1 and {"config.yaml", "status.json"} <= {p.name for p in only.glob("*.*")}
     wanted = chosen.appendix or chosen.pivot or chosen.margin is not None

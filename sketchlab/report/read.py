@@ -20,6 +20,7 @@ from sketchlab.errors import STRICT, UserError
 from sketchlab.metrics.declared import Table
 from sketchlab.metrics.declared import read as read_table
 from sketchlab.schema import upgraded
+from sketchlab.storage import sources
 
 Made = TypeVar("Made")
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where PyYAML was built with it
@@ -59,6 +60,10 @@ class Run:
     def code(self) -> dict[str, Any]:
         """File → the digests of what it means and of its bytes, of the code that made the run; {} in older folders."""
         return self.attempt("the list of its code", lambda: _json(self.folder / "code.json"), {})
+
+    def source(self, name: str) -> str | None:
+        """The text of a file of code.json that the run kept: its own model and data, and parts of one's own."""
+        return sources.read(self.folder, name)
 
     @property
     def choices(self) -> dict[str, str]:

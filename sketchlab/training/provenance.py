@@ -20,12 +20,12 @@ from typing import Any
 
 from sketchlab.errors import UserError
 from sketchlab.storage.files import read_dict
+from sketchlab.storage.sources import EXTRA, chosen
 
 FILE = "code.json"  # in a run folder
 PACKAGE = Path(__file__).resolve().parent.parent
 NO_CODE = ("report", "app", "runs")  # rooms of the package that read results and make none
 BESIDE = ("experiments", "scripts", "tests", "hydra_plugins")  # what starts runs from a checkout
-EXTRA = "$SKETCHLAB_EXTRA"
 Table = Mapping[str, Sequence[str]]  # name of a file → digest of what it means, digest of its bytes
 
 
@@ -42,6 +42,11 @@ def imported() -> dict[str, list[str]]:
     """The files imported so far: sketchlab/…, $SKETCHLAB_EXTRA/…, any other by its whole path."""
     paths = {file for module in list(sys.modules.values()) if (file := _file(module))}
     return {_name(path): [meaning(path), contents(path)] for path in sorted(paths) if _counts(path)}
+
+
+def texts(recorded: Table, modules: Iterable[str]) -> dict[str, str]:
+    """name → text of the files that a run keeps: of its model and data (modules), and what is not the package's."""
+    return {name: _path(name).read_text("utf-8", errors="replace") for name in chosen(recorded, modules)}
 
 
 def changed(recorded: Table) -> list[str]:

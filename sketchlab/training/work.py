@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sketchlab.config import RunConfig
+from sketchlab.storage import sources
 
 
 def work(runtime: Any, run: RunConfig, path: Path, data: Any, pruning: dict[str, Any] | None = None) -> None:
@@ -49,6 +50,10 @@ def work(runtime: Any, run: RunConfig, path: Path, data: Any, pruning: dict[str,
     made = environment.environment(runtime, counts, files)
     folder.document("env.json", made)
     folder.document(provenance.FILE, files)
+    if not goes_on:  # what it began with
+        parts = filter(None, (run.model, run.model.backbone, run.data, run.pipeline))
+        for name, text in provenance.texts(files, [part.module for part in parts]).items():
+            folder.text(f"{sources.FOLDER}/{sources.file_of(name)}", text)
     folder.status(code=made["code"])
     folder.made_with = environment.made_with(run, made)
     if names:

@@ -6,9 +6,11 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
+from sketchlab.errors import listed
 from sketchlab.report import page, tables
-from sketchlab.report.comparison import leaderboard
+from sketchlab.report.comparison import leaderboard, pairs
 from sketchlab.report.comparison.family import Family, Table
+from sketchlab.report.comparison.leaderboard import Entry
 from sketchlab.report.paper import budget, cost, disagreements, equivalence, methods
 from sketchlab.report.paper.pivot import Pivot, pivot
 from sketchlab.report.read import Run
@@ -56,9 +58,9 @@ def write(
     ]
     text_of = page.render(
         title="Appendix",
-        state="",
+        state=f"{len(runs)} runs",
         headline="",
-        under=f"{len(runs)} runs; the comparison itself is comparison.html",
+        under="the comparison itself is comparison.html",
         warnings=[],
         sections=sections,
         head=f"<style>{CSS}</style>",
@@ -112,7 +114,7 @@ def _pivot(found: Pivot, out: Path) -> str:
         "soft",
     )
     body += _over_all(found, out / "tables" / f"{name}-over-all")
-    return body + "".join(page.paragraph(note, "soft") for note in found.notes)
+    return body + "".join(page.paragraph(f"{note[0].upper()}{note[1:]}.", "soft") for note in found.notes)
 
 
 def _over_all(found: Pivot, path: Path) -> str:
@@ -121,14 +123,14 @@ def _over_all(found: Pivot, path: Path) -> str:
         return ""
     rows: list[list[object]] = []
     for one in sorted(known, key=lambda one: one.rank or 0):
-        middle = "–" if one.iqm is None else f"{share(one.iqm)} [{share(one.low)}, {share(one.high)}]"
+        middle = share(one.iqm) + ("" if one.low is None else f" [{share(one.low)}, {share(one.high)}]")
         rows.append([one.row, middle, f"{one.rank:.2f}"])
     columns = [found.keys[0], "interquartile mean [95%]", "average rank"]
     body = "<h3>Over all columns</h3>" + _shown((columns, rows, columns[1:]), path)
     if found.critical is not None:
         body += page.paragraph(f"Average ranks that lie {found.critical:.2f} apart differ at 5% (Nemenyi).", "soft")
     wins: list[list[object]] = [
-        [one.a, one.b, f"{share(one.probability)} [{share(one.low)}, {share(one.high)}]"]
+        [one.a, one.b, share(one.probability) + ("" if one.low is None else f" [{share(one.low)}, {share(one.high)}]")]
         for one in found.improvements
         if one.probability >= 0.5 and (one.probability > 0.5 or one.a < one.b)
     ]
@@ -152,29 +154,42 @@ def _equivalence(family: Family, margin: float, path: Path) -> str:
     return body + page.paragraph(equivalence.EXPLAINED, "soft")
 
 
-def _cost(family: Family, out: Path, name: str) -> str:
-    rows = family.leaderboard
-    found = cost.table(rows)
-    if len(found[0]) == 3:
-        return ""
-    body = _shown(found, out / "tables" / f"cost-{name}")
-    body += page.paragraph("* on Pareto's front: no other group reaches the score at this cost or less.", "soft")
-    if len(devices := cost.devices(rows)) > 1:
-        body += page.paragraph(f"Times of different devices do not compare: {'; '.join(devices)}.", "soft")
-    return body + "".join(
-        page.picture(path, path.stem, "chart") for path in cost.draw(out / "figures" / f"cost-{name}", rows)
-    )
+def _cost(family: Family, out: Path, key: str) -> str:
+    """Scores compare within one test set only: a table and its figures for each."""
+    body = ""
+    for number, rows in enumerate(_blocks(family), 1):
+        found, name = cost.table(rows), f"cost-{key}-{number}"
+        if len(rows) < 2 or len(found[0]) == 3:
+            continue
+        body += f"<h3>{page.escape(_on(rows))}</h3>" + _shown(found, out / "tables" / name)
+        if len(devices := cost.devices(rows)) > 1:
+            body += page.paragraph(f"Times of different devices do not compare: {'; '.join(devices)}.", "soft")
+        drawn = cost.draw(out / "figures" / name, rows)
+        body += page.cards([page.picture(path, path.stem, "chart") for path in drawn], wide=True)
+    front = "* on Pareto's front: no other group reaches the score at this cost or less."
+    return body and body + page.paragraph(front, "soft")
+
+
+def _blocks(family: Family) -> list[list[Entry]]:
+    """The entries of a family by what they were tested on."""
+    rows = {id(row.group): row for row in family.leaderboard}
+    return [[rows[id(group)] for group in block] for block in pairs.test_sets(family.groups, family.key)]
+
+
+def _on(rows: Sequence[Entry]) -> str:
+    run = next(iter(rows[0].group.runs.values()))
+    return f"{run.choices.get('data', 'data')}: {listed(run.classes, 6)}; n = {rows[0].n}"
 
 
 def _budget(family: Family, out: Path, name: str) -> str:
-    """Of settings with a validation score: what a search chooses by."""
+    """Of settings with a validation score, what a search chooses by, where all were tested on one set."""
     key = f"val/{family.key.split('/', 1)[1]}"
     values = [
         sum(found) / len(found)
         for group in family.groups
         if (found := [v for run in group.runs.values() if math.isfinite(v := run.final().get(key, math.nan))])
     ]
-    if len(values) < TRIALS:
+    if len(values) < TRIALS or len(_blocks(family)) > 1:
         return ""
     score = family.groups[0].declared(key)
     body = _shown(budget.table(values, score, key), out / "tables" / f"budget-{name}")
@@ -195,9 +210,9 @@ def _disagreement(family: Family, out: Path, name: str) -> str:
         f"A: {a.name}. B: {b.name}. Of {found.n:,} samples every run of A has {len(found.only_a)} right that every run "
         f"of B has wrong, and the other way round {len(found.only_b)}."
     )
-    listed = disagreements.table(found)
-    if listed[1]:
-        body += _shown(listed, out / "tables" / f"errors-{name}")
+    cells = disagreements.table(found)
+    if cells[1]:
+        body += _shown(cells, out / "tables" / f"errors-{name}")
         if (drawn := disagreements.draw(out / "figures" / f"errors-{name}.png", found)) is not None:
             body += page.picture(drawn, drawn.stem, "chart")
     for side in "AB":

@@ -15,7 +15,8 @@ from sketchlab.report.comparison.leaderboard import Entry
 from sketchlab.report.read import Run, numbers
 from sketchlab.report.run import facts
 
-LABELLED = 12  # groups named in the figure; beyond, those of the front alone
+LABELLED = 14  # groups named in a figure; beyond, those of the front alone
+MARKERS = "os^D"
 
 
 def parameters(run: Run) -> float:
@@ -91,7 +92,7 @@ def draw(path: Path, rows: Sequence[Entry]) -> list[Path]:
         known = [row for row in rows if math.isfinite(mean_cost(row, cost))]
         if len(known) < 2 or len({mean_cost(row, cost) for row in known}) < 2:
             continue
-        figure = canvas.new(7.5, 4.2)
+        figure = canvas.new(8.5, 3.8)
         axes = figure.subplots()
         best = front(known, cost)
         axes.step([mean_cost(r, cost) for r in best], [r.mean for r in best], where="post", color="#777777", lw=1)
@@ -100,15 +101,14 @@ def draw(path: Path, rows: Sequence[Entry]) -> list[Path]:
             whole = row.low is not None and row.high is not None
             error = [[row.mean - row.low], [row.high - row.mean]] if whole else None  # type: ignore[operator]
             on = any(row is other for other in best)
-            axes.errorbar(price, row.mean, error, fmt="o" if on else "s", mfc=colour if on else "white", color=colour)
-            if len(known) <= LABELLED or on:
-                name = canvas.short(row.group.name, 34)
-                axes.annotate(name, (price, row.mean), (6, 5), textcoords="offset points", fontsize=8, parse_math=False)
+            form = MARKERS[place // len(canvas.PALETTE) % len(MARKERS)]
+            name = canvas.two_lines(row.group.name, 34) if len(known) <= LABELLED or on else None
+            face = colour if on else "white"
+            axes.errorbar(price, row.mean, error, fmt=form, mfc=face, color=colour, label=name)
         axes.set_xscale("log")
-        axes.margins(x=0.18)
         lower = scores.direction(rows[0].score)
         title = f"{rows[0].key} against {cost}{f' ({lower})' * bool(lower)}"
         canvas.plain(axes, title, f"{cost}, log scale", rows[0].key)
-        axes.text(0.99, 0.02, "filled: on Pareto's front", transform=axes.transAxes, ha="right", fontsize=8)
+        figure.legend(loc="outside right upper", fontsize=8, title="filled: on Pareto's front", title_fontsize=8)
         out.append(canvas.write(path.with_name(f"{path.name}-{cost.split(',')[0].split()[0].lower()}.png"), figure))
     return out

@@ -31,7 +31,8 @@ FEW = 5  # runs of a cell below which a percentile bootstrap is known to be too 
 
 @dataclass(frozen=True)
 class Summary:
-    """One row over all columns. iqm, low, high: None where a cell is missing or scores have no common scale."""
+    """One row over all columns. iqm: None where a cell is missing or scores have no common scale; low, high: None too
+    where every cell has one run."""
 
     row: str
     iqm: float | None
@@ -47,8 +48,8 @@ class Improvement:
     a: str
     b: str
     probability: float
-    low: float
-    high: float
+    low: float | None  # None where there is one run of each everywhere
+    high: float | None
 
 
 @dataclass(frozen=True)
@@ -151,6 +152,7 @@ def _summaries(
         if row in tables and score.is_share:
             values = [score.sign * each for each in tables[row]]
             iqm, low, high = interquartile_mean(values)
+            low, high = (low, high) if max(map(len, values)) > 1 else (None, None)
         out.append(Summary(row, iqm, low, high, ranks.get(row)))
     return out
 
@@ -167,7 +169,9 @@ def interquartile_mean(columns: Sequence[NDArray[np.float64]], level: float = 0.
 def _improvement(
     a: str, b: str, ours: Sequence[NDArray[np.float64]], theirs: Sequence[NDArray[np.float64]]
 ) -> Improvement:
-    return Improvement(a, b, *probability_of_improvement(ours, theirs))
+    found, low, high = probability_of_improvement(ours, theirs)
+    alone = max(map(len, (*ours, *theirs))) == 1  # nothing says how the runs vary
+    return Improvement(a, b, found, None if alone else low, None if alone else high)
 
 
 def probability_of_improvement(
