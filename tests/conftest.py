@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
-import torch
 
 os.environ.setdefault("SKETCHLAB_CACHE", str(Path(tempfile.gettempdir()) / f"sketchlab-tests-{os.getuid()}"))
 os.environ["SKETCHLAB_STRICT"] = "1"  # what only explains a result may not fail unseen (RunDir.explain)
 os.environ.setdefault("TQDM_DISABLE", "1")  # what is printed does not depend on how fast the machine is
-torch.set_num_threads(1)  # xdist runs one worker per core
 
 
 @pytest.fixture
@@ -42,3 +42,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in items:
             if item.get_closest_marker("realdata"):
                 item.add_marker(skip)
+
+
+def pytest_collection_finish() -> None:
+    """Where tests run; with xdist that is not the process that asks for torch first."""
+    import torch
+
+    torch.set_num_threads(1)  # xdist runs one worker per core
+    gc.collect()
+    gc.freeze()  # what the imports left: each later collection would spend half a second on it
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """The tests of a file stay with one worker: what its fixtures make is made once."""
+    from xdist.scheduler import LoadFileScheduling
+
+    return LoadFileScheduling(config, log)

@@ -17,7 +17,7 @@ import yaml
 from PIL import Image
 
 import sketchlab.models
-from sketchlab import components, config, evaluate, open_run, predict, rng
+from sketchlab import components, evaluate, open_run, predict, rng
 from sketchlab.data.sets import shapes
 from sketchlab.data.strokes import batch as stroke_batch
 from sketchlab.data.strokes import raster, simplify
@@ -25,7 +25,6 @@ from sketchlab.data.strokes.prepare import Prepare
 from sketchlab.errors import UserError
 from sketchlab.runs import reading
 from sketchlab.runs.classify import stress_strokes
-from sketchlab.training import session
 from tests import every, finished
 
 NAMES = ["circle", "square", "line"]
@@ -78,32 +77,23 @@ def extra(tmp_path_factory, monkeypatch):
     monkeypatch.setattr(sketchlab.models, "__path__", [*sketchlab.models.__path__, str(root / "models")])
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def words(tmp_path_factory):
     """The drawings of shapes as a folder of ndjson files."""
-    folder = tmp_path_factory.mktemp("words")
-    for name in NAMES:
-        rows = enumerate(shapes.drawings(name, list(range(16))))
-        lines = [json.dumps({"word": name, "key_id": f"{name}{i:05d}", "drawing": strokes}) for i, strokes in rows]
-        (folder / f"{name}.ndjson").write_text("\n".join(lines) + "\n")
-    return folder
+    return finished.drawings(tmp_path_factory)
 
 
 @pytest.fixture
-def trained(tmp_path_factory, words, monkeypatch):
-    """kind → a finished run, trained once a session."""
-    monkeypatch.setattr(session, "report", lambda folder: None)
+def trained(tmp_path_factory, words):
+    """kind → a finished run."""
 
     def one(kind: str) -> Path:
         if kind == "images":
-            return finished.trained(tmp_path_factory)
-        root = tmp_path_factory.getbasetemp() / f"trained_{kind}"
-        if not root.exists():
-            model = "small_cnn" if kind == "strokes" else f"tiny_{kind}"
-            data = ["data=strokes", f"data.root={words}", "data/raster=picture"] if kind == "strokes" else []
-            more = ["loop.epochs=6", "data.per_class=16", "pipeline.explain=6", f"run.root={root}", *data]
-            session.execute(config.from_overrides([*every.small(model), *more]))
-        return every.folder_in(root)
+            return finished.of(tmp_path_factory, "small_cnn")
+        model = "small_cnn" if kind == "strokes" else f"tiny_{kind}"
+        data = ["data=strokes", f"data.root={words}", "data/raster=picture"] if kind == "strokes" else []
+        more = ["loop.epochs=6", "data.per_class=16", "pipeline.explain=6", *data]
+        return finished.run(tmp_path_factory, *every.small(model, *more))
 
     return one
 
