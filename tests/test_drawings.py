@@ -137,7 +137,7 @@ def test_every_line_gets_the_runs_own_answer(kind, trained, words, tmp_path, cap
             assert ours[f"p_{shape}"] == pytest.approx(row[f"p_{shape}"], abs=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["strokes", "points"])
+@pytest.mark.parametrize("kind", [pytest.param("strokes", marks=pytest.mark.slow), "points"])
 def test_raw_drawings_are_brought_to_the_convention(kind, trained, tmp_path):
     drawing = shapes.drawing("square", 3)
     raw = [[[3.5 * x - 400 for x in xs], [3.5 * y + 90 for y in ys], list(range(len(xs)))] for xs, ys in drawing]
@@ -301,7 +301,9 @@ def test_classes_on_disk_are_known_without_reading_them(trained, words, tmp_path
     assert "no class circle, square, line" in line and "it has lines, sun" in line and line.count("\n") == 1
 
 
-@pytest.mark.parametrize("kind", ["strokes", "frames", "points"])
+@pytest.mark.parametrize(
+    "kind", [*(pytest.param(kind, marks=pytest.mark.slow) for kind in ("strokes", "frames")), "points"]
+)
 def test_stress_and_page(kind, trained, words, tmp_path):
     folder = evaluated(trained(kind), "--stress", "--stress-images", 5, "--out", tmp_path)
     table = pd.read_csv(folder / "stress.csv")

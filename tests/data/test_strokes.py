@@ -187,6 +187,7 @@ def test_pairs_and_odd_channels_are_refused(folder):
 # --- building
 
 
+@pytest.mark.slow
 def test_large_folders_are_built_by_processes_and_are_the_same(folder, monkeypatch, cache):
     one = all_of(made(folder))
     files = sorted(path.name for path in cache.iterdir() if path.is_dir())

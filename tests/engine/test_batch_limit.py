@@ -14,6 +14,8 @@ from sketchlab.errors import UserError
 from sketchlab.training.work import fitting
 from tests.every import folder_in, small, train
 
+SLOW = pytest.mark.slow
+
 
 def fitted(n, *words, ranks=1):
     run = config.from_overrides(small("small_cnn", *words))
@@ -49,7 +51,9 @@ def test_an_epoch_is_an_epoch(n, batch):
         assert (torch.bincount(seen, minlength=n) == epochs).all()
 
 
-@pytest.mark.parametrize("model", ["small_cnn", "small_siamese", "small_dcgan", "small_cyclegan"])
+@pytest.mark.parametrize(
+    "model", ["small_cnn", *(pytest.param(m, marks=SLOW) for m in ("small_siamese", "small_dcgan", "small_cyclegan"))]
+)
 def test_each_epoch_is_a_step_and_a_row(model, tmp_path):
     rows = []
     for epochs in (1, 2):
@@ -65,6 +69,7 @@ def test_each_epoch_is_a_step_and_a_row(model, tmp_path):
     assert rows == [[(1, 1)], [(1, 1), (2, 2)]]
 
 
+@pytest.mark.slow
 def test_few_steps_are_a_warning_on_terminal_and_page(tmp_path, capsys):
     words = small("small_cnn", "loop.batch_size=4", "pipeline.explain=0")  # 12 samples: 3 steps an epoch
     for epochs, few in ((16, True), (17, False)):

@@ -221,6 +221,7 @@ def test_accumulation_equals_the_whole_batch(tmp_path):
     assert all(torch.allclose(whole[k], parts[k], rtol=1e-4, atol=1e-5) for k in whole)
 
 
+@pytest.mark.slow
 def test_two_ranks_equal_one_at_the_same_global_batch(tmp_path):
     """Without batch norm and dropout only the order of float sums differs: 1e-5 absolute, 1e-4 relative."""
     one, two = (trained(tmp_path / str(k), *PLAIN, f"runtime.ranks={k}") for k in (1, 2))
@@ -229,7 +230,7 @@ def test_two_ranks_equal_one_at_the_same_global_batch(tmp_path):
     assert a.name != b.name, "ranks decide the bits, so they decide the id"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_torchrun_gives_the_bits_of_spawned_ranks(tmp_path):
     spawned = trained(tmp_path / "spawned", *PLAIN, "runtime.ranks=2")
     run = every.small("small_cnn", *PLAIN, "runtime.workers=0", "runtime.ranks=2", f"run.root={tmp_path / 'torchrun'}")

@@ -58,6 +58,7 @@ def fail(runtime: Runtime, kind: str) -> None:
     runtime.agree(True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["user", "bug"])
 def test_a_long_message_of_a_rank_arrives(kind):
     """More than a pipe holds: the rank could not end before it is read."""
@@ -134,6 +135,7 @@ def as_torchrun(*words: str) -> list[subprocess.CompletedProcess]:
     return done
 
 
+@pytest.mark.slow
 def test_ranks_enter_together_and_leave_together(tmp_path):
     words = every.small("small_cnn", f"run.root={tmp_path}", "loop.epochs=1")
     first, second = as_torchrun(*words)

@@ -52,7 +52,7 @@ def test_every_file_says_what_it_claims_and_can_be_tried(path):
     assert not missing, f"{path.name} has no {', '.join(sorted(missing))}"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_help(path):
     done = subprocess.run([sys.executable, str(path), "--help"], capture_output=True, text=True, timeout=120)
@@ -74,7 +74,7 @@ def test_rows_compose_and_claims_name_rows(name):
     assert config.from_overrides([*words, *more]).choices["data"] == "shapes"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("name", OF_ARMS)
 def test_every_row_composes_and_no_two_are_the_same(name):
     found, seen = experiment(name), {}

@@ -89,6 +89,7 @@ def test_what_cannot_be(config, any_file, choice, values, words):
         module.build(config(choice, sizes, **values), 3)
 
 
+@pytest.mark.slow
 def test_a_run_keeps_what_it_trained_and_is_opened_whole(tmp_path):
     """The checkpoint holds conv5 and the head; everything else is the network that it started from."""
 

@@ -280,7 +280,7 @@ def same(a: Any, b: Any) -> bool:
     return a == b
 
 
-@pytest.mark.parametrize("option", [pytest.param(o, marks=[pytest.mark.slow] * (o in LARGE)) for o in OPTIONS])
+@pytest.mark.parametrize("option", [pytest.param(o, marks=[pytest.mark.long] * (o in LARGE)) for o in OPTIONS])
 def test_every_option_goes_on_where_it_stopped(option):
     whole = task(*OPTIONS[option])
     for number in range(2):

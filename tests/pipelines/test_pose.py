@@ -113,7 +113,7 @@ def test_pictures_cannot_be_asked():
         run.pipeline.build(run.model.build(3), data, run.loop, Runtime(run.runtime), 1)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_killed_and_resumed_equals_unbroken(tmp_path):
     words = every.small("cnn_lstm", *TURNED)
     assert start(words, tmp_path / "whole") == 0

@@ -159,6 +159,7 @@ SEEN = {"real": 0.89, "real_sd": 0.04, "noise": 0.0, "grey": 1.0, "better": "hig
 FID = {"real": 0.26, "real_sd": 0.01, "noise": 9.0, "grey": 4.6, "informative": True, "n_real": 400, "n_other": 512}
 
 
+@pytest.mark.slow
 def test_what_is_known_stands_beside_every_score(gan, tmp_path):
     columns = {"val/kid@random": 0.00095, "val/precision@random": 1.0, "val/fid@random": 4.66}
     folder = gan(**columns)

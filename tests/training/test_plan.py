@@ -20,13 +20,21 @@ def planned(*words: str) -> plan.Row:
     return plan.of(prepare(config.from_overrides(list(words))))
 
 
-@pytest.mark.parametrize("model", ["small_cnn", "small_siamese", "small_dcgan", "pixels_naive_bayes", "stroke_lstm"])
+@pytest.mark.parametrize(
+    "model",
+    [
+        "small_cnn",
+        "pixels_naive_bayes",
+        *(pytest.param(m, marks=pytest.mark.slow) for m in ("small_siamese", "small_dcgan", "stroke_lstm")),
+    ],
+)
 def test_a_plan_of_every_kind_of_run(model, tmp_path):
     row = planned(*every.small(model, f"run.root={tmp_path}"))
     assert row.state == "new" and 0 < row.seconds < 120 and row.memory_mb > 100
     assert not list(tmp_path.glob("*/*")), "nothing is left"
 
 
+@pytest.mark.slow
 def test_states_and_what_is_left(tmp_path, monkeypatch):
     words = every.small("small_cnn", f"run.root={tmp_path}", "loop.save_every_s=0", "loop.epochs=200")
     whole = planned(*words)
