@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import importlib
 import os
 import subprocess
 import sys
@@ -35,6 +36,23 @@ def sketchlab(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]
     return run
 
 
+@pytest.fixture
+def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., Any]:
+    """The same in this process, which has loaded torch already: where it is not the process that is tested."""
+
+    def run(*words: str, module: str = "sketchlab.run") -> subprocess.CompletedProcess[str]:
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "argv", ["sketchlab", *words])
+        code: Any = 0
+        try:
+            importlib.import_module(module).main()
+        except SystemExit as stop:
+            code = stop.code
+        return subprocess.CompletedProcess(words, int(code or 0), *capfd.readouterr())
+
+    return run
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What is marked realdata is left out where no real data is named."""
     if "SKETCHLAB_DATA" not in os.environ:
@@ -45,7 +63,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Where tests run; with xdist that is not the process that asks for torch first."""
+    """Before the first test, in each process that runs tests."""
     import torch
 
     torch.set_num_threads(1)  # xdist runs one worker per core

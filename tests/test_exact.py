@@ -13,8 +13,9 @@ import pytest
 import torch
 
 from tests import every
+from tests.engine.test_bad_runs import Cut, cut_after
 
-ONE_EACH = ("small_cnn", "small_siamese", "small_dcgan", "small_cyclegan", "pixels_naive_bayes")  # of each pipeline
+ONE_EACH = ("small_cnn", "small_siamese", "small_dcgan", "small_cyclegan")  # of each pipeline that takes steps
 
 context = multiprocessing.get_context("forkserver")
 context.set_forkserver_preload(["torch", "torchvision", "sklearn", "sketchlab.engine.loop", "sketchlab.data.sets"])
@@ -52,7 +53,22 @@ def _plain(value: object) -> object:
     return [_plain(v) for v in value] if isinstance(value, list | tuple) else value
 
 
-@pytest.mark.parametrize("model", every.models((*every.LARGE, *every.SHARED), ONE_EACH))
+@pytest.mark.parametrize("model", ONE_EACH)
+def test_cut_and_resumed_equals_unbroken(model, tmp_path, monkeypatch):
+    """By an exception, in this process."""
+    every.train(every.small(model), str(tmp_path / "whole"))
+    cut_after(monkeypatch, 4)
+    again = every.small(model, "loop.save_every_s=0")
+    with pytest.raises(Cut):
+        every.train(again, str(tmp_path / "broken"))
+    monkeypatch.undo()
+    every.train(again, str(tmp_path / "broken"))
+    whole, broken = (every.folder_in(tmp_path / name) for name in ("whole", "broken"))
+    assert whole.name == broken.name and digest(whole) == digest(broken)
+    assert "resumed at step" in (broken / "train.log").read_text()
+
+
+@pytest.mark.parametrize("model", every.models((*every.LARGE, *every.SHARED), ("small_cnn",)))
 def test_killed_and_resumed_equals_unbroken(model, tmp_path):
     kill_and_resume(model, [], tmp_path)
 
