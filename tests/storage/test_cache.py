@@ -281,6 +281,7 @@ def test_a_maker_that_was_killed_leaves_nothing(home):
     assert not left.exists()
 
 
+@pytest.mark.slow
 def test_list_into_head():
     """Whoever reads no more ends it without a word."""
     words = f"{sys.executable} -m sketchlab.data list | head -1"

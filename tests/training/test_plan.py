@@ -97,7 +97,7 @@ def test_the_epoch_line_fits_a_terminal_and_the_log_has_all():
 
 
 def test_what_can_be_known_before_data_is_read_comes_first(tmp_path, monkeypatch):
-    """Weights, device, output root, judge: before a file of the data set is looked at."""
+    """Weights, device, output root, scoring classifier: before a file of the data set is looked at."""
     from sketchlab.data.sets import shapes
 
     monkeypatch.setattr(shapes, "build", lambda *_: pytest.fail("the data was read"))

@@ -480,6 +480,7 @@ def f(a, /, b: "int" = 1_0, *c, d=..., **e) -> None:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", ["3.11", "3.12", "3.13", "3.14"])
 def test_other_pythons_find_the_same(version, tmp_path):
     python = shutil.which(f"python{version}")
@@ -576,6 +577,7 @@ start("gone")
 """
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_found_with_what_changed_in_ones_own_code(tmp_path):
     own = tmp_path / "mine"
     conf = Path(PACKAGE).parent / "conf" / "pipeline" / "classify.yaml"
