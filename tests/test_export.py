@@ -89,7 +89,7 @@ def onnx():
     return pytest.importorskip("onnx", reason="needs sketchlab[export]")
 
 
-@pytest.mark.parametrize("model", [pytest.param(m, marks=pytest.mark.long) for m in ("cnn_lstm", "cnn_bilstm2d")])
+@pytest.mark.parametrize("model", [pytest.param(m, marks=pytest.mark.slow) for m in ("cnn_lstm", "cnn_bilstm2d")])
 def test_networks_of_frames(model, tmp_path, onnx):
     every.train(every.small(model), str(tmp_path / "run"))
     run = every.folder_in(tmp_path / "run")

@@ -56,7 +56,8 @@ class Reads(ast.NodeVisitor):
 
     def visit_Call(self, node: ast.Call) -> None:
         called = ast.unparse(node.func)
-        if any(ast.unparse(given) in ("config", "self.config") for given in node.args):
+        plain = [given for given in node.args if isinstance(given, ast.Name | ast.Attribute)]
+        if any(ast.unparse(given) in ("config", "self.config") for given in plain):
             self.takers |= {self.modules[name] for name in (called.partition(".")[0],) if name in self.modules}
         if called == "getattr" and isinstance(node.args[1], ast.Constant):
             self.read(node.args[0], str(node.args[1].value))

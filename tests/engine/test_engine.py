@@ -230,7 +230,7 @@ def test_two_ranks_equal_one_at_the_same_global_batch(tmp_path):
     assert a.name != b.name, "ranks decide the bits, so they decide the id"
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_torchrun_gives_the_bits_of_spawned_ranks(tmp_path):
     spawned = trained(tmp_path / "spawned", *PLAIN, "runtime.ranks=2")
     run = every.small("small_cnn", *PLAIN, "runtime.workers=0", "runtime.ranks=2", f"run.root={tmp_path / 'torchrun'}")

@@ -95,12 +95,12 @@ def test_a_run_that_goes_on_has_the_bits_of_one_that_was_never_cut(model, words,
     check_resumed(own, model, *words)
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_two_ranks_that_go_on_have_the_bits_of_two_that_were_never_cut(own):
     check_resumed(own, "small_cnn", *LOSS, "runtime.ranks=2")
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_overlapped_ranks_average_the_gradients_of_a_loss(own):
     """DistributedDataParallel holds the network alone."""
     words = [*LOSS, "runtime.ranks=2"]

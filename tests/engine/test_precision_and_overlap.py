@@ -91,7 +91,7 @@ def test_losses_are_scaled_and_gradients_brought_back_before_they_are_clipped(mo
         optim.update(optimizer, here, run.loop)
 
 
-@pytest.mark.long
+@pytest.mark.slow
 @pytest.mark.parametrize(("model", "words"), [("small_cnn", ["loop.accumulate=2"]), ("small_siamese", [])])
 def test_overlapped_ranks_learn_the_same_up_to_rounding(model, words, tmp_path):
     weights = []
@@ -106,7 +106,7 @@ def test_overlapped_ranks_learn_the_same_up_to_rounding(model, words, tmp_path):
         torch.testing.assert_close(weights[0][name], weights[1][name], rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.long
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["small_dcgan", "small_cyclegan"])
 def test_overlap_is_refused_where_a_network_is_called_several_times(model, tmp_path):
     with pytest.raises(UserError, match="runtime.overlap=true: pipeline=(gan|translate) calls a network several times"):

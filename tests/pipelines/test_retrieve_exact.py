@@ -18,7 +18,7 @@ CASES = {
 }
 
 
-@pytest.mark.long  # the fast set kills small_siamese, as it is
+@pytest.mark.long  # the fast set cuts small_siamese, as it is
 @pytest.mark.parametrize("case", CASES)
 def test_killed_and_resumed_equals_unbroken(case, tmp_path):
     run = every.small("small_siamese", *CASES[case])

@@ -20,7 +20,7 @@ from sketchlab.training import neighbours, provenance
 from tests import every
 from tests.engine.test_bad_runs import Cut, cut_after
 
-SMALL = ("loop.save_every_s=0",)
+SMALL = ("loop.save_every_s=0", "pipeline.explain=0")
 
 
 def execute(root: Path, *more: str) -> Path:
@@ -48,6 +48,22 @@ def whole(tmp_path_factory) -> Path:
 def finished(whole, tmp_path) -> Path:
     """A copy of it in a root of its own, tmp_path."""
     return Path(shutil.copytree(whole, tmp_path / whole.parent.name / whole.name))
+
+
+@pytest.fixture(scope="module")
+def cut(tmp_path_factory) -> Path:
+    """The same run, dead after four of its six steps."""
+    root = tmp_path_factory.mktemp("cut")
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Cut):
+        cut_after(patch, 4)
+        execute(root)
+    return every.folder_in(root)
+
+
+@pytest.fixture
+def half(cut, tmp_path) -> Path:
+    """A copy of it."""
+    return Path(shutil.copytree(cut, tmp_path / cut.parent.name / cut.name))
 
 
 def status(folder: Path) -> dict:
@@ -163,12 +179,8 @@ def test_last_pt_of_a_run_cut_between_the_two_is_removed_when_it_is_found(tmp_pa
 
 
 @pytest.mark.parametrize("text", ["", '{"step": 6, "epoch": 1}\n', "no json\n", '{"a": '])
-def test_rows_come_from_the_checkpoint(text, whole, tmp_path, monkeypatch):
-    cut_after(monkeypatch, 4)
-    with pytest.raises(Cut):
-        execute(tmp_path)
-    monkeypatch.undo()
-    folder = every.folder_in(tmp_path)
+def test_rows_come_from_the_checkpoint(text, whole, tmp_path, half):
+    folder = half
     assert len((folder / "metrics.jsonl").read_text().splitlines()) == 1
     (folder / "metrics.jsonl").write_text(text)
     (folder / "timing.jsonl").write_text(text)
@@ -176,12 +188,8 @@ def test_rows_come_from_the_checkpoint(text, whole, tmp_path, monkeypatch):
     assert same(folder, whole)
 
 
-def test_fewer_rows_than_an_older_checkpoint_counts_is_one_line(tmp_path, monkeypatch):
-    cut_after(monkeypatch, 4)
-    with pytest.raises(Cut):
-        execute(tmp_path)
-    monkeypatch.undo()
-    last = every.folder_in(tmp_path) / "checkpoints" / "last.pt"
+def test_fewer_rows_than_an_older_checkpoint_counts_is_one_line(tmp_path, half):
+    last = half / "checkpoints" / "last.pt"
     state = torch.load(last, weights_only=True)
     torch.save({**state, "rows": len(state["rows"])}, last)
     (last.parent.parent / "metrics.jsonl").write_text("")
@@ -189,12 +197,8 @@ def test_fewer_rows_than_an_older_checkpoint_counts_is_one_line(tmp_path, monkey
         execute(tmp_path)
 
 
-def test_a_cut_run_without_its_best_network_is_one_line(tmp_path, monkeypatch):
-    cut_after(monkeypatch, 4)
-    with pytest.raises(Cut):
-        execute(tmp_path)
-    monkeypatch.undo()
-    best = every.folder_in(tmp_path) / "checkpoints" / "best.pt"
+def test_a_cut_run_without_its_best_network_is_one_line(tmp_path, half):
+    best = half / "checkpoints" / "best.pt"
     state = torch.load(best, weights_only=True)
     torch.save({**state, "epoch": 0}, best)
     with pytest.raises(UserError, match="is of epoch 0, but epoch 1 was better; rerun=true"):
@@ -272,12 +276,8 @@ def test_flipped_bits_are_found_or_change_nothing(whole, tmp_path):
 
 
 @pytest.mark.parametrize("key", ["step", "rows", "averages", "parts"])
-def test_a_checkpoint_that_lacks_a_part_is_one_line(key, tmp_path, monkeypatch):
-    cut_after(monkeypatch, 4)
-    with pytest.raises(Cut):
-        execute(tmp_path)
-    monkeypatch.undo()
-    last = every.folder_in(tmp_path) / "checkpoints" / "last.pt"
+def test_a_checkpoint_that_lacks_a_part_is_one_line(key, tmp_path, half):
+    last = half / "checkpoints" / "last.pt"
     state = torch.load(last, weights_only=True)
     torch.save({name: value for name, value in state.items() if name != key}, last)
     with pytest.raises(UserError, match=f"holds no {key}: rerun=true"):

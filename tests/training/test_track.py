@@ -64,7 +64,7 @@ def test_tensorboard(tmp_path):
     assert found == expected()
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_mlflow(tmp_path, monkeypatch):
     pytest.importorskip("mlflow", reason="the optional extra mlflow is not installed")
     from mlflow import MlflowClient
@@ -95,7 +95,7 @@ def leveldb_log(content: bytes, header: int = 7, block: int = 32768) -> Iterator
             record = b""
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_wandb_offline(tmp_path, monkeypatch):
     pytest.importorskip("wandb", reason="the optional extra wandb is not installed")
     from wandb.proto import wandb_internal_pb2
