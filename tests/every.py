@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 from collections.abc import Callable
@@ -86,6 +87,12 @@ def models(long: tuple[str, ...], fast: tuple[str, ...] = FAST) -> list[Any]:
     mark = {m: [] if m in fast else [pytest.mark.long if m in long else pytest.mark.slow] for m in choices("model")}
     marks = {m: mark[m] + [absent] * (m == "timm") for m in mark}
     return [pytest.param(m, marks=marks[m]) for m in marks]
+
+
+@functools.cache
+def composed(model: str) -> config.RunConfig:
+    """The run of a model as it is found, brought to its small twin; once in a process."""
+    return config.from_overrides([f"model={model}", *TWINS.get(model, [])])
 
 
 def small(model: str, *more: str) -> list[str]:

@@ -132,6 +132,7 @@ def test_every_size_that_may_move_is_compared(strokes, trained, tmp_path, monkey
         assert counted[0] == batch.shape[1] and counted.min() >= 1
 
 
+@pytest.mark.slow
 def test_one_wrong_size_is_enough(strokes, tmp_path, monkeypatch):
     load, batches = export._safetensors, export.random_batches(open_run(strokes).input)
     error: dict[torch.Size, float] = {}

@@ -114,7 +114,7 @@ def configs() -> set[tuple[type, str]]:
     found: set[tuple[type, str]] = {(fetch.Source, "source"), (fetch.File, "file")}
     for model in every.choices("model"):
         if model != "timm" or find_spec("timm"):
-            run = config.from_overrides([f"model={model}", *every.TWINS.get(model, [])])
+            run = every.composed(model)
             found |= {(type(getattr(run, group).config), f"{group}.config") for group in config.GROUPS}
             found |= {(type(part), name) for name in ("loop", "runtime", "run") if (part := getattr(run, name))}
     return found | {(type(config.data(name, []).config), "data.config") for name in every.choices("data")}
