@@ -165,8 +165,10 @@ def refused(run, folder, capsys):
 
 @pytest.mark.parametrize(
     ("inside", "reason"),
-    [([2, 1, 1], "points of shape [5, 40, 3]"), ([1, 40, 1], "points of shape [2, 2, 3]")],
-    ids=["batch", "points"],
+    [
+        pytest.param([2, 1, 1], "points of shape [5, 40, 3]", id="batch"),
+        pytest.param([1, 40, 1], "points of shape [2, 2, 3]", id="points", marks=pytest.mark.slow),
+    ],
 )
 def test_a_file_that_fails_for_other_sizes_is_not_kept(inside, reason, strokes, tmp_path, onnx, monkeypatch, capsys):
     """Its input says that a size may move, but a node inside has it fixed: so torch 2.14 exported LSTMs."""
@@ -219,7 +221,7 @@ class Recurrent(torch.nn.Module):
 @pytest.mark.parametrize(
     "options",
     [
-        {"batch_first": True, "num_layers": 3},
+        pytest.param({"batch_first": True, "num_layers": 3}, marks=pytest.mark.slow),
         {"bidirectional": True, "num_layers": 2, "proj_size": 4},
     ],
 )
@@ -250,6 +252,7 @@ class Attending(torch.nn.Module):
         return inner.sum(1) / there.sum(1, keepdim=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, {"norm_first": True, "activation": "gelu"}])
 def test_transformers_export_for_any_number_of_points(options, strokes, tmp_path, onnx, monkeypatch):
     torch.manual_seed(0)

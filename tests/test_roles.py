@@ -116,7 +116,7 @@ SHOWS = {
 }
 
 
-@pytest.mark.parametrize("model", OF_EACH)
+@pytest.mark.parametrize("model", [pytest.param(m, marks=[pytest.mark.slow] * (m != "small_cnn")) for m in OF_EACH])
 def test_what_only_shows_changes_no_bit_and_shows_a_finished_run_anew(model, tmp_path, capsys, monkeypatch):
     def execute(root: str, *more: str) -> Path:
         words = every.small(model, f"run.root={tmp_path / root}", *more)
@@ -146,7 +146,14 @@ def test_what_only_shows_changes_no_bit_and_shows_a_finished_run_anew(model, tmp
     assert pictures == {path.name: path.read_bytes() for path in sorted((plain / "samples").glob("test_*"))}
 
 
-@pytest.mark.parametrize("model", ["small_cnn", "small_siamese", "small_cyclegan", "pixels_naive_bayes"])
+@pytest.mark.parametrize(
+    "model",
+    [
+        "small_cnn",
+        "small_siamese",
+        *(pytest.param(m, marks=pytest.mark.slow) for m in ("small_cyclegan", "pixels_naive_bayes")),
+    ],
+)
 def test_scores_do_not_depend_on_the_batch_of_evaluations(model, tmp_path):
     finals = []
     for size in (2, 64):
