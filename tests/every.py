@@ -81,6 +81,11 @@ def choices(group: str) -> list[str]:
     return sorted(p.stem for p in (config.conf_dir() / group).glob("*.yaml"))
 
 
+def slow(*values: Any) -> list[Any]:
+    """Values of a parameter whose tests are slow."""
+    return [pytest.param(value, marks=pytest.mark.slow) for value in values]
+
+
 def models(long: tuple[str, ...], fast: tuple[str, ...] = FAST) -> list[Any]:
     """Every model; all but those in `fast` are marked slow, or long where they are in `long`."""
     absent = pytest.mark.skipif(find_spec("timm") is None, reason="the optional extra timm is not installed")

@@ -34,7 +34,8 @@ def commands(module: str) -> list[pytest.param]:
         for line in blocks(page):
             words = shlex.split(line.partition("&& ")[2] or line)
             if module in words and not any(mark in word for word in words for mark in WORDS) and "=" not in words[0]:
-                out.append(pytest.param(words[words.index(module) + 1 :], id=f"{page.name}: {' '.join(words[3:])}"))
+                name, slow = f"{page.name}: {' '.join(words[3:])}", [pytest.mark.slow] * (page.parent != ROOT)
+                out.append(pytest.param(words[words.index(module) + 1 :], id=name, marks=slow))
     return out
 
 

@@ -146,14 +146,7 @@ def test_what_only_shows_changes_no_bit_and_shows_a_finished_run_anew(model, tmp
     assert pictures == {path.name: path.read_bytes() for path in sorted((plain / "samples").glob("test_*"))}
 
 
-@pytest.mark.parametrize(
-    "model",
-    [
-        "small_cnn",
-        "small_siamese",
-        *(pytest.param(m, marks=pytest.mark.slow) for m in ("small_cyclegan", "pixels_naive_bayes")),
-    ],
-)
+@pytest.mark.parametrize("model", ["small_cnn", *every.slow("small_siamese", "small_cyclegan", "pixels_naive_bayes")])
 def test_scores_do_not_depend_on_the_batch_of_evaluations(model, tmp_path):
     finals = []
     for size in (2, 64):
@@ -228,6 +221,7 @@ def test_a_renamed_key(monkeypatch, tmp_path):
     assert identity.id_of(before) == digest(older)
 
 
+@pytest.mark.slow
 def test_neighbours_that_cannot_be_read_are_left_out_in_a_line(tmp_path, capsys):
     words = every.small("small_cnn", f"run.root={tmp_path}")
     run.execute(config.from_overrides(words), reported=False)

@@ -239,6 +239,7 @@ def test_no_difference_is_called_none(tmp_path):
     assert texts[0].startswith("not shown here") and texts[1].startswith("nothing here speaks against it")
 
 
+@pytest.mark.slow
 def test_smoke_report_and_find(tmp_path, capsys):
     found, smoke = experiment("frankenstein_strokes"), ["--smoke", "--root", str(tmp_path)]
     arms.main(found, [*smoke, "--seeds", "1", "--arms", "LSTM on points*"])
@@ -258,6 +259,7 @@ def test_smoke_report_and_find(tmp_path, capsys):
     assert "no runs.json" in err and err.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_runs_that_another_command_left_are_found(tmp_path):
     base = experiment("frankenstein_strokes")
     rows = [replace(arm, words=base.smoke(arm, lambda _: tmp_path)) for arm in base.arms if "points, plain" in arm.name]

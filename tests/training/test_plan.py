@@ -21,12 +21,7 @@ def planned(*words: str) -> plan.Row:
 
 
 @pytest.mark.parametrize(
-    "model",
-    [
-        "small_cnn",
-        "pixels_naive_bayes",
-        *(pytest.param(m, marks=pytest.mark.slow) for m in ("small_siamese", "small_dcgan", "stroke_lstm")),
-    ],
+    "model", ["small_cnn", *every.slow("small_siamese", "small_dcgan", "pixels_naive_bayes", "stroke_lstm")]
 )
 def test_a_plan_of_every_kind_of_run(model, tmp_path):
     row = planned(*every.small(model, f"run.root={tmp_path}"))

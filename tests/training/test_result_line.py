@@ -14,7 +14,7 @@ from tests import every
     [
         ("small_cnn", "sketchlab.app"),
         pytest.param("small_siamese", "sketchlab.retrieve", marks=pytest.mark.slow),
-        ("small_dcgan", "sketchlab.generate"),
+        pytest.param("small_dcgan", "sketchlab.generate", marks=pytest.mark.slow),
     ],
 )
 def test_the_last_lines(model, use, tmp_path, capsys):

@@ -92,7 +92,10 @@ def flip(path: Path, at: int, bit: int = 3) -> None:
     path.write_bytes(content)
 
 
-@pytest.mark.parametrize("damage", DAMAGES)
+FEW = ("missing", "a flipped bit", "of another run")
+
+
+@pytest.mark.parametrize("damage", [*FEW, *every.slow(*(damage for damage in DAMAGES if damage not in FEW))])
 def test_a_finished_run_without_its_network_is_trained_again(damage, finished, whole, tmp_path, capsys):
     DAMAGES[damage](finished / "checkpoints" / "best.pt")
     execute(tmp_path)
@@ -109,7 +112,7 @@ def test_a_finished_run_with_other_scores_is_trained_again(text, finished, whole
     assert same(finished, whole)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "null"])
+@pytest.mark.parametrize("text", ["", "[]", *every.slow("{", "null")])
 def test_a_status_that_cannot_be_read(text, finished, whole, tmp_path, capsys):
     (finished / "status.json").write_text(text)
     with pytest.raises(UserError, match="cannot read .*status.json"):
@@ -131,6 +134,7 @@ def test_a_rerun_that_dies_while_it_deletes_is_trained(finished, whole, tmp_path
     assert same(finished, whole) and status(finished)["state"] == "finished"
 
 
+@pytest.mark.slow
 def test_a_rerun_that_was_preempted_goes_on_and_with_other_code_starts_over(
     finished, whole, tmp_path, monkeypatch, capsys
 ):
@@ -150,7 +154,7 @@ def test_a_rerun_that_was_preempted_goes_on_and_with_other_code_starts_over(
         assert "goes on" not in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("keep", ["true", "false", "auto"])
+@pytest.mark.parametrize("keep", ["false", *every.slow("true", "auto")])
 def test_last_pt_goes_after_finished_is_written(keep, tmp_path, monkeypatch):
     write = rundir.RunDir.status
 
@@ -178,7 +182,7 @@ def test_last_pt_of_a_run_cut_between_the_two_is_removed_when_it_is_found(tmp_pa
     assert not (folder / "checkpoints" / "last.pt").exists()
 
 
-@pytest.mark.parametrize("text", ["", '{"step": 6, "epoch": 1}\n', "no json\n", '{"a": '])
+@pytest.mark.parametrize("text", ['{"step": 6, "epoch": 1}\n', '{"a": ', *every.slow("", "no json\n")])
 def test_rows_come_from_the_checkpoint(text, whole, tmp_path, half):
     folder = half
     assert len((folder / "metrics.jsonl").read_text().splitlines()) == 1
@@ -227,6 +231,7 @@ def test_the_next_writer_of_the_index_removes_what_a_killed_one_left(finished, t
     assert [path.exists() for path in left] == [False, True]
 
 
+@pytest.mark.slow
 def test_a_kill_while_a_shorter_run_is_taken_up(tmp_path, monkeypatch, capsys):
     longer = ("loop.epochs=3", "loop.schedule=constant")
     execute(tmp_path / "a", "loop.schedule=constant")
@@ -275,7 +280,7 @@ def test_flipped_bits_are_found_or_change_nothing(whole, tmp_path):
     assert refused > 120
 
 
-@pytest.mark.parametrize("key", ["step", "rows", "averages", "parts"])
+@pytest.mark.parametrize("key", ["parts", *every.slow("step", "rows", "averages")])
 def test_a_checkpoint_that_lacks_a_part_is_one_line(key, tmp_path, half):
     last = half / "checkpoints" / "last.pt"
     state = torch.load(last, weights_only=True)
