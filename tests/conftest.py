@@ -73,7 +73,7 @@ def pytest_collection_finish() -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """The tests of a file stay with one worker: what its fixtures make is made once."""
+    """The fast tests of a file stay with one worker: what its fixtures make is made once. Slow ones are dealt out."""
     from xdist.scheduler import LoadFileScheduling
 
-    return LoadFileScheduling(config, log)
+    return LoadFileScheduling(config, log) if "not slow" in config.option.markexpr else None
