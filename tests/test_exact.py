@@ -15,8 +15,6 @@ import torch
 from tests import every
 from tests.engine.test_bad_runs import Cut, cut_after
 
-ONE_EACH = ("small_cnn", "small_siamese", "small_dcgan", "small_cyclegan")  # of each pipeline that takes steps
-
 context = multiprocessing.get_context("forkserver")
 context.set_forkserver_preload(["torch", "torchvision", "sklearn", "sketchlab.engine.loop", "sketchlab.data.sets"])
 
@@ -53,7 +51,7 @@ def _plain(value: object) -> object:
     return [_plain(v) for v in value] if isinstance(value, list | tuple) else value
 
 
-@pytest.mark.parametrize("model", ONE_EACH)
+@pytest.mark.parametrize("model", ["small_cnn", "small_siamese", "small_dcgan", *every.slow("small_cyclegan")])
 def test_cut_and_resumed_equals_unbroken(model, tmp_path, monkeypatch):
     """By an exception, in this process."""
     every.train(every.small(model), str(tmp_path / "whole"))

@@ -110,6 +110,7 @@ def test_frames_equal_the_slow_drawing_of_frankenstein(seed):
     assert np.array_equal(by_tensors(batch).numpy(), wanted)
 
 
+@pytest.mark.slow
 def test_thousands_of_drawings_are_the_same_by_loop_by_tensors_and_by_pil():
     drawings = random_drawings(2000, 9) + [d for name in shapes.CLASSES for d in shapes.drawings(name, list(range(30)))]
     batch = stroke_batch.of_drawings(drawings)

@@ -212,6 +212,7 @@ def test_small_stretches_give_the_same_arrays(folder, monkeypatch, cache):
     assert one == all_of(made(folder))
 
 
+@pytest.mark.slow
 def test_a_killed_build_goes_on_with_the_missing_files(folder, cache):
     code = f"""
 import os, signal

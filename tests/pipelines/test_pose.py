@@ -123,6 +123,7 @@ def test_killed_and_resumed_equals_unbroken(tmp_path):
     assert digest(every.folder_in(tmp_path / "whole")) == digest(every.folder_in(tmp_path / "broken"))
 
 
+@pytest.mark.slow
 def test_a_finished_run_says_how_drawings_are_turned(tmp_path):
     every.train(every.small("cnn_lstm", *TURNED), str(tmp_path))
     folder = every.folder_in(tmp_path)

@@ -136,6 +136,7 @@ def test_sheets_say_how_to_read_them():
     assert generator.how_to_read("val_samples_3") == ""
 
 
+@pytest.mark.slow
 def test_the_eye_tests_share_fooled_has_its_interval_and_n(gan):
     folder = gan()
     assert "Eye test" not in report.write(folder).read_text()

@@ -74,7 +74,8 @@ def start(monkeypatch, *words: str) -> None:
     run.main()
 
 
-@pytest.mark.parametrize("name", [pytest.param("confidence_error", marks=pytest.mark.slow), "roadmap"])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", BETTER)
 def test_the_better_run_is_called_better(name, own, monkeypatch, capsys):
     pytest.importorskip("optuna", reason="the optional extra search is not installed")
     search = ["hydra/sweeper=search", "hydra.sweeper.trials=4", "hydra.sweeper.startup=4"]

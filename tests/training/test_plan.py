@@ -43,6 +43,7 @@ def test_states_and_what_is_left(tmp_path, monkeypatch):
     assert again.state == "new" and again.seconds > rest.seconds
 
 
+@pytest.mark.slow
 def test_it_grows_with_epochs_and_a_second_run_of_a_sweep_is_not_probed(tmp_path, monkeypatch):
     words = every.small("small_cnn", f"run.root={tmp_path}")
     few = planned(*words)

@@ -384,6 +384,7 @@ def parses(source: str) -> bool:
     return True
 
 
+@pytest.mark.slow
 def test_no_change_of_form_is_noticed(copies):
     """Of files drawn by a seed, over the package and a folder of one's own: no false alarm."""
     draw, done = random.Random(SEED), 0
@@ -397,6 +398,7 @@ def test_no_change_of_form_is_noticed(copies):
             break
 
 
+@pytest.mark.slow
 def test_every_change_of_meaning_is_noticed(copies):
     draw, done, kinds = random.Random(SEED), 0, list(SEMANTIC)
     for name, source in drawn(copies, draw):
