@@ -97,7 +97,7 @@ def models(long: tuple[str, ...], fast: tuple[str, ...] = FAST) -> list[Any]:
 @functools.cache
 def composed(model: str) -> config.RunConfig:
     """The run of a model as it is found, brought to its small twin; once in a process."""
-    return config.from_overrides([f"model={model}", *TWINS.get(model, [])])
+    return config.from_overrides([f"model={model}", "runtime.device=cpu", *TWINS.get(model, [])])
 
 
 def small(model: str, *more: str) -> list[str]:
