@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import signal
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -92,6 +93,13 @@ def models(long: tuple[str, ...], fast: tuple[str, ...] = FAST) -> list[Any]:
     mark = {m: [] if m in fast else [pytest.mark.long if m in long else pytest.mark.slow] for m in choices("model")}
     marks = {m: mark[m] + [absent] * (m == "timm") for m in mark}
     return [pytest.param(m, marks=marks[m]) for m in marks]
+
+
+def modules() -> list[str]:
+    """Models of which no two are of the same file of sketchlab/models."""
+    texts = {model: (config.conf_dir() / "model" / f"{model}.yaml").read_text() for model in choices("model")}
+    named = {model: re.search(r"^name: (\w+)$", text, re.M) for model, text in texts.items()}
+    return list({found[1]: model for model, found in named.items() if found}.values())
 
 
 @functools.cache

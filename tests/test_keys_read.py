@@ -112,7 +112,7 @@ def dead(kind: type, called: str) -> Iterator[str]:
 def configs() -> set[tuple[type, str]]:
     """Every Config that a choice of conf/ fills, and what the code calls it."""
     found: set[tuple[type, str]] = {(fetch.Source, "source"), (fetch.File, "file")}
-    for model in every.choices("model"):
+    for model in every.modules():
         if model != "timm" or find_spec("timm"):
             run = every.composed(model)
             found |= {(type(getattr(run, group).config), f"{group}.config") for group in config.GROUPS}

@@ -40,6 +40,7 @@ def exchange(runtime: Runtime, folder: str) -> None:
     Path(folder, f"{rank}.json").write_text(json.dumps(found))
 
 
+@pytest.mark.slow
 def test_gradients_that_are_missing_on_some_ranks_and_buffers(tmp_path):
     """The mean over ranks, where a missing gradient counts as zero; on no rank, it stays missing."""
     launch.launch(TWO, exchange, str(tmp_path))

@@ -343,6 +343,7 @@ def test_command_says_mistakes_in_one_line(tmp_path, capsys):
     assert error.startswith("error: ") and error.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_one_run_alone_gets_its_own_page(tmp_path, capsys):
     folder = KINDS["baseline"](tmp_path / "x-y" / "one")
     assert command.main([str(folder)]) == 0

@@ -227,6 +227,7 @@ def test_mode_collapse_is_told(run_folder):
     )
 
 
+@pytest.mark.slow
 def test_a_baseline_has_no_curves_and_no_network(run_folder):
     folder = run_folder("baseline")
     page = page_of(folder)

@@ -102,6 +102,7 @@ def test_pruned_runs_end_early_and_teach_the_search(search, capsys):
     assert min(abs(math.log10(rate) + 2) for rate in rates) < 0.6  # the best rate is .01
 
 
+@pytest.mark.slow
 def test_the_lowest_kid_of_a_search_is_the_best_and_is_not_stopped(search, monkeypatch, tmp_path, capsys):
     """Of generators that score by their learning rate: the best one is proposed last, after three worse ones."""
 

@@ -52,6 +52,7 @@ def test_it_grows_with_epochs_and_a_second_run_of_a_sweep_is_not_probed(tmp_path
     assert many.seconds > 20 * few.seconds
 
 
+@pytest.mark.slow
 def test_early_stopping_and_ranks_are_named(tmp_path):
     row = planned(*every.small("small_cnn", f"run.root={tmp_path}", "loop.patience=2", "runtime.ranks=2"))
     assert "one rank with a 2th of the batch" in row.note and "at most: loop.patience" in row.note
