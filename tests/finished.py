@@ -48,7 +48,7 @@ def run(factory: pytest.TempPathFactory, *words: str) -> Path:
     return every.folder_in(made_once(factory, name, lambda root: every.train([*words], str(root))))
 
 
-def of(factory: pytest.TempPathFactory, model: str) -> Path:
+def trained(factory: pytest.TempPathFactory, model: str = "small_cnn") -> Path:
     """The folder of a small run of a model on three shapes."""
     return run(factory, *every.small(model, *MORE.get(model, [])))
 

@@ -31,7 +31,7 @@ METHODS = {
 @pytest.fixture
 def run_of(tmp_path_factory):
     """Model → its run on three shapes."""
-    return lambda model: sketchlab.open_run(finished.of(tmp_path_factory, model))
+    return lambda model: sketchlab.open_run(finished.trained(tmp_path_factory, model))
 
 
 @pytest.fixture(scope="module")

@@ -89,7 +89,7 @@ def trained(tmp_path_factory, words):
 
     def one(kind: str) -> Path:
         if kind == "images":
-            return finished.of(tmp_path_factory, "small_cnn")
+            return finished.trained(tmp_path_factory)
         model = "small_cnn" if kind == "strokes" else f"tiny_{kind}"
         data = ["data=strokes", f"data.root={words}", "data/raster=picture"] if kind == "strokes" else []
         more = ["loop.epochs=6", "data.per_class=16", "pipeline.explain=6", *data]

@@ -24,7 +24,7 @@ from tests.finished import change_status
 
 @pytest.fixture
 def trained(tmp_path_factory):
-    return finished.of(tmp_path_factory, "small_cnn")
+    return finished.trained(tmp_path_factory)
 
 
 @pytest.fixture(scope="session")

@@ -20,7 +20,7 @@ from tests.finished import change_status
 
 @pytest.fixture
 def trained(tmp_path_factory):
-    return finished.of(tmp_path_factory, "small_cnn")
+    return finished.trained(tmp_path_factory)
 
 
 def test_safetensors_hold_every_tensor_and_the_preprocessing(trained, tmp_path, capsys):
@@ -75,7 +75,7 @@ def test_refused_in_one_line(trained, tmp_path, capsys, monkeypatch):
 @pytest.fixture(scope="module")
 def strokes(tmp_path_factory):
     """A finished run of stroke_lstm, which takes batches of any number of drawings of any number of points."""
-    return finished.of(tmp_path_factory, "stroke_lstm")
+    return finished.trained(tmp_path_factory, "stroke_lstm")
 
 
 def onnx_session(file):

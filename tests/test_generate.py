@@ -21,12 +21,12 @@ from tests import every, finished
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory) -> dict[str, Path]:
     """One run of each kind, a few steps long; the conditional one is asked about by a classifier."""
-    classifier = finished.of(tmp_path_factory, "small_cnn")
+    classifier = finished.trained(tmp_path_factory)
     more = [f"pipeline.scoring_classifier={classifier}", "pipeline.ema=0.5", "loop.epochs=1", "loop.lr=0.02"]
     return {
         "dcgan_conditional": finished.run(tmp_path_factory, *every.small("dcgan_conditional", *more)),
-        "small_dcgan": finished.of(tmp_path_factory, "small_dcgan"),
-        "small_cyclegan": finished.of(tmp_path_factory, "small_cyclegan"),
+        "small_dcgan": finished.trained(tmp_path_factory, "small_dcgan"),
+        "small_cyclegan": finished.trained(tmp_path_factory, "small_cyclegan"),
         "classifier": classifier,
     }
 

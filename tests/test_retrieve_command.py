@@ -30,7 +30,7 @@ NAMES = ("circle", "square", "line")
 def run(tmp_path_factory, tmp_path):
     """A copy of a small retrieval run on three shapes."""
     without = shutil.ignore_patterns("gallery")  # where other tests searched
-    return shutil.copytree(finished.of(tmp_path_factory, "small_siamese"), tmp_path / "run", ignore=without)
+    return shutil.copytree(finished.trained(tmp_path_factory, "small_siamese"), tmp_path / "run", ignore=without)
 
 
 @pytest.fixture

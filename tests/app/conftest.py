@@ -37,7 +37,7 @@ def run_of(tmp_path_factory, words):
 
     def one(kind: str) -> Path:
         if kind in ("images", "photos", "gan", "gan_classes"):
-            return finished.of(tmp_path_factory, MODELS[kind])
+            return finished.trained(tmp_path_factory, MODELS[kind])
         data = [] if kind == "pose" else ["data=strokes", f"data.root={words}"]
         overrides = ["loop.epochs=1", *data]
         overrides += ["pipeline.pose_weight=1", "data/stroke_augment=mild"] * (kind == "pose")
