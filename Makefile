@@ -5,7 +5,7 @@ check:           ## lint and types
 	ruff check . && ruff format --check . && pyright
 test:            ## the fast tests, two minutes on two cores
 	pytest -n 2
-slow:            ## the tests that take minutes
-	pytest -n 2 -m slow
+slow:            ## all other tests that need no GPU, browser or cluster, most of an hour
+	pytest -n 2 -m "(slow or long) and not gpu and not browser and not slurm"
 bench:           ## every comparison, written to benchmarks/
 	python scripts/bench.py

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import os
+import re
 import signal
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -63,6 +65,8 @@ TWINS: dict[str, list[str]] = {
     "cyclegan": [*CYCLE, "model.blocks=1"],
     "small_cyclegan": [*CYCLE, "model.blocks=1"],
 }
+# Of each pipeline and kind of input one, the quickest: what stands for all others among the fast tests.
+FAST = ("small_cnn", "stroke_lstm", "small_siamese", "small_dcgan", "small_cyclegan", "pixels_naive_bayes")
 # The twins of these still have ten million parameters and more.
 LARGE = ("alexnet", "googlenet", "resnet18", "resnet34", "inception_v3", "mobilenet_v2", "timm")
 LARGE += ("siamese_googlenet", "siamese_resnet18", "siamese_mobilenet_v2")
@@ -88,11 +92,30 @@ def choices(group: str) -> list[str]:
     return sorted(p.stem for p in (config.conf_dir() / group).glob("*.yaml"))
 
 
-def models(slow: tuple[str, ...]) -> list[Any]:
-    """Every model, those in `slow` marked so."""
+def slow(*values: Any) -> list[Any]:
+    """Values of a parameter whose tests are slow."""
+    return [pytest.param(value, marks=pytest.mark.slow) for value in values]
+
+
+def models(long: tuple[str, ...], fast: tuple[str, ...] = FAST) -> list[Any]:
+    """Every model; all but those in `fast` are marked slow, or long where they are in `long`."""
     absent = pytest.mark.skipif(find_spec("timm") is None, reason="the optional extra timm is not installed")
-    marks = {m: [pytest.mark.slow] * (m in slow) + [absent] * (m == "timm") for m in choices("model")}
+    mark = {m: [] if m in fast else [pytest.mark.long if m in long else pytest.mark.slow] for m in choices("model")}
+    marks = {m: mark[m] + [absent] * (m == "timm") for m in mark}
     return [pytest.param(m, marks=marks[m]) for m in marks]
+
+
+def modules() -> list[str]:
+    """Models of which no two are of the same file of sketchlab/models."""
+    texts = {model: (config.conf_dir() / "model" / f"{model}.yaml").read_text() for model in choices("model")}
+    named = {model: re.search(r"^name: (\w+)$", text, re.M) for model, text in texts.items()}
+    return list({found[1]: model for model, found in named.items() if found}.values())
+
+
+@functools.cache
+def composed(model: str) -> config.RunConfig:
+    """The run of a model as it is found, brought to its small twin; once in a process."""
+    return config.from_overrides([f"model={model}", "runtime.device=cpu", *TWINS.get(model, [])])
 
 
 def small(model: str, *more: str) -> list[str]:

@@ -16,22 +16,9 @@ from sketchlab import generate, predict, retrieve, translate
 from sketchlab.data.sets import shapes
 from sketchlab.data.sets.shapes import hand as shape_hand
 from sketchlab.errors import UserError
-from tests import every
+from tests import finished
 
 NAMES = ("circle", "square", "line")
-MORE = {
-    "small_cnn": ["loop.epochs=3", "pipeline.explain=0"],
-    "small_siamese": [
-        "loop.eval_every=1",
-        "model.input.size_px=32",
-        "model.widths=[8,16]",
-        "model.map_px=4",
-        "model.embedding=8",
-    ],
-    "dcgan_conditional": ["loop.epochs=2", "loop.lr=0.02"],
-    "small_dcgan": ["loop.epochs=1"],
-    "small_cyclegan": ["loop.epochs=1", "loop.lr=0.02"],
-}
 METHODS = {
     "small_cnn": "predict(images)",
     "pixels_logistic": "predict(images)",
@@ -41,17 +28,10 @@ METHODS = {
 }
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def run_of(tmp_path_factory):
-    """Model → its run on three shapes, trained once."""
-    root = tmp_path_factory.mktemp("api")
-
-    def one(model: str) -> sketchlab.runs.notebook.NotebookRun:
-        if not (root / model).exists():
-            every.train(every.small(model, *MORE.get(model, [])), str(root / model))
-        return sketchlab.open_run(every.folder_in(root / model))
-
-    return one
+    """Model → its run on three shapes."""
+    return lambda model: sketchlab.open_run(finished.trained(tmp_path_factory, model))
 
 
 @pytest.fixture(scope="module")
@@ -200,7 +180,7 @@ def test_a_notebook_shows_scores_a_curve_and_pictures_in_short(run_of, model):
     final = run.status["metrics"]
     assert run.path.name in html and "(finished)" in html and len(html) < 300_000
     assert html.count("<tr") > 1 and any(f">{key.split('/')[1]}<" in html for key in final)
-    evaluated_often = model in ("small_cnn", "small_siamese", "dcgan_conditional")
+    evaluated_often = model in ("small_cnn", "small_siamese", "small_dcgan", "dcgan_conditional")
     has_sheet = model in ("small_siamese", "small_dcgan", "dcgan_conditional", "small_cyclegan")
     assert html.count(f' of {run.path.parent.name}/{run.path.name}"') == evaluated_often  # the curve
     assert html.count('src="data:image/png;base64,') == 1 + evaluated_often + has_sheet

@@ -43,7 +43,7 @@ def test_lists_every_file_with_its_parameters(script, monkeypatch, capsys):
     assert "steps=" in said
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_engine_writes_a_row_whose_sides_trained_the_same_weights(tmp_path):
     said = bench("engine", "steps=9", "block=3", "--out", str(tmp_path))
     assert said.returncode == 0, said.stderr

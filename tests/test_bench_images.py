@@ -40,6 +40,7 @@ def photos(tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_every_row_is_measured_and_nothing_is_left(images, photos):
     rows = {row.name: row for row in images.compare(batch=4, repeats=1, trials=1, size_px=SIZE_PX, workers="0")}
     assert list(rows) == ["plain", "augmented", "cold start, augmented", "augmented, small files"]

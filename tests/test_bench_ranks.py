@@ -92,7 +92,7 @@ def test_an_unknown_network_is_one_line(ranks):
         next(ranks.compare(networks="small_cnn,nothing"))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_measured_on_two_ranks(tmp_path):
     said = bench("ranks", "repeats=1", "steps=3", "networks=small_cnn", "--out", str(tmp_path))
     assert said.returncode == 0, said.stderr

@@ -11,7 +11,7 @@ import torch
 from sketchlab import config
 from sketchlab.data.strokes import batch as stroke_batch
 from sketchlab.data.strokes import raster
-from tests.data.test_raster import DOCUMENT, random_drawings
+from tests.data.test_raster import FRANKENSTEIN, random_drawings
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def peers(monkeypatch):
 def drawn():
     """Drawings, some of more than eight strokes, and their frames."""
     drawings = [[s if len(s[0]) > 1 else [axis * 2 for axis in s] for s in d] for d in random_drawings(200)]
-    return drawings, raster.frames(stroke_batch.of_drawings(drawings), DOCUMENT, 64, 8).numpy()
+    return drawings, raster.frames(stroke_batch.of_drawings(drawings), FRANKENSTEIN, 64, 8).numpy()
 
 
 def test_pil_draws_the_same_frames_both_ways(peers, drawn):

@@ -36,12 +36,13 @@ def test_the_script_is_this_list():
     assert project["scripts"] == {"sketchlab": "sketchlab.__main__:main"}
 
 
+@pytest.mark.filterwarnings("ignore:.*found in sys.modules:RuntimeWarning")
 @pytest.mark.parametrize("words", [["run", "model=vgg61"], ["model=vgg61"]])
-def test_words_go_to_their_command_and_without_one_to_run(words, sketchlab):
-    done = sketchlab(*words, module="sketchlab")
+def test_words_go_to_their_command_and_without_one_to_run(words, command):
+    done = command(*words, module="sketchlab.__main__")
     assert done.returncode == 1 and done.stderr.startswith("error: model=vgg61: no such choice"), done.stderr
 
 
-def test_help_of_a_command(sketchlab):
-    done = sketchlab("predict", "--help", module="sketchlab")
+def test_help_of_a_command(command):
+    done = command("predict", "--help", module="sketchlab.__main__")
     assert done.returncode == 0 and done.stdout.startswith("usage: python -m sketchlab.predict"), done.stderr

@@ -21,7 +21,7 @@ NETWORKS = [case for case in every.models(()) if case.values[0] not in BASELINES
 STEPS = 3
 
 
-@pytest.mark.slow  # the compiler takes half a minute for each
+@pytest.mark.long  # the compiler takes half a minute for each
 @pytest.mark.parametrize("model", NETWORKS)
 def test_every_network_computes_the_same(model):
     """In doubles: batch norms over a handful of samples make much of single precision's rounding."""
@@ -56,7 +56,7 @@ def _answer(net: nn.Module, inputs: list[Tensor], compiled: bool) -> list[Tensor
     return [*outputs, *(p.grad for p in twin.parameters() if p.grad is not None)]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("model", ["small_cnn", "vgg16", "cnn_lstm", "small_siamese", "small_dcgan"])
 def test_compiled_steps_are_the_same(model):
     compare(model)

@@ -138,9 +138,9 @@ def test_what_an_experiment_sets_does_not_differ_from_it():
     assert config.from_overrides(["experiment=mine", "seed=3"]).differs == {"seed": 3}
 
 
-def test_an_experiment_sets_the_seed_on_the_command_line_too(sketchlab, own_experiment):
+def test_an_experiment_sets_the_seed_on_the_command_line_too(command, own_experiment):
     for words, seed in ((["experiment=mine"], 7), (["experiment=mine", "seed=3"], 3)):
-        done = sketchlab("--cfg", "job", *words, SKETCHLAB_EXTRA=str(own_experiment))
+        done = command("--cfg", "job", *words)
         assert done.returncode == 0 and f"\nseed: {seed}\n" in f"\n{done.stdout}", done.stderr
         assert "root: elsewhere" in done.stdout and "rerun: true" in done.stdout
 
@@ -172,15 +172,21 @@ def test_help_lists_choices_and_waits_for_no_torch(sketchlab):
         (["loop.lrr=2"], "loop.lrr: no such key; did you mean loop.lr? there is: "),
     ],
 )
-def test_a_key_in_another_place_is_named(sketchlab, words, meant):
-    done = sketchlab(*words)
+def test_a_key_in_another_place_is_named(command, words, meant):
+    done = command(*words)
     assert done.returncode == 1 and meant in done.stderr and "Traceback" not in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
 
 
-@pytest.mark.parametrize("command", ["run --help", "run --cfg job", "data list", "predict --help"])
-def test_a_closed_pipe_is_no_traceback(command):
-    module, *words = command.split()
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "run --help",
+        *(pytest.param(t, marks=pytest.mark.slow) for t in ("run --cfg job", "data list", "predict --help")),
+    ],
+)
+def test_a_closed_pipe_is_no_traceback(typed):
+    module, *words = typed.split()
     first = [sys.executable, "-m", f"sketchlab.{module}", *words]
     process = subprocess.Popen(first, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None and process.stderr is not None
@@ -190,13 +196,13 @@ def test_a_closed_pipe_is_no_traceback(command):
     process.wait(60)
 
 
-def test_cfg_job_shows_the_resolved_run(sketchlab):
-    done = sketchlab("--cfg", "job", "loop.epochs=7")
+def test_cfg_job_shows_the_resolved_run(command):
+    done = command("--cfg", "job", "loop.epochs=7")
     assert done.returncode == 0 and "epochs: 7" in done.stdout and "name: small_cnn" in done.stdout
 
 
-def test_mistake_on_the_command_line(sketchlab):
-    done = sketchlab("model=vgg61")
+def test_mistake_on_the_command_line(command):
+    done = command("model=vgg61")
     assert done.returncode == 1 and done.stdout == "" and done.stderr.startswith("error: model=vgg61: no such choice")
     assert done.stderr.count("\n") == 1
 
@@ -237,8 +243,8 @@ def test_what_hydra_cannot_read_is_printed_as_it_works_when_pasted(typed, value)
         ("user=ann", "user: no such key"),
     ],
 )
-def test_strange_values_are_one_line(sketchlab, word, meant):
-    done = sketchlab(word, "plan=true", "data.per_class=8")
+def test_strange_values_are_one_line(command, word, meant):
+    done = command(word, "plan=true", "data.per_class=8")
     lines = done.stderr.strip().splitlines()
     assert done.returncode == 1 and len(lines) == 1 and lines[0].startswith("error: ") and meant in lines[0], (
         done.stderr

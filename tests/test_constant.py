@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import sketchlab.models
+from sketchlab import components, config, run
 from sketchlab.engine.rundir import RunDir
 from sketchlab.errors import STRICT, UserError
+from tests import every
 
 MODEL = """
 from dataclasses import dataclass
@@ -88,37 +88,28 @@ def write(root: Path) -> None:
 
 @pytest.fixture(scope="module")
 def ended(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Own model → the folder of its run; all in one process, because what takes long is to load torch."""
+    """Own model → the folder of its run."""
     root = tmp_path_factory.mktemp("constant")
     write(root / "mine")
-    jobs = {name: [f"model={name}", *WORDS, *more, f"run.root={root / name}"] for name, (*_, more) in KINDS.items()}
-    code = (
-        "import json, sys; from sketchlab import config, run\n"
-        "for words in json.loads(sys.argv[1]): run.execute(config.from_overrides(words))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code, json.dumps(list(jobs.values()))],
-        env={**os.environ, "OMP_NUM_THREADS": "1", "SKETCHLAB_EXTRA": str(root / "mine")},
-        capture_output=True,
-        text=True,
-        timeout=240,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "Traceback" not in done.stdout + done.stderr
-    return {name: next((root / name).glob("*/*/config.yaml")).parent for name in KINDS}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(components, "EXTRA", str(root / "mine"))
+        patch.setattr(sketchlab.models, "__path__", [*sketchlab.models.__path__, str(root / "mine" / "models")])
+        for name, (*_, more) in KINDS.items():
+            run.execute(config.from_overrides([f"model={name}", *WORDS, *more, f"run.root={root / name}"]))
+    return {name: every.folder_in(root / name) for name in KINDS}
 
 
-def document(folder: Path, name: str) -> dict[str, Any]:
+def read(folder: Path, name: str) -> dict[str, Any]:
     return json.loads((folder / name).read_text())
 
 
 @pytest.mark.parametrize("name", KINDS)
 def test_a_run_that_learns_nothing_ends_finished(ended, name):
-    status = document(ended[name], "status.json")
+    status = read(ended[name], "status.json")
     assert status["state"] == "finished"
     page = (ended[name] / "report.html").read_text()
     for split in ("val", "test"):
-        for what, why in document(ended[name], f"explain_{split}.json").items():
+        for what, why in read(ended[name], f"explain_{split}.json").items():
             assert (
                 what in page and why[:40] in page and f"{split}: no {what}" in (ended[name] / "train.log").read_text()
             )
@@ -126,14 +117,14 @@ def test_a_run_that_learns_nothing_ends_finished(ended, name):
 
 def test_the_same_embedding_scores_chance_and_is_warned_of(ended):
     folder = ended["same_embedding"]
-    metrics, chance = document(folder, "status.json")["metrics"], document(folder, "chance_test.json")
+    metrics, chance = read(folder, "status.json")["metrics"], read(folder, "chance_test.json")
     assert {"recall@1", "class_mAP", "class_precision@10", "roc_area", "pair_accuracy"} <= set(chance)
     for name, value in chance.items():
         assert metrics[f"test/{name}"] == pytest.approx(value, abs=1e-9), name
-    missing = document(folder, "explain_test.json")
+    missing = read(folder, "explain_test.json")
     assert list(missing) == ["map of the embeddings"]
     assert "all embeddings are the same" in missing["map of the embeddings"]
-    said = document(folder, "warnings_test.json")["ties"]
+    said = read(folder, "warnings_test.json")["ties"]
     assert "Most distances are tied: 100% of neighbours" in said
     assert (
         f"warning: test: {said}" in (folder / "train.log").read_text() and said in (folder / "report.html").read_text()
@@ -143,19 +134,19 @@ def test_the_same_embedding_scores_chance_and_is_warned_of(ended):
 
 @pytest.mark.parametrize("name", ["same_answer", "same_frames"])
 def test_the_same_answer_has_no_place_that_spoke_for_it(ended, name):
-    metrics = document(ended[name], "status.json")["metrics"]
+    metrics = read(ended[name], "status.json")["metrics"]
     assert metrics["test/accuracy"] == pytest.approx(1 / 3)
-    assert "do not depend on its last map" in document(ended[name], "explain_test.json")["Grad-CAM"]
+    assert "do not depend on its last map" in read(ended[name], "explain_test.json")["Grad-CAM"]
     assert (ended[name] / "early_test.csv").exists() == (name == "same_frames")
 
 
 def test_the_same_image_is_called_no_better_than_grey(ended):
     folder = ended["same_image"]
-    assert document(folder, "explain_test.json") == {}
-    said = document(folder, "warnings_test.json")["no better than grey"]
+    assert read(folder, "explain_test.json") == {}
+    said = read(folder, "warnings_test.json")["no better than grey"]
     assert "fid@random" in said and said in (folder / "report.html").read_text()
     assert f"warning: test: {said}" in (folder / "train.log").read_text()
-    assert "noise" in document(folder, "calibration_test.json")["fid@random"]
+    assert "noise" in read(folder, "calibration_test.json")["fid@random"]
 
 
 def test_what_fails_is_in_the_log_and_raised_in_tests(tmp_path, monkeypatch):
@@ -174,11 +165,11 @@ def test_what_fails_is_in_the_log_and_raised_in_tests(tmp_path, monkeypatch):
     monkeypatch.delenv(STRICT)
     folder.explain("val", parts)
     folder.lock.release()
-    found = document(tmp_path, "explain_val.json")
+    found = read(tmp_path, "explain_val.json")
     assert found == {
         "a map": "ZeroDivisionError: by a mistake (its traceback stands in train.log)",
         "a sheet": "there is nothing to show",
     }
     log = (tmp_path / "train.log").read_text()
     assert "val: no a map, by an error:\nTraceback" in log and "ZeroDivisionError: by a mistake" in log
-    assert "val: no a sheet: there is nothing to show" in log and document(tmp_path, "numbers_val.json") == {"n": 3}
+    assert "val: no a sheet: there is nothing to show" in log and read(tmp_path, "numbers_val.json") == {"n": 3}

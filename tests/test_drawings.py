@@ -17,7 +17,7 @@ import yaml
 from PIL import Image
 
 import sketchlab.models
-from sketchlab import components, config, evaluate, open_run, predict, rng
+from sketchlab import components, evaluate, open_run, predict, rng
 from sketchlab.data.sets import shapes
 from sketchlab.data.strokes import batch as stroke_batch
 from sketchlab.data.strokes import raster, simplify
@@ -25,7 +25,6 @@ from sketchlab.data.strokes.prepare import Prepare
 from sketchlab.errors import UserError
 from sketchlab.runs import reading
 from sketchlab.runs.classify import stress_strokes
-from sketchlab.training import session
 from tests import every, finished
 
 NAMES = ["circle", "square", "line"]
@@ -78,32 +77,23 @@ def extra(tmp_path_factory, monkeypatch):
     monkeypatch.setattr(sketchlab.models, "__path__", [*sketchlab.models.__path__, str(root / "models")])
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def words(tmp_path_factory):
     """The drawings of shapes as a folder of ndjson files."""
-    folder = tmp_path_factory.mktemp("words")
-    for name in NAMES:
-        rows = enumerate(shapes.drawings(name, list(range(16))))
-        lines = [json.dumps({"word": name, "key_id": f"{name}{i:05d}", "drawing": strokes}) for i, strokes in rows]
-        (folder / f"{name}.ndjson").write_text("\n".join(lines) + "\n")
-    return folder
+    return finished.drawings(tmp_path_factory)
 
 
 @pytest.fixture
-def trained(tmp_path_factory, words, monkeypatch):
-    """kind → a finished run, trained once a session."""
-    monkeypatch.setattr(session, "report", lambda folder: None)
+def trained(tmp_path_factory, words):
+    """kind → a finished run."""
 
     def one(kind: str) -> Path:
         if kind == "images":
             return finished.trained(tmp_path_factory)
-        root = tmp_path_factory.getbasetemp() / f"trained_{kind}"
-        if not root.exists():
-            model = "small_cnn" if kind == "strokes" else f"tiny_{kind}"
-            data = ["data=strokes", f"data.root={words}", "data/raster=picture"] if kind == "strokes" else []
-            more = ["loop.epochs=6", "data.per_class=16", "pipeline.explain=6", f"run.root={root}", *data]
-            session.execute(config.from_overrides([*every.small(model), *more]))
-        return every.folder_in(root)
+        model = "small_cnn" if kind == "strokes" else f"tiny_{kind}"
+        data = ["data=strokes", f"data.root={words}", "data/raster=picture"] if kind == "strokes" else []
+        more = ["loop.epochs=6", "data.per_class=16", "pipeline.explain=6", *data]
+        return finished.run(tmp_path_factory, *every.small(model, *more))
 
     return one
 
@@ -147,7 +137,7 @@ def test_every_line_gets_the_runs_own_answer(kind, trained, words, tmp_path, cap
             assert ours[f"p_{shape}"] == pytest.approx(row[f"p_{shape}"], abs=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["strokes", "points"])
+@pytest.mark.parametrize("kind", [pytest.param("strokes", marks=pytest.mark.slow), "points"])
 def test_raw_drawings_are_brought_to_the_convention(kind, trained, tmp_path):
     drawing = shapes.drawing("square", 3)
     raw = [[[3.5 * x - 400 for x in xs], [3.5 * y + 90 for y in ys], list(range(len(xs)))] for xs, ys in drawing]
@@ -311,7 +301,9 @@ def test_classes_on_disk_are_known_without_reading_them(trained, words, tmp_path
     assert "no class circle, square, line" in line and "it has lines, sun" in line and line.count("\n") == 1
 
 
-@pytest.mark.parametrize("kind", ["strokes", "frames", "points"])
+@pytest.mark.parametrize(
+    "kind", [*(pytest.param(kind, marks=pytest.mark.slow) for kind in ("strokes", "frames")), "points"]
+)
 def test_stress_and_page(kind, trained, words, tmp_path):
     folder = evaluated(trained(kind), "--stress", "--stress-images", 5, "--out", tmp_path)
     table = pd.read_csv(folder / "stress.csv")

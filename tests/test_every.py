@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from statistics import mean
+
 import pytest
-import torch
 
 from sketchlab import config, rng
 from sketchlab.engine.loader import Order
@@ -36,8 +37,10 @@ def learn_by_heart(model: str, *words: str) -> None:
         losses.append({k: v.item() for k, v in every.step(task, batch, 0.0).items()})
         if "loss" in losses[-1] and losses[-1]["loss"] < 0.3 * losses[0]["loss"]:
             return
+        # an adversarial pair: the discriminator tells one batch's real images from the generator's while both learn
+        late = mean([row.get("d_real", 0) - row.get("d_fake", 0) for row in losses[-20:]])
+        if step >= 20 and late > 0.2:
+            return
     if "loss" in losses[0]:
         raise AssertionError(f"the loss went from {losses[0]['loss']:.3f} to {losses[-1]['loss']:.3f} only")
-    # an adversarial pair: the discriminator tells one batch's real images from the generator's while both learn
-    late = torch.tensor([row["d_real"] - row["d_fake"] for row in losses[-20:]]).mean()
-    assert late > 0.2, f"D's mean prediction on real − fake images is {late:.2f} after {STEPS} steps on one batch"
+    raise AssertionError(f"D's mean prediction on real − fake images is {late:.2f} after {STEPS} steps on one batch")

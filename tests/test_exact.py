@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from tests import every
+from tests.engine.test_bad_runs import Cut, cut_after
 
 context = multiprocessing.get_context("forkserver")
 context.set_forkserver_preload(["torch", "torchvision", "sklearn", "sketchlab.engine.loop", "sketchlab.data.sets"])
@@ -50,12 +51,27 @@ def _plain(value: object) -> object:
     return [_plain(v) for v in value] if isinstance(value, list | tuple) else value
 
 
-@pytest.mark.parametrize("model", every.models((*every.LARGE, *every.SHARED)))
+@pytest.mark.parametrize("model", ["small_cnn", "small_siamese", "small_dcgan", *every.slow("small_cyclegan")])
+def test_cut_and_resumed_equals_unbroken(model, tmp_path, monkeypatch):
+    """By an exception, in this process."""
+    every.train(every.small(model), str(tmp_path / "whole"))
+    cut_after(monkeypatch, 4)
+    again = every.small(model, "loop.save_every_s=0")
+    with pytest.raises(Cut):
+        every.train(again, str(tmp_path / "broken"))
+    monkeypatch.undo()
+    every.train(again, str(tmp_path / "broken"))
+    whole, broken = (every.folder_in(tmp_path / name) for name in ("whole", "broken"))
+    assert whole.name == broken.name and digest(whole) == digest(broken)
+    assert "resumed at step" in (broken / "train.log").read_text()
+
+
+@pytest.mark.parametrize("model", every.models((*every.LARGE, *every.SHARED), ()))
 def test_killed_and_resumed_equals_unbroken(model, tmp_path):
     kill_and_resume(model, [], tmp_path)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("model", ["vgg16", "vgg16_sketchanet"])
 def test_the_whole_vgg16_too(model, tmp_path):
     kill_and_resume(model, ["model.width=1", "model.input.size_px=64"], tmp_path)
@@ -74,7 +90,7 @@ def kill_and_resume(model: str, more: list[str], tmp_path: Path) -> None:
     assert every.folder_in(broken).name == every.folder_in(tmp_path / "whole").name
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("model", ["small_cnn", "small_siamese", "small_dcgan"])
 def test_killed_ranks_too(model, tmp_path):
     run = every.small(model, "runtime.ranks=2", "loop.batch_size=8", "loop.epochs=12", "loop.save_every_s=0")

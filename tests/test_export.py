@@ -75,9 +75,7 @@ def test_refused_in_one_line(trained, tmp_path, capsys, monkeypatch):
 @pytest.fixture(scope="module")
 def strokes(tmp_path_factory):
     """A finished run of stroke_lstm, which takes batches of any number of drawings of any number of points."""
-    root = tmp_path_factory.mktemp("strokes")
-    every.train(every.small("stroke_lstm"), str(root))
-    return every.folder_in(root)
+    return finished.trained(tmp_path_factory, "stroke_lstm")
 
 
 def onnx_session(file):
@@ -134,6 +132,7 @@ def test_every_size_that_may_move_is_compared(strokes, trained, tmp_path, monkey
         assert counted[0] == batch.shape[1] and counted.min() >= 1
 
 
+@pytest.mark.slow
 def test_one_wrong_size_is_enough(strokes, tmp_path, monkeypatch):
     load, batches = export._safetensors, export.random_batches(open_run(strokes).input)
     error: dict[torch.Size, float] = {}
@@ -166,8 +165,10 @@ def refused(run, folder, capsys):
 
 @pytest.mark.parametrize(
     ("inside", "reason"),
-    [([2, 1, 1], "points of shape [5, 40, 3]"), ([1, 40, 1], "points of shape [2, 2, 3]")],
-    ids=["batch", "points"],
+    [
+        pytest.param([2, 1, 1], "points of shape [5, 40, 3]", id="batch"),
+        pytest.param([1, 40, 1], "points of shape [2, 2, 3]", id="points", marks=pytest.mark.slow),
+    ],
 )
 def test_a_file_that_fails_for_other_sizes_is_not_kept(inside, reason, strokes, tmp_path, onnx, monkeypatch, capsys):
     """Its input says that a size may move, but a node inside has it fixed: so torch 2.14 exported LSTMs."""
@@ -220,7 +221,7 @@ class Recurrent(torch.nn.Module):
 @pytest.mark.parametrize(
     "options",
     [
-        {"batch_first": True, "num_layers": 3},
+        pytest.param({"batch_first": True, "num_layers": 3}, marks=pytest.mark.slow),
         {"bidirectional": True, "num_layers": 2, "proj_size": 4},
     ],
 )
@@ -251,6 +252,7 @@ class Attending(torch.nn.Module):
         return inner.sum(1) / there.sum(1, keepdim=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, {"norm_first": True, "activation": "gelu"}])
 def test_transformers_export_for_any_number_of_points(options, strokes, tmp_path, onnx, monkeypatch):
     torch.manual_seed(0)

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 MODEL = """
 from dataclasses import dataclass
 from torch import nn
@@ -87,6 +89,7 @@ def composed(root: Path, *words: str) -> str:
     return done.stdout.strip()
 
 
+@pytest.mark.slow
 def test_data_sets_in_the_older_place(tmp_path):
     """Without data/sets/ the files in data/ are the data sets; one with today's imports out of date is one line."""
     write(tmp_path, sets="data")
@@ -98,6 +101,7 @@ def test_data_sets_in_the_older_place(tmp_path):
     assert said.endswith("sketchlab/README.md says where what is") and "\n" not in said
 
 
+@pytest.mark.slow
 def test_composed_trained_resumed_and_reported(tmp_path):
     write(tmp_path / "mine")
     run = ["model=two_layers", "data=stripes", "loop.batch_size=16", "loop.lr=0.01", "loop.schedule=constant"]

@@ -15,25 +15,20 @@ from sketchlab.data.sets.shapes import photo
 from sketchlab.errors import UserError
 from sketchlab.runs import OpenedRun
 from sketchlab.runs.gan import generator
-from tests import every
+from tests import every, finished
 
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory) -> dict[str, Path]:
     """One run of each kind, a few steps long; the conditional one is asked about by a classifier."""
-    root = tmp_path_factory.mktemp("gan")
-    out = {}
-    every.train(every.small("small_cnn", "loop.epochs=1"), str(root / "judge"))
-    classifier = every.folder_in(root / "judge")
-    more = {
-        "dcgan_conditional": [f"pipeline.scoring_classifier={classifier}", "pipeline.ema=0.5"],
-        "small_dcgan": [],
-        "small_cyclegan": [],
+    classifier = finished.trained(tmp_path_factory)
+    more = [f"pipeline.scoring_classifier={classifier}", "pipeline.ema=0.5", "loop.epochs=1", "loop.lr=0.02"]
+    return {
+        "dcgan_conditional": finished.run(tmp_path_factory, *every.small("dcgan_conditional", *more)),
+        "small_dcgan": finished.trained(tmp_path_factory, "small_dcgan"),
+        "small_cyclegan": finished.trained(tmp_path_factory, "small_cyclegan"),
+        "classifier": classifier,
     }
-    for model, words in more.items():
-        every.train(every.small(model, "loop.epochs=1", "loop.lr=0.02", *words), str(root / model))
-        out[model] = every.folder_in(root / model)
-    return out | {"judge": classifier}
 
 
 def main(module, *words) -> int:
@@ -84,17 +79,17 @@ def test_moving_average_is_what_samples_come_from(folders):
     assert not torch.equal(parts["G"]["layers.0.weight"], parts["G_ema"]["layers.0.weight"])
 
 
-def test_judge_scored_the_conditional_run(folders):
+def test_classifier_scored_the_conditional_run(folders):
     rows = [json.loads(line) for line in (folders["dcgan_conditional"] / "metrics.jsonl").read_text().splitlines()]
     assert 0 <= rows[0]["val/class_accuracy"] <= 1 <= rows[0]["val/inception_score"] <= 3
     assert (folders["dcgan_conditional"] / "arrays" / "test_asked_confusion.npy").exists()
     identity = OpenedRun(folders["dcgan_conditional"]).document["identity"]["pipeline"]
-    assert identity["scoring_classifier"] == folders["judge"].name and identity["features"] == "random"
+    assert identity["scoring_classifier"] == folders["classifier"].name and identity["features"] == "random"
 
 
-def test_judge_that_does_not_know_a_class(folders, tmp_path):
+def test_classifier_that_does_not_know_a_class(folders, tmp_path):
     words = every.small(
-        "dcgan_conditional", f"pipeline.scoring_classifier={folders['judge']}", "data.classes=[circle,sun]"
+        "dcgan_conditional", f"pipeline.scoring_classifier={folders['classifier']}", "data.classes=[circle,sun]"
     )
     with pytest.raises(UserError, match="it does not know sun; it knows circle, square, line"):
         every.train(words, str(tmp_path))
@@ -128,7 +123,11 @@ def test_mistakes_in_one_line(folders, tmp_path, capsys):
     for name in ("x.png", "a/x.png"):
         Image.new("L", (9, 9)).save(tmp_path / name)
     for module, words, said in (
-        (generate, [folders["judge"]], "is a run of pipeline=classify, which answers with classes; expected images"),
+        (
+            generate,
+            [folders["classifier"]],
+            "is a run of pipeline=classify, which answers with classes; expected images",
+        ),
         (generate, [folders["small_cyclegan"]], "which answers with translations; expected images"),
         (generate, [tmp_path], "not a run folder"),
         (generate, [folders["small_dcgan"], "-n", 0], "-n 0: expected at least 1"),

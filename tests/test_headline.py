@@ -20,7 +20,7 @@ def test_it_fine_tunes_by_a_loop_of_its_own():
     assert loop.patience > 0 and run.notes() == []
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.realdata
 def test_three_classes_are_told_apart_and_the_whole_stem_has_moved(tmp_path):
     words = ["model=vgg16_sketchanet", "data=tuberlin", "data.classes=[ant,cat,tree]", "data.per_class=40"]

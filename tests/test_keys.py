@@ -124,6 +124,7 @@ def test_balanced_classes_weigh_the_same_however_many_samples_they_have():
 # --- retrieval and generation
 
 
+@pytest.mark.slow
 def test_the_sheet_has_a_row_for_each_of_the_best_and_the_worst():
     heights = {}
     for rows in (0, 1, 2):

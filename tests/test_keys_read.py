@@ -56,7 +56,8 @@ class Reads(ast.NodeVisitor):
 
     def visit_Call(self, node: ast.Call) -> None:
         called = ast.unparse(node.func)
-        if any(ast.unparse(given) in ("config", "self.config") for given in node.args):
+        plain = [given for given in node.args if isinstance(given, ast.Name | ast.Attribute)]
+        if any(ast.unparse(given) in ("config", "self.config") for given in plain):
             self.takers |= {self.modules[name] for name in (called.partition(".")[0],) if name in self.modules}
         if called == "getattr" and isinstance(node.args[1], ast.Constant):
             self.read(node.args[0], str(node.args[1].value))
@@ -111,9 +112,9 @@ def dead(kind: type, called: str) -> Iterator[str]:
 def configs() -> set[tuple[type, str]]:
     """Every Config that a choice of conf/ fills, and what the code calls it."""
     found: set[tuple[type, str]] = {(fetch.Source, "source"), (fetch.File, "file")}
-    for model in every.choices("model"):
+    for model in every.modules():
         if model != "timm" or find_spec("timm"):
-            run = config.from_overrides([f"model={model}", *every.TWINS.get(model, [])])
+            run = every.composed(model)
             found |= {(type(getattr(run, group).config), f"{group}.config") for group in config.GROUPS}
             found |= {(type(part), name) for name in ("loop", "runtime", "run") if (part := getattr(run, name))}
     return found | {(type(config.data(name, []).config), "data.config") for name in every.choices("data")}

@@ -179,7 +179,7 @@ print(compare(folders, out=pathlib.Path("comparison")))
 """
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_parts_of_ones_own_are_trained_resumed_reported_and_compared(tmp_path):
     root, folders = tmp_path / "mine", []
     write(root)
@@ -221,7 +221,7 @@ sys.exit(predict.main([str(run), sys.argv[2]]))
 """
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_pipeline_of_ones_own_that_answers_with_classes_is_served(tmp_path):
     root = tmp_path / "mine"
     for place, text in {

@@ -38,6 +38,7 @@ end_with_parent(15)
 """
 
 
+@pytest.mark.slow
 def test_every_module_imports_where_fcntl_and_prctl_are_not():
     done = subprocess.run([sys.executable, "-c", HIDDEN], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-1500:]

@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
-from sketchlab import config, evaluate, predict, retrieve
+from sketchlab import evaluate, predict, retrieve
 from sketchlab.data.sets import shapes
 from sketchlab.data.sets.shapes import hand as shape_hand
 from sketchlab.errors import UserError
@@ -21,28 +21,16 @@ from sketchlab.metrics import retrieval as metrics
 from sketchlab.runs import OpenedRun
 from sketchlab.runs.retrieve import gallery, index
 from sketchlab.runs.retrieve.retriever import Retriever
-from sketchlab.training import session
-from tests import every
-from tests.finished import change_status
+from tests import finished
 
 NAMES = ("circle", "square", "line")
 
 
-@pytest.fixture(scope="session")
-def finished(tmp_path_factory):
-    """A small retrieval run on three shapes, trained once a session; tests work on copies of it."""
-    root = tmp_path_factory.getbasetemp() / "siamese"
-    if not root.exists():
-        words = ["model.input.size_px=32", "model.widths=[8,16]", "model.map_px=4", "model.embedding=8"]
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(session, "report", lambda folder: None)
-            session.execute(config.from_overrides([*every.small("small_siamese", *words), f"run.root={root}"]))
-    return every.folder_in(root)
-
-
 @pytest.fixture
-def run(finished, tmp_path):
-    return shutil.copytree(finished, tmp_path / "run")
+def run(tmp_path_factory, tmp_path):
+    """A copy of a small retrieval run on three shapes."""
+    without = shutil.ignore_patterns("gallery")  # where other tests searched
+    return shutil.copytree(finished.trained(tmp_path_factory, "small_siamese"), tmp_path / "run", ignore=without)
 
 
 @pytest.fixture
@@ -221,7 +209,7 @@ def test_refused_in_one_line(run, photos, sketch, tmp_path, capsys):
         line = capsys.readouterr().err.splitlines()[-1]
         assert line.startswith("error: ") and said in line
     for state, said in (("running", "still training"), ("failed", "is failed, not finished")):
-        other = change_status(run, tmp_path / state, state=state)
+        other = finished.change_status(run, tmp_path / state, state=state)
         assert ask(other, sketch) == 1 and said in capsys.readouterr().err
 
 

@@ -89,11 +89,10 @@ def test_a_key_counts_where_its_condition_holds(chosen, key):
 
 def test_every_field_that_is_left_out_says_so_and_every_condition_names_a_field():
     """Of all Configs that a run has: what is not in the identity has a role, or a condition that does not hold."""
-    for model in every.choices("model"):
-        words = [f"model={model}", *every.TWINS.get(model, [])]
+    for model in every.modules():
         if model == "timm":
             continue
-        made = config.from_overrides(words)
+        made = every.composed(model)
         loop = [made.loop] if made.loop else []
         for part in (made.data.config, made.model.config, made.pipeline.config, *loop, made.runtime):
             names = {field.name for field in dataclasses.fields(part)}
@@ -117,7 +116,7 @@ SHOWS = {
 }
 
 
-@pytest.mark.parametrize("model", OF_EACH)
+@pytest.mark.parametrize("model", [pytest.param(m, marks=[pytest.mark.slow] * (m != "small_cnn")) for m in OF_EACH])
 def test_what_only_shows_changes_no_bit_and_shows_a_finished_run_anew(model, tmp_path, capsys, monkeypatch):
     def execute(root: str, *more: str) -> Path:
         words = every.small(model, f"run.root={tmp_path / root}", *more)
@@ -147,7 +146,7 @@ def test_what_only_shows_changes_no_bit_and_shows_a_finished_run_anew(model, tmp
     assert pictures == {path.name: path.read_bytes() for path in sorted((plain / "samples").glob("test_*"))}
 
 
-@pytest.mark.parametrize("model", ["small_cnn", "small_siamese", "small_cyclegan", "pixels_naive_bayes"])
+@pytest.mark.parametrize("model", ["small_cnn", *every.slow("small_siamese", "small_cyclegan", "pixels_naive_bayes")])
 def test_scores_do_not_depend_on_the_batch_of_evaluations(model, tmp_path):
     finals = []
     for size in (2, 64):
@@ -222,6 +221,7 @@ def test_a_renamed_key(monkeypatch, tmp_path):
     assert identity.id_of(before) == digest(older)
 
 
+@pytest.mark.slow
 def test_neighbours_that_cannot_be_read_are_left_out_in_a_line(tmp_path, capsys):
     words = every.small("small_cnn", f"run.root={tmp_path}")
     run.execute(config.from_overrides(words), reported=False)

@@ -60,6 +60,7 @@ def test_opens(folder):
         assert len(answers) == 1 and answers["prediction"][0] in opened.classes
 
 
+@pytest.mark.slow
 def test_what_gives_other_results_today_is_trained_anew_and_the_old_scores_stay(tmp_path):
     (folder,) = [folder for folder in FINISHED if named(folder) == "small_siamese-shapes"]
     copy = copied(folder, tmp_path)
@@ -70,7 +71,10 @@ def test_what_gives_other_results_today_is_trained_anew_and_the_old_scores_stay(
     assert "Today&#x27;s number is 2" in sketchlab.report.write(copy).read_text()
 
 
-@pytest.mark.parametrize("folder", FINISHED, ids=named)
+@pytest.mark.parametrize(
+    "folder",
+    [pytest.param(f, marks=[pytest.mark.slow] * (named(f) != "small_siamese-shapes"), id=named(f)) for f in FINISHED],
+)
 def test_is_found_by_its_command_and_reports(folder, tmp_path, capsys, monkeypatch):
     """As long as the same configuration gives the same; where it gives other results since, there is another id."""
     monkeypatch.setattr(semantics, "CHANGES", ())

@@ -15,7 +15,7 @@ from sketchlab.layers import norms
 from sketchlab.layers.chain import moving_norms
 from sketchlab.report.comparison import groups
 from sketchlab.training import identity as ids
-from tests.every import TWINS, choices
+from tests.every import composed, models
 from tests.report.conftest import retrieval, sweep
 
 FRESH = ("model.backbone.weights=none", "model.backbone.tune=scratch")
@@ -71,11 +71,11 @@ def test_a_run_that_no_change_concerns_keeps_its_id(words, n_train, expected, mo
     assert (rundir.identity(identity) == rundir.identity(before)) == (not expected)
 
 
-@pytest.mark.parametrize("model", choices("model"))
+@pytest.mark.parametrize("model", models(()))
 def test_few_updates_concern_just_the_networks_whose_batch_norms_move(model):
     if model == "timm":
         pytest.importorskip("timm")
-    made = config.from_overrides([f"model={model}", "runtime.device=cpu", *TWINS.get(model, [])])
+    made = composed(model)
     plain = made.plain()
     net = made.model.build(3) if plain["pipeline"]["name"] in ("classify", "retrieve") else nn.Identity()
     assert (semantics.numbers(plain, 100).get("loop") == 4) == bool(moving_norms(net))

@@ -363,7 +363,7 @@ def test_impossible_input_is_refused(call):
         call()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("n", [20, 62, 200, 2000])
 def test_wilson_covers_what_it_says_on_average(n):
     generator = np.random.default_rng(n)

@@ -75,6 +75,12 @@ def _file(module: Any) -> Path | None:
     file = getattr(module, "__file__", None)
     if not isinstance(file, str) or not file.endswith(".py") or getattr(module, "__name__", "") == "__main__":
         return None  # what is run as a script starts runs; what it imports may decide them
+    return _resolved(file)
+
+
+@cache
+def _resolved(file: str) -> Path:
+    """Kept, because a run asks twice for each of some 3,000 modules."""
     return Path(file).resolve()
 
 
@@ -83,7 +89,12 @@ def _counts(path: Path) -> bool:
         return path.relative_to(PACKAGE).parts[0] not in NO_CODE
     if path.is_relative_to(PACKAGE.parent) and path.relative_to(PACKAGE.parent).parts[0] in BESIDE:
         return False
-    return path.is_file() and not any(path.is_relative_to(folder) for folder in _installed())
+    return not _is_installed(path) and path.is_file()
+
+
+@cache
+def _is_installed(path: Path) -> bool:
+    return any(path.is_relative_to(folder) for folder in _installed())
 
 
 @lru_cache

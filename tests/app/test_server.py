@@ -154,6 +154,7 @@ def test_a_clean_square_in_place_of_a_drawn_one(client):
     assert none["strokes"] is None and "sheep" in none["says"]
 
 
+@pytest.mark.slow
 def test_a_run_with_a_second_head_is_quoted(models):
     model, strokes = models("pose"), [[[100, 300], [50, 54], [0, 1]]]
     degrees, size = model.pose(simplify.convention(strokes))

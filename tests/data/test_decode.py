@@ -132,7 +132,7 @@ def test_too_large_is_refused_before_it_is_decoded(monkeypatch):
         read(encode(flat("1", 1, (64, 64))))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_20000_px():
     assert (read(encode(flat("1", 1, (20_000, 20_000))), 16, 1, "pad") == 255).all()
 
@@ -182,7 +182,7 @@ def test_decoding_leaves_the_filters_of_warnings_alone(monkeypatch):
     assert warnings.filters == before
 
 
-@pytest.mark.parametrize("n", [50, pytest.param(1000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("n", [50, pytest.param(1000, marks=pytest.mark.long)])
 def test_damaged_files_are_pixels_or_refused(n):
     kinds = ["PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF", "PPM"]
     good = [encode(flat("RGB", (9, 90, 200)), kind) for kind in kinds]

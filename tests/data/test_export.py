@@ -111,6 +111,7 @@ def test_svg_and_png_are_a_file_a_drawing(places, capsys):
     assert images.classes == list(NAMES) and sum(map(len, images.splits.values())) == 20
 
 
+@pytest.mark.slow
 def test_only_its_own_earlier_export_is_replaced(places, capsys):
     ask = ("export", "shapes", "--to", "ndjson", "--out", "out")
     (places / "out").mkdir()  # empty: fine

@@ -111,6 +111,7 @@ def script(monkeypatch):
     return prepare_quickdraw
 
 
+@pytest.mark.slow
 def test_the_script_makes_prepares_and_finds_again(script, tmp_path, capsys):
     home = tmp_path / "made"
     script.main([str(home), "--synthetic", "700"])
@@ -124,7 +125,7 @@ def test_the_script_makes_prepares_and_finds_again(script, tmp_path, capsys):
     assert np.ptp([x for stroke in lines[0].drawing for x in stroke[0]]) > 50
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_killed_script_goes_on(script, tmp_path, cache, capsys):
     home = tmp_path / "made"
     script.synthesise(home, 60_000)

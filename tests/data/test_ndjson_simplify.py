@@ -230,7 +230,7 @@ def test_a_byte_order_mark_and_line_ends_of_windows(tmp_path, end):
     assert [(row.error, row.word, row.drawing) for row in rows] == [("", "猫", [[[0, 255], [0, 9]]])] * 2
 
 
-@pytest.mark.parametrize("n", [50, pytest.param(1000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("n", [50, pytest.param(1000, marks=pytest.mark.long)])
 def test_any_line_is_a_drawing_or_an_error(n):
     number = st.integers(-(10**20), 10**20) | st.floats() | st.none() | st.booleans() | st.text(max_size=3)
     value = st.recursive(number, lambda inner: st.lists(inner, max_size=4), max_leaves=20)

@@ -14,11 +14,11 @@ from sketchlab.data.strokes import raster
 from sketchlab.data.strokes.batch import Strokes
 from sketchlab.errors import UserError
 
-DOCUMENT = raster.Config(pool_px=4, line_px=1, antialias=False, late="drop", align="corner", margin=0.0)
+FRANKENSTEIN = raster.Config(pool_px=4, line_px=1, antialias=False, late="drop", align="corner", margin=0.0)
 
 
 def config(**changes):
-    return raster.Config(**{**DOCUMENT.__dict__, **changes})
+    return raster.Config(**{**FRANKENSTEIN.__dict__, **changes})
 
 
 def random_drawings(n, seed=0, most_strokes=12, most_points=9):
@@ -92,7 +92,7 @@ def pil_canvas(strokes):
     return np.asarray(image) > 0
 
 
-def by_tensors(batch, settings=DOCUMENT, size=64, frames=8):
+def by_tensors(batch, settings=FRANKENSTEIN, size=64, frames=8):
     """The way a GPU takes, on the CPU."""
     points = raster.on_canvas(batch, settings, size * settings.pool_px)
     whole, used = Strokes(points, batch.lengths, batch.counts), batch.counts.clamp(max=frames)
@@ -102,18 +102,19 @@ def by_tensors(batch, settings=DOCUMENT, size=64, frames=8):
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_frames_equal_the_slow_drawing_of_the_document(seed):
+def test_frames_equal_the_slow_drawing_of_frankenstein(seed):
     drawings = random_drawings(150, seed)
     batch = stroke_batch.of_drawings(drawings)
     wanted = np.stack([slow_frames(strokes) for strokes in drawings])
-    assert np.array_equal(raster.frames(batch, DOCUMENT, 64, 8).numpy(), wanted)
+    assert np.array_equal(raster.frames(batch, FRANKENSTEIN, 64, 8).numpy(), wanted)
     assert np.array_equal(by_tensors(batch).numpy(), wanted)
 
 
+@pytest.mark.slow
 def test_thousands_of_drawings_are_the_same_by_loop_by_tensors_and_by_pil():
     drawings = random_drawings(2000, 9) + [d for name in shapes.CLASSES for d in shapes.drawings(name, list(range(30)))]
     batch = stroke_batch.of_drawings(drawings)
-    drawn = raster.frames(batch, DOCUMENT, 64, 8)
+    drawn = raster.frames(batch, FRANKENSTEIN, 64, 8)
     assert torch.equal(drawn, by_tensors(batch))
     for frames, strokes in zip(drawn.numpy(), drawings, strict=True):
         last = min(8, len(strokes))
@@ -143,7 +144,7 @@ def test_real_drawings():
     home = Path(os.environ["SKETCHLAB_DATA"], "quickdraw/simplified")
     drawings = [line.drawing for path in sorted(home.iterdir())[::8] for line in ndjson_files.lines(path)]
     batch = stroke_batch.of_drawings(drawings)
-    drawn = raster.frames(batch, DOCUMENT, 64, 8)
+    drawn = raster.frames(batch, FRANKENSTEIN, 64, 8)
     assert torch.equal(drawn, by_tensors(batch)) and len(drawings) > 1000
     for frames, strokes in zip(drawn.numpy()[::10], drawings[::10], strict=True):
         assert np.array_equal(frames, slow_frames(strokes))
@@ -153,7 +154,7 @@ def test_late_strokes_are_dropped_or_drawn_into_the_last_frame():
     drawings = random_drawings(40, 3, most_strokes=20)
     batch = stroke_batch.of_drawings(drawings)
     last = raster.frames(batch, config(late="last"), 64, 8).numpy()
-    for frames, plain, strokes in zip(last, raster.frames(batch, DOCUMENT, 64, 8).numpy(), drawings, strict=True):
+    for frames, plain, strokes in zip(last, raster.frames(batch, FRANKENSTEIN, 64, 8).numpy(), drawings, strict=True):
         assert np.array_equal(frames[:7], plain[:7])
         if len(strokes) >= 8:
             assert np.array_equal(frames[7] > 0, slow_canvas(strokes, 256).reshape(64, 4, 64, 4).max((1, 3)))
@@ -202,13 +203,13 @@ def test_what_leaves_the_canvas_is_cut_off_not_wrapped_around():
     points = torch.tensor([[-40.0, 100.0], [300.0, 130.0], [500.0, 500.0], [600.0, 600.0]])
     batch = Strokes(points, torch.tensor([2, 2]), torch.tensor([2]))
     wanted = slow_canvas([[[-40, 300], [100, 130]]], 256).reshape(64, 4, 64, 4).max((1, 3))
-    for drawn in (raster.frames(batch, DOCUMENT, 64, 2), by_tensors(batch, frames=2)):
+    for drawn in (raster.frames(batch, FRANKENSTEIN, 64, 2), by_tensors(batch, frames=2)):
         assert np.array_equal(drawn[0, 1].numpy() > 0, wanted)
 
 
 def test_six_channels_are_thirds_pairs_and_the_whole():
     drawings = random_drawings(60, 8, most_strokes=10)
-    got = raster.groups(stroke_batch.of_drawings(drawings), DOCUMENT, 64).numpy() > 0
+    got = raster.groups(stroke_batch.of_drawings(drawings), FRANKENSTEIN, 64).numpy() > 0
     for channels, strokes in zip(got, drawings, strict=True):
         n = len(strokes)
         thirds = [
@@ -221,7 +222,7 @@ def test_six_channels_are_thirds_pairs_and_the_whole():
 
 def test_an_empty_batch_and_bad_settings():
     empty = stroke_batch.of_drawings([random_drawings(1)[0]])[0:0]
-    assert raster.frames(empty, DOCUMENT, 64, 8).shape == (0, 8, 64, 64) == by_tensors(empty).shape
+    assert raster.frames(empty, FRANKENSTEIN, 64, 8).shape == (0, 8, 64, 64) == by_tensors(empty).shape
     assert raster.picture(empty, config(antialias=True), 64).shape == (0, 1, 64, 64)
     for key, value in (("pool_px", 0), ("line_px", 0), ("late", "never"), ("align", "left"), ("margin", 0.5)):
         with pytest.raises(UserError, match=f"data.raster.{key}="):
@@ -231,7 +232,7 @@ def test_an_empty_batch_and_bad_settings():
 @pytest.mark.gpu
 def test_the_same_bits_on_a_gpu():
     batch = stroke_batch.of_drawings(random_drawings(1000, 2))
-    for settings in (DOCUMENT, config(line_px=4, antialias=True, align="centre", margin=0.1)):
+    for settings in (FRANKENSTEIN, config(line_px=4, antialias=True, align="centre", margin=0.1)):
         drawn = raster.frames(batch, settings, 64, 8)
         assert torch.equal(raster.frames(batch.to("cuda"), settings, 64, 8).cpu(), drawn)
-    assert torch.equal(raster.groups(batch.to("cuda"), DOCUMENT, 64).cpu(), raster.groups(batch, DOCUMENT, 64))
+    assert torch.equal(raster.groups(batch.to("cuda"), FRANKENSTEIN, 64).cpu(), raster.groups(batch, FRANKENSTEIN, 64))

@@ -96,7 +96,7 @@ def test_pixels_belong_to_their_names_and_ink_is_turned(tmp_path):
     assert drawn.shape == (3, 1, 8, 8) and drawn.median() == 0  # dark on white became bright on black
 
 
-def test_document_001s_division_by_sketch_leaks_and_says_so(tmp_path):
+def test_das_debnaths_division_by_sketch_leaks_and_says_so(tmp_path):
     data = build(tree(tmp_path), split_by="sketch", splits=replace(FRACTION, train=0.8, val=0.2, test=0.0))
     train, val = data.splits["train"], data.splits["val"]
     assert len(train.sketch) == 48 and len(val.sketch) == 12 and not set(train.sketch.ids) & set(val.sketch.ids)

@@ -174,6 +174,7 @@ def test_unknown_words(root, key, value):
         build(root, **{key: value})
 
 
+@pytest.mark.slow
 def test_processes_that_build_at_once(root, cache):
     code = (
         "import sys, pathlib; from sketchlab.data.images import store; names = [f'{i}.png' for i in range(6)]\n"

@@ -187,6 +187,7 @@ def test_pairs_and_odd_channels_are_refused(folder):
 # --- building
 
 
+@pytest.mark.slow
 def test_large_folders_are_built_by_processes_and_are_the_same(folder, monkeypatch, cache):
     one = all_of(made(folder))
     files = sorted(path.name for path in cache.iterdir() if path.is_dir())
@@ -211,6 +212,7 @@ def test_small_stretches_give_the_same_arrays(folder, monkeypatch, cache):
     assert one == all_of(made(folder))
 
 
+@pytest.mark.slow
 def test_a_killed_build_goes_on_with_the_missing_files(folder, cache):
     code = f"""
 import os, signal

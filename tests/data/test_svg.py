@@ -202,7 +202,7 @@ def test_a_visible_part_of_a_hidden_group_is_drawn():
     assert len(one('<g visibility="hidden"><path visibility="visible" d="M1 1L2 2"/></g>')) == 2
 
 
-@pytest.mark.parametrize("n", [50, pytest.param(1000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("n", [50, pytest.param(1000, marks=pytest.mark.long)])
 def test_any_bytes_are_strokes_or_refused(n):
     words = "M L H V C S Q T A Z m a z 0 1 -2.5 1e9 1e308 nan , % ( ) translate( scale(1,2) ² ٣"
     word = st.sampled_from(words.split())

@@ -99,6 +99,7 @@ def test_root_that_cannot_be_written(root, tmp_path):
         execute(tmp_path / root)
 
 
+@pytest.mark.slow
 def test_full_disk_while_saving_keeps_the_last_good_checkpoint(tmp_path):
     """A limit on file size stands for the full disk: the write fails in the middle of the checkpoint."""
     small = every.small("small_cnn", f"run.root={tmp_path}", "loop.save_every_s=0")
@@ -196,6 +197,7 @@ def test_more_epochs_continue_and_equal_an_unbroken_run(tmp_path, capsys):
     assert all(torch.equal(a[k], b[k]) for k in b)
 
 
+@pytest.mark.slow
 def test_more_epochs_say_why_not(tmp_path, capsys):
     execute(tmp_path, "loop.epochs=1", "loop.schedule=cosine")
     execute(tmp_path, "loop.epochs=2", "loop.schedule=cosine")

@@ -221,6 +221,7 @@ def test_accumulation_equals_the_whole_batch(tmp_path):
     assert all(torch.allclose(whole[k], parts[k], rtol=1e-4, atol=1e-5) for k in whole)
 
 
+@pytest.mark.slow
 def test_two_ranks_equal_one_at_the_same_global_batch(tmp_path):
     """Without batch norm and dropout only the order of float sums differs: 1e-5 absolute, 1e-4 relative."""
     one, two = (trained(tmp_path / str(k), *PLAIN, f"runtime.ranks={k}") for k in (1, 2))

@@ -50,6 +50,7 @@ def test_recomputed_activations_give_the_same_bits_and_fewer_are_kept():
     assert kept[1] < 0.5 * kept[0]
 
 
+@pytest.mark.slow
 def test_a_run_that_recomputes_is_the_same_run(tmp_path):
     words, folders = every.small("vgg16", "pipeline.explain=0"), []
     for value in ("false", "true"):
@@ -86,7 +87,9 @@ def test_what_filled_the_memory_is_let_go_before_less_is_tried():
     assert held[0]() is None
 
 
-@pytest.mark.parametrize("model", ["small_siamese", "small_dcgan", "small_cyclegan"])
+@pytest.mark.parametrize(
+    "model", [*(pytest.param(m, marks=pytest.mark.slow) for m in ("small_siamese", "small_cyclegan")), "small_dcgan"]
+)
 def test_every_pipeline_says_where_its_time_went(model, tmp_path):
     words = every.small(model, "runtime.profile=true", "loop.epochs=1", f"run.root={tmp_path}")
     run.execute(config.from_overrides(words), reported=False)
@@ -122,6 +125,7 @@ def test_out_of_memory_says_what_fits(tmp_path, monkeypatch, fits, said):
     assert json.loads((every.folder_in(tmp_path) / "status.json").read_text())["state"] == "failed"
 
 
+@pytest.mark.slow
 def test_a_profiled_run_says_where_its_time_went(tmp_path):
     words = every.small("small_cnn", "runtime.profile=true", "loop.epochs=4", f"run.root={tmp_path}")
     run.execute(config.from_overrides(words))

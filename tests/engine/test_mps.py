@@ -37,7 +37,7 @@ def without_doubles(function):
     return call
 
 
-@pytest.mark.parametrize("model", TASKS)
+@pytest.mark.parametrize("model", [pytest.param(m, marks=[pytest.mark.slow] * (m != "small_cnn")) for m in TASKS])
 def test_no_step_makes_doubles_on_the_device(model, tmp_path, monkeypatch):
     began = Runtime.__init__
 

@@ -88,7 +88,9 @@ def check_resumed(own: Path, model: str, *words: str) -> None:
     assert learnt == len(whole["optimizer"]["state"]), "the loss's parameters among them"
 
 
-@pytest.mark.parametrize(("model", "words"), [("small_cnn", LOSS), ("small_siamese", SIAMESE)])
+@pytest.mark.parametrize(
+    ("model", "words"), [("small_cnn", LOSS), pytest.param("small_siamese", SIAMESE, marks=pytest.mark.slow)]
+)
 def test_a_run_that_goes_on_has_the_bits_of_one_that_was_never_cut(model, words, own):
     check_resumed(own, model, *words)
 

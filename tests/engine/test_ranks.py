@@ -40,6 +40,7 @@ def exchange(runtime: Runtime, folder: str) -> None:
     Path(folder, f"{rank}.json").write_text(json.dumps(found))
 
 
+@pytest.mark.slow
 def test_gradients_that_are_missing_on_some_ranks_and_buffers(tmp_path):
     """The mean over ranks, where a missing gradient counts as zero; on no rank, it stays missing."""
     launch.launch(TWO, exchange, str(tmp_path))
@@ -58,6 +59,7 @@ def fail(runtime: Runtime, kind: str) -> None:
     runtime.agree(True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["user", "bug"])
 def test_a_long_message_of_a_rank_arrives(kind):
     """More than a pipe holds: the rank could not end before it is read."""
@@ -134,6 +136,7 @@ def as_torchrun(*words: str) -> list[subprocess.CompletedProcess]:
     return done
 
 
+@pytest.mark.slow
 def test_ranks_enter_together_and_leave_together(tmp_path):
     words = every.small("small_cnn", f"run.root={tmp_path}", "loop.epochs=1")
     first, second = as_torchrun(*words)

@@ -34,7 +34,10 @@ OTHERS = {  # the settings that take other lines
     "small_cyclegan": [["pipeline.gan_loss=bce", "pipeline.cycle=adversarial"]],
 }
 STEPPED = [m for m in every.TWINS if m not in every.LARGE and not m.startswith("features_")]  # not the baselines
-CASES = [(m, []) for m in [*STEPPED, "small_cnn"]] + [(m, words) for m, several in OTHERS.items() for words in several]
+SOME = ("small_cnn", "stroke_lstm", "small_siamese", "small_dcgan", "small_cyclegan")
+CASES = [pytest.param(m, [], marks=[pytest.mark.slow] * (m not in SOME)) for m in [*STEPPED, "small_cnn"]]
+CASES += [(m, several[0]) for m, several in OTHERS.items()]
+CASES += [pytest.param(m, words, marks=pytest.mark.slow) for m, several in OTHERS.items() for words in several[1:]]
 
 
 class NoWaits(TorchDispatchMode):

@@ -52,7 +52,7 @@ def test_every_file_says_what_it_claims_and_can_be_tried(path):
     assert not missing, f"{path.name} has no {', '.join(sorted(missing))}"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_help(path):
     done = subprocess.run([sys.executable, str(path), "--help"], capture_output=True, text=True, timeout=120)
@@ -74,7 +74,7 @@ def test_rows_compose_and_claims_name_rows(name):
     assert config.from_overrides([*words, *more]).choices["data"] == "shapes"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("name", OF_ARMS)
 def test_every_row_composes_and_no_two_are_the_same(name):
     found, seen = experiment(name), {}
@@ -239,6 +239,7 @@ def test_no_difference_is_called_none(tmp_path):
     assert texts[0].startswith("not shown here") and texts[1].startswith("nothing here speaks against it")
 
 
+@pytest.mark.slow
 def test_smoke_report_and_find(tmp_path, capsys):
     found, smoke = experiment("frankenstein_strokes"), ["--smoke", "--root", str(tmp_path)]
     arms.main(found, [*smoke, "--seeds", "1", "--arms", "LSTM on points*"])
@@ -258,6 +259,7 @@ def test_smoke_report_and_find(tmp_path, capsys):
     assert "no runs.json" in err and err.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_runs_that_another_command_left_are_found(tmp_path):
     base = experiment("frankenstein_strokes")
     rows = [replace(arm, words=base.smoke(arm, lambda _: tmp_path)) for arm in base.arms if "points, plain" in arm.name]

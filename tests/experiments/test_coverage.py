@@ -145,7 +145,7 @@ def test_a_broken_claim_fails_and_so_does_the_command(tmp_path, monkeypatch, cap
     assert pd.read_csv(tmp_path / "results" / "coverage.csv")["result"].iloc[-1] == "holds"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_made_again():
     kept = pd.read_csv(HOME / "results" / "coverage.csv")
     cell = coverage.cells()[0]

@@ -57,7 +57,7 @@ def test_first_and_last_command_compose(name):
         composes(row["command"], experiment(name))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("name", KEPT)
 def test_every_command_composes(name):
     for row in tables(name)[0]:

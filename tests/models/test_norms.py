@@ -121,7 +121,7 @@ def _flat(value, path=""):
     return {path: value} if isinstance(value, torch.Tensor) else {}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_short_run_on_small_data_scores_what_it_has_learnt(tmp_path):
     words = ["loop.epochs=8", "data.per_class=50", "loop.batch_size=32", "data.classes=[circle,house,fish,sun]"]
     found = []

@@ -26,7 +26,7 @@ def n_parameters(net: nn.Module) -> int:
     return sum(p.numel() for p in net.parameters())
 
 
-def test_document_001s_network():
+def test_the_network_of_das_debnath():
     net = built("model=siamese")
     assert n_parameters(net) == 40_254_465
     linear = [m for m in net.modules() if isinstance(m, nn.Linear)]
@@ -37,7 +37,7 @@ def test_document_001s_network():
     assert net.eval()(torch.rand(2, 1, 100, 100)).shape == (2, 5)
 
 
-def test_document_001s_training():
+def test_the_training_of_das_debnath():
     run = config.from_overrides(["experiment=das_debnath/by_photo"])
     loop, pipeline = run.loop, run.pipeline.config
     assert (loop.epochs, loop.batch_size, loop.optimizer, loop.lr) == (200, 64, "adam", 5e-4)

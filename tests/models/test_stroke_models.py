@@ -103,6 +103,7 @@ def test_what_is_left_out_of_the_computation_changes_no_bit(like, monkeypatch):
     assert torch.equal(short, front(batch))
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:The tensor attributes")
 def test_the_networks_export_for_any_number_of_drawings():
     sizes = ["model.input.size_px=16", "model.channels=[4,4]", "model.head=8"]

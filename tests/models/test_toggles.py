@@ -22,8 +22,9 @@ OTHERS = {
     "sketchanet": {"scale_px": 48, "crop_px": 90, "test": "centre", "dropout": 0.0, "width": 0.2, "fresh": ["conv1"]},
 }
 TRAIN_FROM = {"vgg16": "conv5", "vgg16_sketchanet": "conv5", "resnet18": "layer4", "alexnet": "features.10"}
+SLOW = ("vgg16", "vgg16_sketchanet", "alexnet")  # a hundred million weights
 CASES = [
-    (choice, tune, key)
+    pytest.param(choice, tune, key, marks=[pytest.mark.slow] * (choice in SLOW))
     for choice, others in OTHERS.items()
     for tune in TUNES
     for key in (*others, "weights", *(["train_from"] if tune == "finetune" and choice in TRAIN_FROM else []))

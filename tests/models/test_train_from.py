@@ -34,7 +34,7 @@ def any_file(monkeypatch, tmp_path):
     return states
 
 
-@pytest.mark.parametrize("block", ["conv2", "conv5", "features.24", "classifier"])
+@pytest.mark.parametrize("block", ["conv5", *every.slow("conv2", "features.24", "classifier")])
 def test_vgg16_by_the_papers_names(config, any_file, block):
     sizes = {"input.size_px": 32}
     any_file["vgg16"] = vgg16.build(config("vgg16", sizes, weights="none", tune="scratch", head="vgg"), 9).state_dict()
@@ -89,6 +89,7 @@ def test_what_cannot_be(config, any_file, choice, values, words):
         module.build(config(choice, sizes, **values), 3)
 
 
+@pytest.mark.slow
 def test_a_run_keeps_what_it_trained_and_is_opened_whole(tmp_path):
     """The checkpoint holds conv5 and the head; everything else is the network that it started from."""
 

@@ -280,7 +280,7 @@ def same(a: Any, b: Any) -> bool:
     return a == b
 
 
-@pytest.mark.parametrize("option", [pytest.param(o, marks=[pytest.mark.slow] * (o in LARGE)) for o in OPTIONS])
+@pytest.mark.parametrize("option", [pytest.param(o, marks=[pytest.mark.long] * (o in LARGE)) for o in OPTIONS])
 def test_every_option_goes_on_where_it_stopped(option):
     whole = task(*OPTIONS[option])
     for number in range(2):
@@ -305,7 +305,7 @@ def test_per_epoch_the_discriminator_rests_for_whole_epochs():
     assert turns == [True, True, False, True, True, False, True]  # epochs 0, 0, 1, 2, 2, 3, 4
 
 
-def test_jrelu_is_what_the_document_says():
+def test_jrelu_is_what_mamin_says():
     x = torch.tensor([-10.0, -1.0, 0.0, 1.0, 20.0])
     torch.testing.assert_close(dcgan.JReLU()(x), torch.tensor([-1.4, -0.5, -0.4, 0.6, 6.0]))
 
@@ -397,7 +397,7 @@ def test_labels_reach_both_networks_and_the_sheet_has_a_row_a_class():
     assert a_task.evaluate("val")["samples_0_sheet"].shape == (2 + 2 * 66, 2 + 8 * 66)
 
 
-def test_judge_says_whether_images_are_what_was_asked_for():
+def test_the_scoring_classifier_says_whether_images_are_what_was_asked_for():
     a_task = task(*OPTIONS["labels"])
     _, classes = a_task.sampler.sample(20)
     real = a_task.reals.labels("val")

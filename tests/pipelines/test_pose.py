@@ -113,7 +113,7 @@ def test_pictures_cannot_be_asked():
         run.pipeline.build(run.model.build(3), data, run.loop, Runtime(run.runtime), 1)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_killed_and_resumed_equals_unbroken(tmp_path):
     words = every.small("cnn_lstm", *TURNED)
     assert start(words, tmp_path / "whole") == 0
@@ -123,6 +123,7 @@ def test_killed_and_resumed_equals_unbroken(tmp_path):
     assert digest(every.folder_in(tmp_path / "whole")) == digest(every.folder_in(tmp_path / "broken"))
 
 
+@pytest.mark.slow
 def test_a_finished_run_says_how_drawings_are_turned(tmp_path):
     every.train(every.small("cnn_lstm", *TURNED), str(tmp_path))
     folder = every.folder_in(tmp_path)

@@ -18,7 +18,7 @@ CASES = {
 }
 
 
-@pytest.mark.slow  # the fast set kills small_siamese, as it is
+@pytest.mark.long  # the fast set cuts small_siamese, as it is
 @pytest.mark.parametrize("case", CASES)
 def test_killed_and_resumed_equals_unbroken(case, tmp_path):
     run = every.small("small_siamese", *CASES[case])
@@ -32,7 +32,7 @@ def test_killed_and_resumed_equals_unbroken(case, tmp_path):
     assert "resumed at step" in log, "it was killed before anything was saved"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_ranks_mine_their_own_part_of_the_batch(tmp_path):
     mined = ["pipeline.loss=triplet", "pipeline.sampler=hard", "runtime.ranks=2", "loop.batch_size=8"]
     for name in ("one", "two"):

@@ -41,6 +41,7 @@ def test_bins_are_counted_by_hand(folder):
     assert table["n"].sum() == 200 and calibration.gap(table) == pytest.approx(total / 200)
 
 
+@pytest.mark.slow
 def test_the_page_shows_both(folder):
     run = read(folder)
     drawn = plots.draw(run)

@@ -221,6 +221,7 @@ def test_every_kind_has_its_own_section_and_score(tmp_path):
     assert "1 interrupted; drawn as curves, but in no mean and in no test" in said
 
 
+@pytest.mark.slow
 def test_report_package_needs_no_torch(two, tmp_path):
     words = [str(two.parent.parent / "runs"), "--out", str(tmp_path)]
     code = f"import sys; from sketchlab.report.__main__ import main; main({words}); print('torch' in sys.modules)"
@@ -228,6 +229,7 @@ def test_report_package_needs_no_torch(two, tmp_path):
     assert done.stdout.splitlines() == [str(tmp_path / "comparison.html"), "False"]
 
 
+@pytest.mark.slow
 def test_two_hundred_runs_in_seconds(tmp_path):
     sweep(tmp_path / "runs", {f"net{i}": 0.4 + 0.03 * i for i in range(10)}, seeds=range(5), lrs=[0.1, 0.2, 0.3, 0.4])
     started = time.process_time()
@@ -341,6 +343,7 @@ def test_command_says_mistakes_in_one_line(tmp_path, capsys):
     assert error.startswith("error: ") and error.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_one_run_alone_gets_its_own_page(tmp_path, capsys):
     folder = KINDS["baseline"](tmp_path / "x-y" / "one")
     assert command.main([str(folder)]) == 0

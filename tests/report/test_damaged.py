@@ -25,14 +25,16 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
     "null": lambda path: path.write_text("null\n"),
     "a number": lambda path: path.write_text("3\n"),
 }
-FAST = [
-    *(("config.yaml", damage) for damage in ("cut", "binary", "null")),
-    *(("status.json", damage) for damage in ("a list", "cut")),
-    *(("data.json", damage) for damage in ("null", "missing")),
-    *(("metrics.jsonl", damage) for damage in ("binary", "a list")),
-    *(("predictions_test.csv", damage) for damage in ("cut", "empty")),
-    *((name, "cut") for name in ("model.csv", "arrays/test_confusion.npy", "code.json", "scores.json", "env.json")),
+SOME = [
+    *(("config.yaml", "cut"), ("status.json", "a list"), ("data.json", "null"), ("metrics.jsonl", "binary")),
+    *(("predictions_test.csv", "empty"), ("arrays/test_confusion.npy", "cut")),
 ]
+MORE = [
+    *(("config.yaml", "binary"), ("config.yaml", "null"), ("status.json", "cut"), ("data.json", "missing")),
+    *(("metrics.jsonl", "a list"), ("predictions_test.csv", "cut")),
+    *((name, "cut") for name in ("model.csv", "code.json", "scores.json", "env.json")),
+]
+DAMAGED = [*SOME, *(pytest.param(name, damage, marks=pytest.mark.slow) for name, damage in MORE)]
 
 
 def finished(name: str) -> Path:
@@ -71,7 +73,7 @@ def as_for_users(monkeypatch):
     monkeypatch.delenv(STRICT)
 
 
-@pytest.mark.parametrize(("name", "damage"), FAST)
+@pytest.mark.parametrize(("name", "damage"), DAMAGED)
 def test_a_page_is_written_or_the_damage_named(name, damage, tmp_path):
     folder = copied(tmp_path)
     DAMAGES[damage](folder / name)
@@ -79,7 +81,7 @@ def test_a_page_is_written_or_the_damage_named(name, damage, tmp_path):
     one_line(open_it, folder)
 
 
-@pytest.mark.parametrize(("name", "damage"), FAST[::3])
+@pytest.mark.parametrize(("name", "damage"), [*SOME[::3], *DAMAGED[len(SOME) :: 3]])
 def test_a_comparison_goes_on_without_what_is_damaged(name, damage, tmp_path):
     good = copied(tmp_path)
     bad = Path(shutil.copytree(good, good.with_name("ba9876543210")))
@@ -88,7 +90,7 @@ def test_a_comparison_goes_on_without_what_is_damaged(name, damage, tmp_path):
     assert good.name in page.read_text() and "Traceback" not in page.read_text()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(
     "run", ["small_cnn-shapes", "small_siamese-shapes", "small_dcgan-shapes", "small_cyclegan-shapes"]
 )

@@ -136,6 +136,7 @@ def test_sheets_say_how_to_read_them():
     assert generator.how_to_read("val_samples_3") == ""
 
 
+@pytest.mark.slow
 def test_the_eye_tests_share_fooled_has_its_interval_and_n(gan):
     folder = gan()
     assert "Eye test" not in report.write(folder).read_text()
@@ -159,6 +160,7 @@ SEEN = {"real": 0.89, "real_sd": 0.04, "noise": 0.0, "grey": 1.0, "better": "hig
 FID = {"real": 0.26, "real_sd": 0.01, "noise": 9.0, "grey": 4.6, "informative": True, "n_real": 400, "n_other": 512}
 
 
+@pytest.mark.slow
 def test_what_is_known_stands_beside_every_score(gan, tmp_path):
     columns = {"val/kid@random": 0.00095, "val/precision@random": 1.0, "val/fid@random": 4.66}
     folder = gan(**columns)

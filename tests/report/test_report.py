@@ -35,7 +35,9 @@ def words(page):
     return html.unescape(re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page)))
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind", [pytest.param(k, marks=[pytest.mark.slow] * (k in ("collapsed", "baseline", "interrupted"))) for k in KINDS]
+)
 def test_every_kind_of_run_gives_one_page_that_loads_nothing(run_folder, drawn, kind):
     folder = drawn if kind == "classifier" else run_folder(kind)
     page = page_of(folder)
@@ -96,6 +98,7 @@ def test_plots_of_a_classifier(drawn):
         assert "Software" not in Image.open(path).info
 
 
+@pytest.mark.slow
 def test_same_folder_same_bytes_whatever_the_reader_has_set(drawn):
     import matplotlib
 
@@ -224,6 +227,7 @@ def test_mode_collapse_is_told(run_folder):
     )
 
 
+@pytest.mark.slow
 def test_a_baseline_has_no_curves_and_no_network(run_folder):
     folder = run_folder("baseline")
     page = page_of(folder)
@@ -262,6 +266,7 @@ def test_settings_network_time_and_command(drawn):
     assert "from start to end 1 h 2 min" in text
 
 
+@pytest.mark.slow
 def test_250_classes_stay_readable(run_folder):
     names = [f"class {i:03d}" for i in range(250)]
     folder = run_folder("classifier", classes=names, n=750, right=0.5, epochs=3, test=False)
@@ -290,6 +295,7 @@ def test_a_broken_file_is_named(run_folder):
         report.write(folder)
 
 
+@pytest.mark.slow
 def test_unequal_classes_are_drawn_and_told(run_folder):
     folder = run_folder("classifier")
     data = json.loads((folder / "data.json").read_text())
@@ -309,6 +315,7 @@ def test_stability_speaks_of_the_last_half_at_most(run_folder):
     assert scores.stability(read(run_folder("baseline")), "val/accuracy") is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["module://matplotlib_inline.backend_inline", "nonsense", "TkAgg"])
 def test_a_backend_that_is_not_here_keeps_no_report_from_being_drawn(drawn, tmp_path, backend):
     folder = shutil.copytree(drawn, tmp_path / "small_cnn-shapes" / "one")

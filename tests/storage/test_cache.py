@@ -150,7 +150,10 @@ INDEX_DAMAGES = {
 }
 
 
-@pytest.mark.parametrize("damage", [*FILE_DAMAGES, *INDEX_DAMAGES])
+DAMAGES = [*FILE_DAMAGES, *INDEX_DAMAGES]
+
+
+@pytest.mark.parametrize("damage", [*DAMAGES[::4], *every.slow(*(d for d in DAMAGES if d not in DAMAGES[::4]))])
 @pytest.mark.parametrize("kind", KINDS)
 def test_any_damage_is_made_good_in_a_line(kind, damage, sources, home, monkeypatch, capsys):
     make, place = KINDS[kind]
@@ -281,6 +284,7 @@ def test_a_maker_that_was_killed_leaves_nothing(home):
     assert not left.exists()
 
 
+@pytest.mark.slow
 def test_list_into_head():
     """Whoever reads no more ends it without a word."""
     words = f"{sys.executable} -m sketchlab.data list | head -1"

@@ -87,7 +87,7 @@ def visit(folder: Path, times: int, counts: multiprocessing.Queue) -> None:
     counts.put((taken, overlaps))
 
 
-@pytest.mark.parametrize("times", [100, pytest.param(2500, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("times", [100, pytest.param(2500, marks=pytest.mark.long)])
 def test_four_processes_never_own_it_together(times, tmp_path):
     context = multiprocessing.get_context("fork")
     counts = context.Queue()

@@ -68,7 +68,7 @@ def killed_again_and_again(root: Path, longest_s: float, *more: str) -> tuple[in
     return kills, ended
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_killed_ten_times_ends_as_unbroken_and_repeats_nothing(tmp_path):
     clock = time.perf_counter()
     finished(start(tmp_path / "whole"))
@@ -84,7 +84,7 @@ def test_killed_ten_times_ends_as_unbroken_and_repeats_nothing(tmp_path):
     assert out.count("finished (found)") >= len(ended)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.skipif(find_spec("hydra_plugins.hydra_joblib_launcher") is None, reason="the extra parallel is missing")
 def test_side_by_side_gives_the_bits_of_one_after_another_killed_too(tmp_path):
     finished(start(tmp_path / "whole", "seed=0,1"))

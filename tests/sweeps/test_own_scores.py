@@ -74,6 +74,7 @@ def start(monkeypatch, *words: str) -> None:
     run.main()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BETTER)
 def test_the_better_run_is_called_better(name, own, monkeypatch, capsys):
     pytest.importorskip("optuna", reason="the optional extra search is not installed")

@@ -72,7 +72,7 @@ def test_the_same_search_again_finds_its_runs_and_a_longer_one_goes_on(search, t
     assert kept["score"] == max(run_score(Path(r["folder"])) or 0 for r in again)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_runs_behind_the_median_are_pruned_and_the_same_search_decides_the_same(search, tmp_path):
     words = ["loop.lr=choice(0.003,0.0000001)", "seed=range(0,40)", "loop.epochs=6", "data.per_class=32"]
     keys = {"trials": 12, "startup": 12, "seed": 4}
@@ -91,6 +91,7 @@ def test_runs_behind_the_median_are_pruned_and_the_same_search_decides_the_same(
     assert json.loads(Path(stopped[0]["folder"], "status.json").read_text())["state"] == "finished"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("untrained")
 def test_pruned_runs_end_early_and_teach_the_search(search, capsys):
     found = search("loop.lr=tag(log,interval(1e-6,1))", trials=9, startup=5)
@@ -101,6 +102,7 @@ def test_pruned_runs_end_early_and_teach_the_search(search, capsys):
     assert min(abs(math.log10(rate) + 2) for rate in rates) < 0.6  # the best rate is .01
 
 
+@pytest.mark.slow
 def test_the_lowest_kid_of_a_search_is_the_best_and_is_not_stopped(search, monkeypatch, tmp_path, capsys):
     """Of generators that score by their learning rate: the best one is proposed last, after three worse ones."""
 

@@ -71,6 +71,7 @@ def test_what_fails_is_said_at_once_the_others_go_on_and_the_end_is_a_table(star
     assert states(tmp_path) == [("finished", "found")] * 2
 
 
+@pytest.mark.slow
 def test_a_bug_fails_one_run_and_is_retried_a_signal_ends_the_sweep_and_it_resumes(start, tmp_path, capfd, monkeypatch):
     update, steps = optim.update, iter(range(1000))
 
@@ -159,6 +160,7 @@ def test_lines_of_parallel_runs_carry_their_number(capsys):
     assert capsys.readouterr().out == "#3 one line\n#3 and another\n"
 
 
+@pytest.mark.slow
 def test_a_sweep_stops_at_its_first_failure_when_asked_to(start, tmp_path, capfd):
     words = ["model=small_cnn", "data.classes=[circle,square],[circle,sqare],[circle,line]"]
     assert start(*words, "hydra.sweeper.stop_on_failure=true") == 1
@@ -168,6 +170,7 @@ def test_a_sweep_stops_at_its_first_failure_when_asked_to(start, tmp_path, capfd
     assert states(tmp_path) == [("finished", "found"), ("failed", ""), ("finished", "")]
 
 
+@pytest.mark.slow
 def test_a_plan_of_a_sweep_trains_nothing(start, tmp_path, capfd):
     assert start("model=small_cnn", "seed=0") == 0
     capfd.readouterr()

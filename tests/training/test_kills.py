@@ -17,12 +17,13 @@ def kill(*words: str) -> str:
     return done.stdout.splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_reruns_killed_while_they_replace_files():
     assert kill("kills=6", "seed=1", "only=rerun, last.pt not kept").startswith(
         "6 kills, 6 of them in mid-run: 6 equal"
     )
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_hundred():
     assert ": 200 equal" in kill("kills=200")

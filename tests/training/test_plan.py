@@ -20,13 +20,16 @@ def planned(*words: str) -> plan.Row:
     return plan.of(prepare(config.from_overrides(list(words))))
 
 
-@pytest.mark.parametrize("model", ["small_cnn", "small_siamese", "small_dcgan", "pixels_naive_bayes", "stroke_lstm"])
+@pytest.mark.parametrize(
+    "model", ["small_cnn", *every.slow("small_siamese", "small_dcgan", "pixels_naive_bayes", "stroke_lstm")]
+)
 def test_a_plan_of_every_kind_of_run(model, tmp_path):
     row = planned(*every.small(model, f"run.root={tmp_path}"))
     assert row.state == "new" and 0 < row.seconds < 120 and row.memory_mb > 100
     assert not list(tmp_path.glob("*/*")), "nothing is left"
 
 
+@pytest.mark.slow
 def test_states_and_what_is_left(tmp_path, monkeypatch):
     words = every.small("small_cnn", f"run.root={tmp_path}", "loop.save_every_s=0", "loop.epochs=200")
     whole = planned(*words)
@@ -40,6 +43,7 @@ def test_states_and_what_is_left(tmp_path, monkeypatch):
     assert again.state == "new" and again.seconds > rest.seconds
 
 
+@pytest.mark.slow
 def test_it_grows_with_epochs_and_a_second_run_of_a_sweep_is_not_probed(tmp_path, monkeypatch):
     words = every.small("small_cnn", f"run.root={tmp_path}")
     few = planned(*words)
@@ -48,6 +52,7 @@ def test_it_grows_with_epochs_and_a_second_run_of_a_sweep_is_not_probed(tmp_path
     assert many.seconds > 20 * few.seconds
 
 
+@pytest.mark.slow
 def test_early_stopping_and_ranks_are_named(tmp_path):
     row = planned(*every.small("small_cnn", f"run.root={tmp_path}", "loop.patience=2", "runtime.ranks=2"))
     assert "one rank with a 2th of the batch" in row.note and "at most: loop.patience" in row.note
@@ -89,7 +94,7 @@ def test_the_epoch_line_fits_a_terminal_and_the_log_has_all():
 
 
 def test_what_can_be_known_before_data_is_read_comes_first(tmp_path, monkeypatch):
-    """Weights, device, output root, judge: before a file of the data set is looked at."""
+    """Weights, device, output root, scoring classifier: before a file of the data set is looked at."""
     from sketchlab.data.sets import shapes
 
     monkeypatch.setattr(shapes, "build", lambda *_: pytest.fail("the data was read"))

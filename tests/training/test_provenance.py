@@ -384,6 +384,7 @@ def parses(source: str) -> bool:
     return True
 
 
+@pytest.mark.slow
 def test_no_change_of_form_is_noticed(copies):
     """Of files drawn by a seed, over the package and a folder of one's own: no false alarm."""
     draw, done = random.Random(SEED), 0
@@ -397,6 +398,7 @@ def test_no_change_of_form_is_noticed(copies):
             break
 
 
+@pytest.mark.slow
 def test_every_change_of_meaning_is_noticed(copies):
     draw, done, kinds = random.Random(SEED), 0, list(SEMANTIC)
     for name, source in drawn(copies, draw):
@@ -480,6 +482,7 @@ def f(a, /, b: "int" = 1_0, *c, d=..., **e) -> None:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", ["3.11", "3.12", "3.13", "3.14"])
 def test_other_pythons_find_the_same(version, tmp_path):
     python = shutil.which(f"python{version}")
@@ -576,6 +579,7 @@ start("gone")
 """
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_found_with_what_changed_in_ones_own_code(tmp_path):
     own = tmp_path / "mine"
     conf = Path(PACKAGE).parent / "conf" / "pipeline" / "classify.yaml"

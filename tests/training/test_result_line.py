@@ -11,7 +11,11 @@ from tests import every
 
 @pytest.mark.parametrize(
     ("model", "use"),
-    [("small_cnn", "sketchlab.app"), ("small_siamese", "sketchlab.retrieve"), ("small_dcgan", "sketchlab.generate")],
+    [
+        ("small_cnn", "sketchlab.app"),
+        pytest.param("small_siamese", "sketchlab.retrieve", marks=pytest.mark.slow),
+        pytest.param("small_dcgan", "sketchlab.generate", marks=pytest.mark.slow),
+    ],
 )
 def test_the_last_lines(model, use, tmp_path, capsys):
     words = every.small(model, f"run.root={tmp_path}")

@@ -20,7 +20,7 @@ from sketchlab.training import neighbours, provenance
 from tests import every
 from tests.engine.test_bad_runs import Cut, cut_after
 
-SMALL = ("loop.save_every_s=0",)
+SMALL = ("loop.save_every_s=0", "pipeline.explain=0")
 
 
 def execute(root: Path, *more: str) -> Path:
@@ -50,6 +50,22 @@ def finished(whole, tmp_path) -> Path:
     return Path(shutil.copytree(whole, tmp_path / whole.parent.name / whole.name))
 
 
+@pytest.fixture(scope="module")
+def cut(tmp_path_factory) -> Path:
+    """The same run, dead after four of its six steps."""
+    root = tmp_path_factory.mktemp("cut")
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Cut):
+        cut_after(patch, 4)
+        execute(root)
+    return every.folder_in(root)
+
+
+@pytest.fixture
+def half(cut, tmp_path) -> Path:
+    """A copy of it."""
+    return Path(shutil.copytree(cut, tmp_path / cut.parent.name / cut.name))
+
+
 def status(folder: Path) -> dict:
     return json.loads((folder / "status.json").read_text())
 
@@ -76,7 +92,10 @@ def flip(path: Path, at: int, bit: int = 3) -> None:
     path.write_bytes(content)
 
 
-@pytest.mark.parametrize("damage", DAMAGES)
+FEW = ("missing", "a flipped bit", "of another run")
+
+
+@pytest.mark.parametrize("damage", [*FEW, *every.slow(*(damage for damage in DAMAGES if damage not in FEW))])
 def test_a_finished_run_without_its_network_is_trained_again(damage, finished, whole, tmp_path, capsys):
     DAMAGES[damage](finished / "checkpoints" / "best.pt")
     execute(tmp_path)
@@ -93,7 +112,7 @@ def test_a_finished_run_with_other_scores_is_trained_again(text, finished, whole
     assert same(finished, whole)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "null"])
+@pytest.mark.parametrize("text", ["", "[]", *every.slow("{", "null")])
 def test_a_status_that_cannot_be_read(text, finished, whole, tmp_path, capsys):
     (finished / "status.json").write_text(text)
     with pytest.raises(UserError, match="cannot read .*status.json"):
@@ -115,6 +134,7 @@ def test_a_rerun_that_dies_while_it_deletes_is_trained(finished, whole, tmp_path
     assert same(finished, whole) and status(finished)["state"] == "finished"
 
 
+@pytest.mark.slow
 def test_a_rerun_that_was_preempted_goes_on_and_with_other_code_starts_over(
     finished, whole, tmp_path, monkeypatch, capsys
 ):
@@ -134,7 +154,7 @@ def test_a_rerun_that_was_preempted_goes_on_and_with_other_code_starts_over(
         assert "goes on" not in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("keep", ["true", "false", "auto"])
+@pytest.mark.parametrize("keep", ["false", *every.slow("true", "auto")])
 def test_last_pt_goes_after_finished_is_written(keep, tmp_path, monkeypatch):
     write = rundir.RunDir.status
 
@@ -162,13 +182,9 @@ def test_last_pt_of_a_run_cut_between_the_two_is_removed_when_it_is_found(tmp_pa
     assert not (folder / "checkpoints" / "last.pt").exists()
 
 
-@pytest.mark.parametrize("text", ["", '{"step": 6, "epoch": 1}\n', "no json\n", '{"a": '])
-def test_rows_come_from_the_checkpoint(text, whole, tmp_path, monkeypatch):
-    cut_after(monkeypatch, 4)
-    with pytest.raises(Cut):
-        execute(tmp_path)
-    monkeypatch.undo()
-    folder = every.folder_in(tmp_path)
+@pytest.mark.parametrize("text", ['{"step": 6, "epoch": 1}\n', '{"a": ', *every.slow("", "no json\n")])
+def test_rows_come_from_the_checkpoint(text, whole, tmp_path, half):
+    folder = half
     assert len((folder / "metrics.jsonl").read_text().splitlines()) == 1
     (folder / "metrics.jsonl").write_text(text)
     (folder / "timing.jsonl").write_text(text)
@@ -176,12 +192,8 @@ def test_rows_come_from_the_checkpoint(text, whole, tmp_path, monkeypatch):
     assert same(folder, whole)
 
 
-def test_fewer_rows_than_an_older_checkpoint_counts_is_one_line(tmp_path, monkeypatch):
-    cut_after(monkeypatch, 4)
-    with pytest.raises(Cut):
-        execute(tmp_path)
-    monkeypatch.undo()
-    last = every.folder_in(tmp_path) / "checkpoints" / "last.pt"
+def test_fewer_rows_than_an_older_checkpoint_counts_is_one_line(tmp_path, half):
+    last = half / "checkpoints" / "last.pt"
     state = torch.load(last, weights_only=True)
     torch.save({**state, "rows": len(state["rows"])}, last)
     (last.parent.parent / "metrics.jsonl").write_text("")
@@ -189,12 +201,8 @@ def test_fewer_rows_than_an_older_checkpoint_counts_is_one_line(tmp_path, monkey
         execute(tmp_path)
 
 
-def test_a_cut_run_without_its_best_network_is_one_line(tmp_path, monkeypatch):
-    cut_after(monkeypatch, 4)
-    with pytest.raises(Cut):
-        execute(tmp_path)
-    monkeypatch.undo()
-    best = every.folder_in(tmp_path) / "checkpoints" / "best.pt"
+def test_a_cut_run_without_its_best_network_is_one_line(tmp_path, half):
+    best = half / "checkpoints" / "best.pt"
     state = torch.load(best, weights_only=True)
     torch.save({**state, "epoch": 0}, best)
     with pytest.raises(UserError, match="is of epoch 0, but epoch 1 was better; rerun=true"):
@@ -223,6 +231,7 @@ def test_the_next_writer_of_the_index_removes_what_a_killed_one_left(finished, t
     assert [path.exists() for path in left] == [False, True]
 
 
+@pytest.mark.slow
 def test_a_kill_while_a_shorter_run_is_taken_up(tmp_path, monkeypatch, capsys):
     longer = ("loop.epochs=3", "loop.schedule=constant")
     execute(tmp_path / "a", "loop.schedule=constant")
@@ -271,13 +280,9 @@ def test_flipped_bits_are_found_or_change_nothing(whole, tmp_path):
     assert refused > 120
 
 
-@pytest.mark.parametrize("key", ["step", "rows", "averages", "parts"])
-def test_a_checkpoint_that_lacks_a_part_is_one_line(key, tmp_path, monkeypatch):
-    cut_after(monkeypatch, 4)
-    with pytest.raises(Cut):
-        execute(tmp_path)
-    monkeypatch.undo()
-    last = every.folder_in(tmp_path) / "checkpoints" / "last.pt"
+@pytest.mark.parametrize("key", ["parts", *every.slow("step", "rows", "averages")])
+def test_a_checkpoint_that_lacks_a_part_is_one_line(key, tmp_path, half):
+    last = half / "checkpoints" / "last.pt"
     state = torch.load(last, weights_only=True)
     torch.save({name: value for name, value in state.items() if name != key}, last)
     with pytest.raises(UserError, match=f"holds no {key}: rerun=true"):
