@@ -146,13 +146,11 @@ def leaderboard(path: Path, rows: list[Entry], key: str, published: list[Publish
     names = [f"{two_lines(row.group.name, 34)} ({len(row.single)})" for row in rows]
     figure = canvas.new(5.4, 1.3 + (0.34 if any("\n" in name for name in names) else 0.27) * len(rows))
     axes = figure.subplots()
-    for y, row in enumerate(rows):
-        if row.low is not None and row.high is not None:
-            axes.plot([row.low, row.high], [y, y], color="0.55", linewidth=2.2, solid_capstyle="butt")
-        jitter = np.linspace(-0.22, 0.22, len(row.single)) if len(row.single) > 1 else np.zeros(len(row.single))
-        if len(row.single) > 1:
-            axes.plot(row.single, y + jitter, "o", color=canvas.PALETTE[4], markersize=2.6, linestyle="")
-        axes.plot([row.mean], [y], "o", color=canvas.PALETTE[0], markersize=6)
+    ends = [(y, row.low, row.high) for y, row in enumerate(rows) if row.low is not None and row.high is not None]
+    axes.hlines(*zip(*ends, strict=True), color="0.55", linewidth=2.2) if ends else None
+    single = [(value, y + place) for y, row in enumerate(rows) for value, place in _spread(row.single)]
+    axes.plot(*zip(*single, strict=True), "o", color=canvas.PALETTE[4], markersize=2.6) if single else None
+    axes.plot([row.mean for row in rows], range(len(rows)), "o", color=canvas.PALETTE[0], markersize=6)
     axes.set_yticks(range(len(rows)), names, fontsize=8, parse_math=False)
     axes.set_ylim(len(rows) - 0.4, -0.6)
     chance = next((c for row in rows if (c := scores.chance(_run(row.group), split, metric)) is not None), None)
@@ -173,11 +171,18 @@ def leaderboard(path: Path, rows: list[Entry], key: str, published: list[Publish
     return save(path, figure, axes, title)
 
 
+def _spread(values: list[float]) -> list[tuple[float, float]]:
+    """Several runs, each a little above or below the one before, so that equal scores are seen."""
+    return list(zip(values, np.linspace(-0.22, 0.22, len(values)), strict=True)) if len(values) > 1 else []
+
+
 def save(
     path: Path, figure: Figure, axes: Axes, title: str, lines: Sequence = (), dashed: tuple[str, ...] = ()
 ) -> Drawn:
     """path.png, path.svg and path.pdf, each whole or not at all, with the same bytes for the same runs."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    figure.draw_without_rendering()  # lays it out, once for all formats
+    figure.set_layout_engine("none")
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": path.name, "pdf.fonttype": 42}):
         for ending, metadata in METADATA.items():
             target = path.with_name(f"{path.name}.{ending}")

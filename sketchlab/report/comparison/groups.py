@@ -15,7 +15,6 @@ from sketchlab import semantics
 from sketchlab.errors import UserError, listed
 from sketchlab.metrics import declared
 from sketchlab.report.read import Run, glance
-from sketchlab.report.run import facts
 from sketchlab.report.sentences import Sentence, render
 
 CHANCE = ("seed", "data.splits.seed", "data.splits.fold")  # what runs of one group may differ in
@@ -123,16 +122,6 @@ def kind(run: Run) -> str:
     return STROKES if strokes else run.declared.title
 
 
-def settings(run: Run) -> dict[str, str]:
-    """Choices (model, data, …), dotted keys and semantics.<part> → value as text; what `auto` became where the run
-    says it."""
-    config = run.config.get("config") or {}
-    decided = (run.config.get("identity") or {}).get("runtime") or {}
-    flat = dict(facts.flat({**config, "runtime": {**(config.get("runtime") or {}), **decided}}))
-    numbers = {f"semantics.{part}": str(number) for part, number in semantics.of_run(run.config).items()}
-    return {**flat, **numbers, **run.choices}
-
-
 def differing(table: Sequence[dict[str, str]]) -> list[str]:
     """Keys whose values are not the same in all rows, choices first, without those that chance may take."""
     keys = dict.fromkeys(key for row in table for key in row)
@@ -162,7 +151,7 @@ def gather(
 
     Raises UserError for a key of `by` that no run has, and for other than one name for each group.
     """
-    table = [settings(run) for run in runs]
+    table = [run.settings for run in runs]
     changed = [set(run.config.get("differs") or {}) for run in runs]
     often = Counter(key for typed in changed for key in typed)
     varies = naming(table, sorted(differing(table), key=lambda key: -often[key] if "." in key else -math.inf))
@@ -294,7 +283,7 @@ def _mixed(groups: Iterable[Group], keys: list[str], by: Sequence[str]) -> list[
     """--by may pool runs of different settings: said, for each key once."""
     out = []
     for key in keys:
-        found = [g.name for g in groups if len({settings(r).get(key) for r in g.runs.values()}) > 1]
+        found = [g.name for g in groups if len({r.settings.get(key) for r in g.runs.values()}) > 1]
         if found:
             out.append(
                 f"--by {','.join(by)} pools runs that differ in {key}, in {listed(found, 4)}: means and "

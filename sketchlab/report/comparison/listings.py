@@ -10,7 +10,7 @@ from sketchlab.errors import listed
 from sketchlab.report import page
 from sketchlab.report.comparison import figures, pairs
 from sketchlab.report.comparison.family import Family, Table
-from sketchlab.report.comparison.groups import Group, differing, settings
+from sketchlab.report.comparison.groups import Group, differing
 from sketchlab.report.scores import text
 
 LISTED = 2000  # runs listed on the page
@@ -18,7 +18,7 @@ FOLDED = 30  # groups from which on their settings are folded away
 
 
 def differs(groups: list[Group], keys: Sequence[str]) -> str:
-    rows = {id(g): [settings(run) for run in [*g.runs.values(), *g.unfinished]] for g in groups}
+    rows = {id(g): [run.settings for run in [*g.runs.values(), *g.unfinished]] for g in groups}
     every = differing([row for found in rows.values() for row in found])
 
     def cell(group: Group, key: str) -> str:
@@ -48,7 +48,7 @@ def runs_table(families: Sequence[Family]) -> Table:
     for family in families:
         for group in family.groups:
             for run in [*group.runs.values(), *group.unfinished]:
-                row, value = settings(run), pairs.value(run, family.key)
+                row, value = run.settings, pairs.value(run, family.key)
                 took = run.seconds
                 fold = row.get("data.splits.fold", "–") if row.get("data.splits.rule") == "kfold" else "–"
                 best = (run.status.get("best") or {}).get("epoch", "–")
