@@ -8,7 +8,7 @@ import math
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from sketchlab import semantics
@@ -34,6 +34,7 @@ class Group:
     values: dict[str, str]  # of the keys that name the groups
     runs: dict[tuple[str, ...], Run]  # finished ones, by seed, split seed, fold and what else --by leaves open
     unfinished: list[Run]
+    aside: list[Run] = field(default_factory=list)  # finished, not counted: copies, older ones, other seeds if `fixed`
     fixed: bool = False  # runs of other seeds gave the same answers: its one run stands for all
 
     @property
@@ -194,6 +195,7 @@ def _add(group: Group, unit: tuple[str, ...], run: Run, notes: list[str]) -> Non
     other = group.runs.get(unit)
     if other is not None:
         older, run = sorted((other, run), key=lambda r: str(r.status.get("ended") or ""))
+        group.aside.append(older)
         notes.append(render(Sentence("same settings", group.name, {"older": older.name, "later": run.name})))
     group.runs[unit] = run
 
@@ -234,11 +236,13 @@ def distinct(group: Group, notes: list[str]) -> Group:
         if first is None:
             kept[unit] = run
         else:
+            group.aside.append(run)
             notes.append(render(Sentence("copy", group.name, {"run": run.name, "first": first.name})))
     kept = kept or group.runs
     runs = list(kept.values())
     if len(runs) > 1 and all(_same_predictions(runs[0], run) for run in runs[1:]):
         notes.append(render(Sentence("seed changes nothing", group.name, {"n": len(group.runs)})))
+        group.aside.extend(runs[1:])
         return replace(group, runs=dict([next(iter(kept.items()))]), fixed=True)
     return replace(group, runs=kept)
 
