@@ -24,7 +24,7 @@ LISTED = 2000  # runs listed on the page
 FOLDED = 30  # groups from which on their settings are folded away
 SCRIPT = Path(__file__).with_name("choose.js").read_text("utf-8")
 CSS = """
-body { max-width: 78rem; }
+body { max-width: 78rem; } td.number, th.number { white-space: normal; }
 .controls { display: flex; flex-wrap: wrap; gap: .5rem; max-width: none; } .controls input { flex: 1 1 14rem; }
 .controls input, button { font: inherit; color: inherit; background: var(--card); border: 1px solid var(--line);
   border-radius: .3rem; padding: .25rem .6rem; } button { cursor: pointer; }
