@@ -43,7 +43,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--by", default="", help="what names the groups: choices or dotted keys; default: what differs")
     parser.add_argument("--names", default="", help="what the groups are called, in their order: one,two,three")
     parser.add_argument("--metric", default="", help="such as val/accuracy; default: the result of each kind of run")
-    parser.add_argument("--out", type=Path, help="where the page, figures/ and tables/ go; default ./comparison")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        help="where the page, figures/ and tables/ go; default FOLDER/comparison, of several\nfolders or a run folder the comparison/ of the root that holds the (first) run",
+    )
     parser.add_argument("--published", type=Path, help="YAML of published values, drawn where the protocol is the same")
     parser.add_argument(
         "--watch", nargs="?", type=int, const=10, metavar="SECONDS", help="write again whenever a run has moved on"
@@ -61,7 +65,7 @@ def _once(chosen: argparse.Namespace, refresh_s: int) -> Path:
         by=[key for key in chosen.by.split(",") if key],
         names=[name.strip() for name in chosen.names.split(",")] if chosen.names else [],
         metric=chosen.metric,
-        out=chosen.out or Path("comparison"),
+        out=chosen.out or groups.root(chosen.folder) / "comparison",
         values=chosen.published,
         refresh_s=refresh_s,
     )
