@@ -43,11 +43,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--by", default="", help="what names the groups: choices or dotted keys; default: what differs")
     parser.add_argument("--names", default="", help="what the groups are called, in their order: one,two,three")
     parser.add_argument("--metric", default="", help="such as val/accuracy; default: the result of each kind of run")
-    parser.add_argument(
-        "--out",
-        type=Path,
-        help="where the page, figures/ and tables/ go; default FOLDER/comparison, of several\nfolders or a run folder the comparison/ of the root that holds the (first) run",
-    )
+    where = "where the page, figures/ and tables/ go; default FOLDER/comparison, of several folders\n"
+    parser.add_argument("--out", type=Path, help=f"{where}or of a run comparison/ in the root above the (first) run")
     parser.add_argument("--published", type=Path, help="YAML of published values, drawn where the protocol is the same")
     parser.add_argument(
         "--watch", nargs="?", type=int, const=10, metavar="SECONDS", help="write again whenever a run has moved on"

@@ -40,7 +40,8 @@ th[aria-sort=ascending] button::after { content: " ↑"; } th[aria-sort=descendi
   width: max-content; font-size: .85rem; font-weight: 400; color: var(--warn); border: 1px solid var(--warn);
   border-radius: 1rem; padding: 0 .6rem; margin: .3rem 0; }
 .some .verdict { opacity: .75; }
-@media screen and (max-width: 40rem) { table.stack.sort thead { display: block; } .stack.sort thead tr { display: flex;
+@media screen and (max-width: 40rem) { h1 { font-size: .95rem; font-weight: 400; }
+  table.stack.sort thead { display: block; } .stack.sort thead tr { display: flex;
   flex-wrap: wrap; gap: .2rem .9rem; } .stack.sort th { border: 0; } .stack.sort tr > th:first-child::before {
   content: "sort by: "; color: var(--soft); font-weight: 400; } }
 @media print { .controls, #bar { display: none; } th button::after { content: none !important; } }
