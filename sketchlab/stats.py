@@ -8,6 +8,7 @@ experiments/coverage_of_intervals.py.
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any, NamedTuple
 
@@ -415,6 +416,7 @@ def mcnemar_power(n: int, discordant: float, difference: float, alpha: float = 0
     return float((scipy_stats.binom.pmf(counts, n, discordant) * np.where(limit >= 0, found, 0.0)).sum())
 
 
+@functools.lru_cache(1 << 14)  # pairs of one comparison ask for the same again and again
 def mcnemar_detectable(n: int, discordant: float, power: float = 0.8, alpha: float = 0.05) -> float:
     """The smallest difference, a multiple of 1/n, that `mcnemar_exact` finds with this power; nan where none is."""
     low, high = 0, n + 1

@@ -52,12 +52,19 @@ figure { margin: .8rem 0; } img { max-width: 100%; height: auto; } img.picture {
 .wide { grid-template-columns: repeat(auto-fill, minmax(min(100%, 24rem), 1fr)); }
 pre { background: var(--card); padding: .7rem; white-space: pre-wrap; font-size: .85rem; margin: .5rem 0; }
 details { margin: .6rem 0; } summary { cursor: pointer; color: var(--accent); }
-@media screen and (max-width: 40rem) { table { font-size: .8rem; } th, td { padding-right: .45rem; }
+@media screen and (max-width: 40rem) { .headline { font-size: .95rem; }
+  table.stack, .stack tbody, .stack tr, .stack td { display: block; } .stack thead { display: none; }
+  .stack tr { border-bottom: 2px solid var(--line); padding: .3rem 0; } .stack td { border: 0; padding: .05rem 0; }
+  .stack td[data-label] { display: flex; gap: 1rem; justify-content: space-between; white-space: normal; }
+  td[data-label]::before { content: attr(data-label); color: var(--soft); text-align: left; font-weight: 400; }
+  table { font-size: .8rem; } th, td { padding-right: .45rem; }
   .large img { max-width: none; width: 42rem; } }
 @media print { body { max-width: none; padding: 0; font-size: 10pt; } nav, details:not([open]) { display: none; }
   .wide { grid-template-columns: 1fr 1fr; } summary { list-style: none; color: var(--ink); }
   figure, tr, .warnings { break-inside: avoid; } h2, h3 { break-after: avoid; } }
 """
+
+OPEN = 3  # warnings that push a headline down; the others are a click away
 
 PAGE = Template("""<!doctype html>
 <html lang="en">
@@ -70,10 +77,10 @@ PAGE = Template("""<!doctype html>
 <body>
 <header>
 <h1>$title <span class="badge">$state</span></h1>
-<p class="headline">$headline</p>
+$above<p class="headline">$headline</p>
 <p class="soft">$under</p>
 </header>
-$warnings
+$below
 <nav aria-label="Sections">$nav</nav>
 <main>
 $main
@@ -81,6 +88,18 @@ $main
 </body>
 </html>
 """)
+
+
+class Cell(str):
+    """The text of a cell of a table, with where it leads and what it is sorted by, if that is not its text."""
+
+    href: str
+    order: float | None
+
+    def __new__(cls, text: str, href: str = "", order: float | None = None) -> Cell:
+        cell = super().__new__(cls, text)
+        cell.href, cell.order = href, order
+        return cell
 
 
 def escape(value: object) -> str:
@@ -95,11 +114,17 @@ def render(
     warnings: Sequence[str],
     sections: Iterable[tuple[str, str]],
     head: str = "",
+    warnings_first: bool = False,
 ) -> str:
-    """The whole page. sections: (title, HTML) in order, empty ones are left out; head: HTML; the rest is plain text."""
+    """The whole page. sections: (title, HTML) in order, empty ones are left out; head: HTML; the rest is plain text.
+    warnings_first: above the headline, all but the first OPEN folded."""
     filled = [(name, body) for name, body in sections if body]
-    listed = "".join(f"<li>{escape(line)}</li>" for line in warnings)
-    box = f'<section class="warnings" role="note"><h2>Before you believe it</h2><ul>{listed}</ul></section>'
+    lines = [f"<li>{escape(line)}</li>" for line in warnings]
+    n = OPEN if warnings_first and len(lines) > OPEN + 1 else len(lines)
+    listed = f"<ul>{''.join(lines[:n])}</ul>" + details(
+        f"{len(lines) - n} more", f"<ul>{''.join(lines[n:])}</ul>" * (n < len(lines))
+    )
+    box = f'<section class="warnings" role="note"><h2>Before you believe it</h2>{listed}</section>' if warnings else ""
     return PAGE.substitute(
         css=CSS,
         head=head,
@@ -107,7 +132,8 @@ def render(
         state=escape(state),
         headline=escape(headline),
         under=escape(under),
-        warnings=box if warnings else "",
+        above=box if warnings_first else "",
+        below="" if warnings_first else box,
         nav="".join(f'<a href="#{anchor(name)}">{escape(name)}</a>' for name, _ in filled),
         main="\n".join(
             f'<section id="{anchor(name)}"><h2>{escape(name)}</h2>\n{body}\n</section>' for name, body in filled
@@ -130,17 +156,27 @@ def table(
     first: bool = False,
     bold: Collection[tuple[int, int]] = (),
 ) -> str:
-    """A table that scrolls sideways on its own. numbers: columns set to the right; first: the first row stands out;
-    bold: (row, column) of cells."""
+    """A table that scrolls sideways on its own; one of four columns and more is a list of cards on a narrow screen.
+    numbers: columns set to the right; first: the first row stands out; bold: (row, column) of cells."""
+    labels = [f' data-label="{escape(name)}"' if len(columns) > 3 and i else "" for i, name in enumerate(columns)]
     kinds = [' class="number"' if name in numbers else "" for name in columns]
     head = "".join(f'<th scope="col"{kind}>{escape(name)}</th>' for name, kind in zip(columns, kinds, strict=True))
     body = []
     for place, row in enumerate(rows):
-        texts = (f"<b>{escape(cell)}</b>" if (place, at) in bold else escape(cell) for at, cell in enumerate(row))
-        cells = "".join(f"<td{kind}>{cell}</td>" for cell, kind in zip(texts, kinds, strict=True))
+        strong = [(place, at) in bold for at in range(len(columns))]
+        cells = "".join(map(_cell, row, kinds, labels, strong))
         body.append(f"<tr{' class=first' if first and not place else ''}>{cells}</tr>")
     inside = f"<thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody>"
-    return f'<div class="scroll"><table>{inside}</table></div>'
+    stack = ' class="stack"' if len(columns) > 3 else ""
+    return f'<div class="scroll"><table{stack}>{inside}</table></div>'
+
+
+def _cell(cell: object, kind: str, label: str, strong: bool) -> str:
+    text, order = f"<b>{escape(cell)}</b>" if strong else escape(cell), ""
+    if isinstance(cell, Cell):
+        text = f'<a href="{escape(cell.href)}">{text}</a>' if cell.href else text
+        order = f' data-order="{cell.order:.9g}"' if cell.order is not None else ""
+    return f"<td{kind}{label}{order}>{text}</td>"
 
 
 def pairs(rows: Iterable[tuple[object, object]]) -> str:

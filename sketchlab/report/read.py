@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import datetime
 import json
+import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
+from sketchlab import semantics
 from sketchlab.errors import STRICT, UserError
 from sketchlab.metrics.declared import Table
 from sketchlab.metrics.declared import read as read_table
@@ -41,11 +43,20 @@ class Run:
     @cached_property
     def metrics(self) -> pd.DataFrame:
         """One row per evaluation; NaN where an evaluation did not give a metric."""
-        return pd.DataFrame(_merged(_lines(self.folder / "metrics.jsonl", self.notes)))
+        return pd.DataFrame(self.evaluations)
+
+    @cached_property
+    def evaluations(self) -> list[dict[str, Any]]:
+        """As metrics, without a table: of a thousand runs these are read in a tenth of the time."""
+        return _merged(_lines(self.folder / "metrics.jsonl", self.notes))
 
     @cached_property
     def timing(self) -> pd.DataFrame:
-        return pd.DataFrame(_lines(self.folder / "timing.jsonl", self.notes))
+        return pd.DataFrame(self._timing)
+
+    @cached_property
+    def _timing(self) -> list[dict[str, Any]]:
+        return _lines(self.folder / "timing.jsonl", self.notes)
 
     @cached_property
     def model(self) -> pd.DataFrame:
@@ -68,6 +79,16 @@ class Run:
     @property
     def choices(self) -> dict[str, str]:
         return dict(self.config.get("choices") or {})
+
+    @cached_property
+    def settings(self) -> dict[str, str]:
+        """Choices (model, data, …), dotted keys and semantics.<part> → value as text; what `auto` became where the run
+        says it."""
+        config = self.config.get("config") or {}
+        decided = (self.config.get("identity") or {}).get("runtime") or {}
+        values = dict(flat({**config, "runtime": {**(config.get("runtime") or {}), **decided}}))
+        numbers = {f"semantics.{part}": str(number) for part, number in semantics.of_run(self.config).items()}
+        return {**values, **numbers, **self.choices}
 
     @property
     def pipeline(self) -> str:
@@ -113,10 +134,10 @@ class Run:
 
     def curve(self, key: str, x: str = "epoch") -> tuple[np.ndarray, np.ndarray]:
         """(E,) places on the x axis and (E,) values of a metric, over the evaluations that gave it."""
-        if key not in self.metrics or x not in self.metrics:
+        values, places = column(self.evaluations, key), column(self.evaluations, x)
+        if not any(x in row for row in self.evaluations):
             return np.zeros(0), np.zeros(0)
-        values = numbers(self.metrics, key)
-        return numbers(self.metrics, x)[~np.isnan(values)], values[~np.isnan(values)]
+        return places[~np.isnan(values)], values[~np.isnan(values)]
 
     def final(self) -> dict[str, float]:
         """Final value of each metric: from status.json once finished, else the last one in metrics.jsonl.
@@ -139,18 +160,17 @@ class Run:
     @cached_property
     def _final(self) -> dict[str, float]:
         best = self.status.get("best") or {}
-        if not (self.tested and "epoch" in best and "epoch" in self.metrics):
+        if not (self.tested and "epoch" in best):
             return self._last
-        at = np.flatnonzero(numbers(self.metrics, "epoch") == best["epoch"])[-1:]
-        keys = [key for key in self.metrics.columns if key.startswith("val/")]
-        chosen = {key: float(value) for key in keys for value in numbers(self.metrics, key)[at]}
-        return self._last | {key: value for key, value in chosen.items() if not np.isnan(value)}
+        at = next((row for row in reversed(self.evaluations) if number(row.get("epoch")) == best["epoch"]), {})
+        chosen = {key: number(value) for key, value in at.items() if key.startswith("val/")}
+        return self._last | {key: value for key, value in chosen.items() if not math.isnan(value)}
 
     @cached_property
     def _last(self) -> dict[str, float]:
         values = {}
         known = {key: float(value) for key, value in (self.status.get("metrics") or {}).items()}
-        for key in self.metrics.columns:
+        for key in dict.fromkeys(key for row in self.evaluations for key in row):
             if "/" in key and key not in known and len(found := self.curve(key, "step")[1]):
                 values[key] = float(found[-1])
         return values | known
@@ -158,9 +178,9 @@ class Run:
     @cached_property
     def seconds(self) -> float | None:
         """Time spent training, evaluating and saving; where that is not kept, from start to end; None: not known."""
-        spent = [np.nansum(numbers(self.timing, key)) for key in ("train_s", "eval_s", "save_s") if key in self.timing]
+        spent = [row[key] for row in self._timing for key in ("train_s", "eval_s", "save_s") if key in row]
         if spent:
-            return float(sum(spent))
+            return float(np.nansum([number(value) for value in spent]))
         try:
             started, ended = (
                 datetime.datetime.fromisoformat(str(self.status.get(key))) for key in ("started", "ended")
@@ -314,6 +334,38 @@ def _merged(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def numbers(table: pd.DataFrame, key: str) -> np.ndarray:
     """A column as (rows,) float64; what is missing or no number is NaN."""
     return np.asarray(pd.to_numeric(table[key], errors="coerce"), dtype=np.float64)
+
+
+def flat(node: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """Nested mapping → (dotted key, value as text), in order."""
+    out: list[tuple[str, str]] = []
+    for key, value in node.items():
+        if isinstance(value, dict) and value:
+            out += flat(value, f"{prefix}{key}.")
+        else:
+            out.append((f"{prefix}{key}", text_of(value)))
+    return out
+
+
+def text_of(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    if isinstance(value, float) and len(str(value)) > 14:  # 0.018000000000000002, as a sweep's range makes them
+        return f"{value:.12g}"
+    return "–" if value is None else str(value)
+
+
+def number(value: Any) -> float:
+    """A value of a .jsonl file; NaN where it is missing or no number."""
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return math.nan
+
+
+def column(rows: list[dict[str, Any]], key: str) -> np.ndarray:
+    """(rows,) float64 of one key, as `numbers` of a table."""
+    return np.array([number(row.get(key)) for row in rows], dtype=np.float64)
 
 
 def _table(path: Path) -> pd.DataFrame:

@@ -127,7 +127,13 @@ WORDS = {
     "and {n_other} of them, and 0 with very many: so much is its bias here (Chong and Forsyth 2020), which falls as "
     "one over the number of images.",
     "gate": "The stuck gate fired {n:#time}: {times}.",
-    # a comparison: its headline
+    # a comparison: its headline, of at most two lines, and the same in full below it
+    "short": "{subject} {value}{verdict}",
+    "short better": ", better than {subject}{p}",
+    "short worse": ", but worse than {subject} on shared samples{p}",
+    "short no evidence": "; no significant difference to {subject}{p}",
+    "short too few": "; too few runs to tell from {subject}",
+    "short at chance": ", not significantly better than guessing ({chance})",
     "no score": "No run has finished with a score yet.",
     "more test sets": "{n:#more test set}: see the table.",
     "leader": "{subject}: {where} {metric} {value} ({runs}; {against}).{chance}",
@@ -166,6 +172,13 @@ WORDS = {
     "at chance": "{subject} is not significantly better than guessing in {groups}: see the column of intervals. "
     "Guessing gives {chance}.",
     "pair at chance": "both are at chance ({chance})",
+    "code of groups": "{subject}: made by other code than the runs they are compared with ({files}), which may be why "
+    "they differ.",
+    "other samples": "{subject}: {n} different sets of samples ({each}{more}). Scores compare only within one of them.",
+    "more sets": "; and {n} more",
+    "pictures of groups": "{subject}: the samples have the same names as those of the other groups, but not the same "
+    "pictures or sizes.",
+    "of runs": "{subject}: {warning}",
     "unfinished": "{subject}: {states}; drawn as curves, but in no mean and in no test.",
     "half a run": "Left out, half a run: {subject} has no {missing}.",
     "left out": "Left out: {subject}",

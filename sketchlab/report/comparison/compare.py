@@ -22,6 +22,7 @@ from sketchlab.report.comparison import (
     published,
     stacked,
     tested,
+    warned,
 )
 from sketchlab.report.comparison.family import Family, Table
 from sketchlab.report.comparison.groups import Group, find, gather, kind, read_all
@@ -72,25 +73,37 @@ def compare(
         drawn = stacked.draw(out / "figures" / f"curves-{page.anchor(curve)}", groups, curve) if curve else None
     if without := [of for of in dict.fromkeys(g.kind for g in groups) if of not in chosen]:
         notes.append(render(Sentence("no score to compare", ", ".join(without))))
-    chance = [found for family in families for found in conclusion.at_chance(family)]
-    notes = [*map(render, chance), *notes, *map(render, conclusion.unfinished(groups))] + [
-        f"{run.name}: {note}" for run in runs for note in run.notes
-    ]
-    listed_runs = listings.runs_table(families)
+    worst = map(render, warned.find(families, groups))
+    notes = [*worst, *notes, *map(render, conclusion.unfinished(groups))]
+    notes += [f"{run.name}: {note}" for run in runs for note in run.notes]
+    every = listings.every_run(groups, chosen)
+    listed_runs = listings.runs_table(every, out)
     written = _tables(families, listed_runs, out)
     first = [(drawn.title, stacked.section(drawn, len(groups) - stacked.MOST))] if drawn else []
     text = page.render(
-        title=f"{len(runs)} runs in {len(groups)} group{'s' * (len(groups) != 1)}",
+        title=f"{len(runs)} runs in {len(groups)} group{'s' * (len(groups) != 1)}{_by(families)}",
         state=conclusion.states(runs),
-        headline=" ".join(map(render, conclusion.headline(families))),
-        under=f"compared by {', '.join(keys)}" if keys else "all of the same settings",
+        headline=render(conclusion.short(families)),
+        under=" ".join(
+            [
+                *map(render, conclusion.headline(families) if any(f.leaderboard for f in families) else []),
+                f"Compared by {', '.join(keys)}." if keys else "All of the same settings.",
+            ]
+        ),
         warnings=_short(notes),
-        sections=[*first, *_sections(families, keys, listed_runs, written, out)],
-        head=_head(refresh_s),
+        sections=[*first, *_sections(families, keys, every, listed_runs, written, out)],
+        head=_head(refresh_s, len(runs)),
+        warnings_first=True,
     )
     if paper is not None:
         paper(families, runs, out)
     return tables.put(out / PAGE, text)
+
+
+def _by(families: Sequence[Family]) -> str:
+    """The score that the headline is about."""
+    split, metric = next((f.key for f in families if f.leaderboard), "/").split("/", 1)
+    return f", by {scores.SPLITS.get(split, split)} {metric}" if metric else ""
 
 
 def _short(notes: list[str], most: int = 12) -> list[str]:
@@ -172,22 +185,34 @@ def _tables(families: list[Family], listed_runs: Table, out: Path) -> list[Path]
     return written
 
 
-def _head(refresh_s: int) -> str:
+def _head(refresh_s: int, runs: int) -> str:
     reload = f'<meta http-equiv="refresh" content="{refresh_s}">' if refresh_s else ""
-    return f"{reload}<style>{inspect.CSS}</style><script>{inspect.SCRIPT}</script>"
+    about = f':root {{ --about: "about all {runs} runs"; }}'
+    style = f"<style>{inspect.CSS}{listings.CSS}{about}</style>"
+    return f"{reload}{style}<script>{inspect.SCRIPT}</script><script>{listings.SCRIPT}</script>"
+
+
+def _verdict(html: str) -> str:
+    """What is about all runs: the page marks it where a reader has chosen some."""
+    return f'<div class="verdict">{html}</div>' if html else ""
 
 
 def _sections(
-    families: list[Family], keys: list[str], listed_runs: Table, written: list[Path], out: Path
+    families: list[Family],
+    keys: list[str],
+    every: list[listings.Listed],
+    listed_runs: Table,
+    written: list[Path],
+    out: Path,
 ) -> list[tuple[str, str]]:
     groups = [group for family in families for group in family.groups]
     titles = dict.fromkeys(group.kind for group in groups)
-    own = [(of, "".join(kinds.kind(f, of) for f in families)) for of in titles]
+    own = [(of, _verdict("".join(kinds.kind(f, of) for f in families))) for of in titles]
     return [
-        ("Answer", "".join(conclusion.conclusion(family, len(families) > 1) for family in families)),
+        ("Answer", _verdict("".join(conclusion.conclusion(family, len(families) > 1) for family in families))),
         *own,
-        ("Pairs", "".join(map(tested.tested, families))),
+        ("Pairs", _verdict("".join(map(tested.tested, families)))),
         ("What differs", listings.differs(groups, keys)),
-        ("Runs", listings.runs(listed_runs)),
+        ("Runs", listings.runs(every, listed_runs, out)),
         ("Files", listings.files(families, written, out)),
     ]

@@ -7,16 +7,17 @@ from collections import Counter
 from collections.abc import Sequence
 
 from sketchlab.errors import listed
-from sketchlab.report import page, scores
+from sketchlab.report import canvas, page, scores
 from sketchlab.report.comparison import inspect, leaderboard, pairs
 from sketchlab.report.comparison.family import Family, Table
 from sketchlab.report.comparison.groups import Group
 from sketchlab.report.comparison.pairs import Pair
 from sketchlab.report.read import Run
 from sketchlab.report.scores import text
-from sketchlab.report.sentences import Gap, Sentence, Value
+from sketchlab.report.sentences import Gap, Sentence, Value, render
 
 LISTED = 30  # groups listed before the reader asks for more
+LONGEST = 58  # characters of the headline: two lines on a phone
 LEADERS = 3  # test sets whose best group is named in the headline
 
 
@@ -33,6 +34,36 @@ def unfinished(groups: Sequence[Group]) -> list[Sentence]:
             out.append(
                 Sentence("unfinished", group.name, {"states": ", ".join(f"{n} {state}" for state, n in states.items())})
             )
+    return out
+
+
+def short(families: Sequence[Family]) -> Sentence:
+    """The verdict by the first score, in at most LONGEST characters; `headline` has it in full, and the others."""
+    family = next((family for family in families if family.leaderboard), None)
+    if family is None:
+        return Sentence("no score", "")
+    best = pairs.test_sets(family.groups, family.key)[0][0]
+    row = next(row for row in family.leaderboard if row.group is best)
+    first = next((pair for pair in family.pairs if pair.a is best and pair.verdict != "not paired"), None)
+
+    def made(name: str, other: str, with_p: bool = True) -> Sentence:
+        verdict = None
+        if (guess := leaderboard.guessing(row)) is not None:
+            verdict = Sentence("short at chance", "", {"chance": guess})
+        elif first is not None:
+            kind, p = _against(first).kind, None
+            if first.p is not None and kind != "too few" and with_p:
+                p = Sentence("p", "", {"p": first.p})
+            verdict = Sentence(f"short {kind}", other, {"p": p})
+        return Sentence("short", name, {"value": Value(row.score, row.mean), "verdict": verdict})
+
+    names, out = (best.name, first.b.name if first else ""), Sentence("no score", "")
+    longest = max(map(len, names))
+    lengths = [(n, True) for n in range(longest, min(longest, 12) - 1, -1)]
+    for n, with_p in [*lengths, *((n, False) for n in range(longest, 5, -1))]:
+        out = made(*(canvas.short(name, n) for name in names), with_p)
+        if len(render(out)) <= LONGEST:
+            break
     return out
 
 

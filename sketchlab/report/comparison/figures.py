@@ -24,7 +24,9 @@ from sketchlab.report.read import Run
 
 SHOWN = 12  # groups with a line of their own; more cannot be told apart
 THIN = 10  # single runs drawn of each group
+LEVELS = 3  # baselines drawn across the curves
 COLOURS = [c for c in canvas.PALETTE if c != "#000000"]
+DASHES: tuple[tuple[float, ...], ...] = ((), (5, 2), (5, 2, 1, 2), (1, 1.5), (3, 1, 1, 1, 1, 1))  # in line widths
 METADATA = {
     "png": {"Software": None},
     "svg": {"Date": None, "Creator": None},
@@ -47,15 +49,27 @@ class Line:
 
 
 @dataclass(frozen=True)
+class Look:
+    """How something is drawn in a figure, for its legend: no two have the same colour and dashes."""
+
+    gid: str  # in the SVG, before -mean, -run3, -band, -label
+    name: str
+    colour: str
+    dashes: tuple[float, ...]  # in line widths
+    end: float  # its last value
+    group: str = ""
+    line: Line | None = None  # None: one value, across all epochs
+
+
+@dataclass(frozen=True)
 class Drawn:
     """A figure in its three formats, and where its axes lie: for what the page does with it."""
 
     stem: Path  # without its ending
     title: str
-    lines: list[tuple[str, str, Line]]  # (id in the SVG, colour, line)
+    lines: list[Look]
     box: tuple[float, float, float, float]  # left, top, right, bottom in points of the SVG, y down
     x_range: tuple[float, float]
-    dashed: tuple[str, ...] = ()  # ids of dashed lines
 
 
 def line(group: Group, key: str) -> Line | None:
@@ -81,48 +95,111 @@ def line(group: Group, key: str) -> Line | None:
 
 
 def curves(
-    path: Path, groups: list[Group], key: str, levels: list[tuple[str, float]], published: list[Published]
+    path: Path, groups: list[Group], key: str, levels: list[tuple[Group, float]], published: list[Published]
 ) -> Drawn | None:
-    """Mean (thick), 95% band over three seeds and more, single runs (thin), chance and published values (dotted).
+    """Mean (thick), 95% band over three seeds and more, single runs (thin); baselines, chance and published values
+    across. Each has a look of its own and its name at its end, so the figure needs no legend.
 
-    groups: at most SHOWN of them, the best first. levels: (label, value) of groups that have no curve.
+    groups: at most SHOWN of them, the best first. levels: groups that have no curve, with their values.
     """
     found = [made for group in groups[:SHOWN] if (made := line(group, key)) is not None]
     if not found:
         return None
-    figure = canvas.new(5.4, 3.4 + 0.16 * (len(found) + len(levels) + len(published)))
+    looks = _looks(found, key, levels, published)
+    figure = canvas.new(5.4, 3.1 + 0.1 * len(looks))
     axes = figure.subplots()
     split, metric = key.split("/", 1)
-    drawn, dashed = [], []
-    for place, each in enumerate(found):
-        colour, name = COLOURS[place % len(COLOURS)], f"g{place}"
-        style = "--" if place >= len(COLOURS) else "-"
-        if style == "--":
-            dashed.append(name)
+    for look in looks:
+        style: dict[str, Any] = {"color": look.colour, "linestyle": (0, look.dashes) if look.dashes else "-"}
+        if look.line is None:
+            axes.axhline(look.end, linewidth=1.4, gid=f"{look.gid}-mean", **style)
+            continue
+        each = look.line
         for i, (x, y) in enumerate(each.runs[:THIN] if len(each.runs) > 1 else []):
-            axes.plot(x, y, style, color=colour, linewidth=0.6, alpha=0.45, gid=f"{name}-run{i}")
-        axes.fill_between(each.x, each.low, each.high, color=colour, alpha=0.15, linewidth=0, gid=f"{name}-band")
-        seeds = f" ({int(each.n.max())} runs)" if each.n.max() > 1 else ""
-        label = short(each.group.name, 64) + seeds
-        axes.plot(each.x, each.mean, style, color=colour, linewidth=2, label=label, gid=f"{name}-mean")
-        drawn.append((name, colour, each))
-    chance = scores.chance(_run(found[0].group), split, metric)
-    for label, value in levels:
-        axes.axhline(value, color="0.2", linestyle="-.", linewidth=1.1, label=label)
-    if chance is not None:
-        axes.axhline(chance, label=f"chance ({scores.text(found[0].group.declared(key), chance)})", **LEVEL)
-    for value in published:
-        axes.axhline(value.value, color="0.1", linestyle=(0, (1, 1)), linewidth=1.2, label=value.label)
-    _range(axes, key, found, [v for v in (chance, *(value for _, value in levels), *(p.value for p in published)) if v])
+            axes.plot(x, y, linewidth=0.6, alpha=0.45, gid=f"{look.gid}-run{i}", **style)
+        axes.fill_between(
+            each.x, each.low, each.high, color=look.colour, alpha=0.15, linewidth=0, gid=f"{look.gid}-band"
+        )
+        axes.plot(each.x, each.mean, linewidth=2, gid=f"{look.gid}-mean", **style)
+    _range(axes, key, found, [look.end for look in looks if look.line is None])
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     title = f"{scores.SPLITS.get(split, split).capitalize()} {metric} by epoch"
     canvas.plain(axes, title, "epoch", metric)
-    figure.legend(fontsize=7.5, frameon=False, loc="outside lower left", ncols=1 if _long(found) else 2)
-    return save(path, figure, axes, title, drawn, tuple(dashed))
+    _named_at_its_end(figure, axes, looks)
+    return save(path, figure, axes, title, looks)
 
 
-def _long(lines: list[Line]) -> bool:
-    return max(len(each.group.name) for each in lines) > 26
+def _looks(found: list[Line], key: str, levels: list[tuple[Group, float]], published: list[Published]) -> list[Look]:
+    def of_palette(place: int) -> tuple[str, tuple[float, ...]]:
+        return COLOURS[place % len(COLOURS)], DASHES[place // len(COLOURS)]
+
+    score, (split, metric) = found[0].group.declared(key), key.split("/", 1)
+    looks = []
+    for i, each in enumerate(found):
+        n, end = int(each.n.max()), float(each.mean[np.isfinite(each.mean)][-1])
+        name = f"{each.group.name} ({n} runs)" if n > 1 else each.group.name
+        looks.append(Look(f"g{i}", name, *of_palette(i), end, each.group.name, each))
+    for i, (group, value) in enumerate(levels):
+        colour, _ = of_palette(len(found) + i)
+        name = f"{group.name} ({scores.text(score, value)})"
+        looks.append(Look(f"b{i}", name, colour, DASHES[2], value, group.name))
+    chance = scores.chance(_run(found[0].group), split, metric)
+    if chance is not None:
+        looks.append(Look("chance", f"chance ({scores.text(score, chance)})", "#595959", DASHES[3], chance))
+    for i, value in enumerate(published):
+        looks.append(Look(f"p{i}", value.label, ("#000000", "#7f7f7f")[i % 2], DASHES[4 - i // 2 % 4], value.value))
+    return looks
+
+
+def _named_at_its_end(figure: Figure, axes: Axes, looks: list[Look]) -> None:
+    """Each name to the right of the axes at the height of its line's end, moved where it would lie on another one."""
+    names = distinct([look.group or look.name for look in looks])
+    texts = [
+        axes.annotate(
+            name,
+            (1, look.end),
+            xycoords=("axes fraction", "data"),
+            xytext=(5, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=8,
+            color=look.colour,
+            annotation_clip=False,
+            parse_math=False,
+            gid=f"{look.gid}-label",
+        )
+        for name, look in zip(names, looks, strict=True)
+    ]
+    figure.draw_without_rendering()  # the heights are known once it is laid out
+    to_points = 72 / figure.dpi
+    low, high = (axes.bbox.y0 * to_points, axes.bbox.y1 * to_points)
+    wanted = [float(axes.transData.transform((0, look.end))[1]) * to_points for look in looks]
+    for text, place, at in zip(
+        texts, spread([min(max(y, low), high) for y in wanted], 10.0, low, high), wanted, strict=True
+    ):
+        text.set_position((5, place - at))
+
+
+def spread(wanted: list[float], gap: float, low: float, high: float) -> list[float]:
+    """Places in [low, high] near the wanted ones, in their order and `gap` apart, closer only if there is no room."""
+    order = sorted(range(len(wanted)), key=wanted.__getitem__)
+    gap = min(gap, (high - low) / max(len(wanted) - 1, 1))
+    places, floor = [0.0] * len(wanted), low
+    for i in order:  # upwards, each above the one below
+        places[i] = max(wanted[i], floor)
+        floor = places[i] + gap
+    ceiling = high
+    for i in reversed(order):  # and down again from the top
+        places[i] = min(places[i], ceiling)
+        ceiling = places[i] - gap
+    return places
+
+
+def distinct(names: list[str], least: int = 20) -> list[str]:
+    """Names as short as they can be without becoming alike."""
+    longest = max(map(len, names))
+    lengths = range(min(least, longest), longest + 1)
+    return next(made for n in lengths if len(set(made := [short(name, n) for name in names])) == len(set(names)))
 
 
 def _range(axes: Axes, key: str, lines: list[Line], levels: list[float]) -> None:
@@ -146,13 +223,11 @@ def leaderboard(path: Path, rows: list[Entry], key: str, published: list[Publish
     names = [f"{two_lines(row.group.name, 34)} ({len(row.single)})" for row in rows]
     figure = canvas.new(5.4, 1.3 + (0.34 if any("\n" in name for name in names) else 0.27) * len(rows))
     axes = figure.subplots()
-    for y, row in enumerate(rows):
-        if row.low is not None and row.high is not None:
-            axes.plot([row.low, row.high], [y, y], color="0.55", linewidth=2.2, solid_capstyle="butt")
-        jitter = np.linspace(-0.22, 0.22, len(row.single)) if len(row.single) > 1 else np.zeros(len(row.single))
-        if len(row.single) > 1:
-            axes.plot(row.single, y + jitter, "o", color=canvas.PALETTE[4], markersize=2.6, linestyle="")
-        axes.plot([row.mean], [y], "o", color=canvas.PALETTE[0], markersize=6)
+    ends = [(y, row.low, row.high) for y, row in enumerate(rows) if row.low is not None and row.high is not None]
+    axes.hlines(*zip(*ends, strict=True), color="0.55", linewidth=2.2) if ends else None
+    single = [(value, y + place) for y, row in enumerate(rows) for value, place in _spread(row.single)]
+    axes.plot(*zip(*single, strict=True), "o", color=canvas.PALETTE[4], markersize=2.6) if single else None
+    axes.plot([row.mean for row in rows], range(len(rows)), "o", color=canvas.PALETTE[0], markersize=6)
     axes.set_yticks(range(len(rows)), names, fontsize=8, parse_math=False)
     axes.set_ylim(len(rows) - 0.4, -0.6)
     chance = next((c for row in rows if (c := scores.chance(_run(row.group), split, metric)) is not None), None)
@@ -173,11 +248,16 @@ def leaderboard(path: Path, rows: list[Entry], key: str, published: list[Publish
     return save(path, figure, axes, title)
 
 
-def save(
-    path: Path, figure: Figure, axes: Axes, title: str, lines: Sequence = (), dashed: tuple[str, ...] = ()
-) -> Drawn:
+def _spread(values: list[float]) -> list[tuple[float, float]]:
+    """Several runs, each a little above or below the one before, so that equal scores are seen."""
+    return list(zip(values, np.linspace(-0.22, 0.22, len(values)), strict=True)) if len(values) > 1 else []
+
+
+def save(path: Path, figure: Figure, axes: Axes, title: str, lines: Sequence[Look] = ()) -> Drawn:
     """path.png, path.svg and path.pdf, each whole or not at all, with the same bytes for the same runs."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    figure.draw_without_rendering()  # lays it out, once for all formats
+    figure.set_layout_engine("none")
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": path.name, "pdf.fonttype": 42}):
         for ending, metadata in METADATA.items():
             target = path.with_name(f"{path.name}.{ending}")
@@ -188,7 +268,7 @@ def save(
     place, (width, height) = axes.get_position(), 72 * figure.get_size_inches()
     box = (place.x0 * width, (1 - place.y1) * height, place.x1 * width, (1 - place.y0) * height)
     low, high = axes.get_xlim()
-    return Drawn(path, title, list(lines), tuple(round(float(v), 2) for v in box), (float(low), float(high)), dashed)  # type: ignore[arg-type]
+    return Drawn(path, title, list(lines), tuple(round(float(v), 2) for v in box), (float(low), float(high)))  # type: ignore[arg-type]
 
 
 def finite(values: np.ndarray) -> list[float | None]:

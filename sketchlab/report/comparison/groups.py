@@ -8,14 +8,13 @@ import math
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from sketchlab import semantics
 from sketchlab.errors import UserError, listed
 from sketchlab.metrics import declared
 from sketchlab.report.read import Run, glance
-from sketchlab.report.run import facts
 from sketchlab.report.sentences import Sentence, render
 
 CHANCE = ("seed", "data.splits.seed", "data.splits.fold")  # what runs of one group may differ in
@@ -35,6 +34,7 @@ class Group:
     values: dict[str, str]  # of the keys that name the groups
     runs: dict[tuple[str, ...], Run]  # finished ones, by seed, split seed, fold and what else --by leaves open
     unfinished: list[Run]
+    aside: list[Run] = field(default_factory=list)  # finished, not counted: copies, older ones, other seeds if `fixed`
     fixed: bool = False  # runs of other seeds gave the same answers: its one run stands for all
 
     @property
@@ -69,6 +69,16 @@ def find(folders: Iterable[Path]) -> tuple[list[Path], list[str]]:
                 f"outputs/<model>-<data>/<id>{half}"
             )
     return list(found), notes
+
+
+def root(folders: Sequence[Path]) -> Path:
+    """Where a page about these folders goes: the one folder that was named, or the root above the first run."""
+    paths, _ = find(folders)
+    if len(folders) == 1 and folders[0].resolve() != paths[0]:
+        return folders[0]
+    choices = glance(paths[0]).choices
+    named = f"{choices.get('model')}-{choices.get('data')}" == paths[0].parent.name
+    return paths[0].parent.parent if named else paths[0].parent
 
 
 def _of_sweep(folder: Path, found: dict[Path, None]) -> bool:
@@ -123,16 +133,6 @@ def kind(run: Run) -> str:
     return STROKES if strokes else run.declared.title
 
 
-def settings(run: Run) -> dict[str, str]:
-    """Choices (model, data, …), dotted keys and semantics.<part> → value as text; what `auto` became where the run
-    says it."""
-    config = run.config.get("config") or {}
-    decided = (run.config.get("identity") or {}).get("runtime") or {}
-    flat = dict(facts.flat({**config, "runtime": {**(config.get("runtime") or {}), **decided}}))
-    numbers = {f"semantics.{part}": str(number) for part, number in semantics.of_run(run.config).items()}
-    return {**flat, **numbers, **run.choices}
-
-
 def differing(table: Sequence[dict[str, str]]) -> list[str]:
     """Keys whose values are not the same in all rows, choices first, without those that chance may take."""
     keys = dict.fromkeys(key for row in table for key in row)
@@ -162,7 +162,7 @@ def gather(
 
     Raises UserError for a key of `by` that no run has, and for other than one name for each group.
     """
-    table = [settings(run) for run in runs]
+    table = [run.settings for run in runs]
     changed = [set(run.config.get("differs") or {}) for run in runs]
     often = Counter(key for typed in changed for key in typed)
     varies = naming(table, sorted(differing(table), key=lambda key: -often[key] if "." in key else -math.inf))
@@ -205,6 +205,7 @@ def _add(group: Group, unit: tuple[str, ...], run: Run, notes: list[str]) -> Non
     other = group.runs.get(unit)
     if other is not None:
         older, run = sorted((other, run), key=lambda r: str(r.status.get("ended") or ""))
+        group.aside.append(older)
         notes.append(render(Sentence("same settings", group.name, {"older": older.name, "later": run.name})))
     group.runs[unit] = run
 
@@ -245,11 +246,13 @@ def distinct(group: Group, notes: list[str]) -> Group:
         if first is None:
             kept[unit] = run
         else:
+            group.aside.append(run)
             notes.append(render(Sentence("copy", group.name, {"run": run.name, "first": first.name})))
     kept = kept or group.runs
     runs = list(kept.values())
     if len(runs) > 1 and all(_same_predictions(runs[0], run) for run in runs[1:]):
         notes.append(render(Sentence("seed changes nothing", group.name, {"n": len(group.runs)})))
+        group.aside.extend(runs[1:])
         return replace(group, runs=dict([next(iter(kept.items()))]), fixed=True)
     return replace(group, runs=kept)
 
@@ -294,7 +297,7 @@ def _mixed(groups: Iterable[Group], keys: list[str], by: Sequence[str]) -> list[
     """--by may pool runs of different settings: said, for each key once."""
     out = []
     for key in keys:
-        found = [g.name for g in groups if len({settings(r).get(key) for r in g.runs.values()}) > 1]
+        found = [g.name for g in groups if len({r.settings.get(key) for r in g.runs.values()}) > 1]
         if found:
             out.append(
                 f"--by {','.join(by)} pools runs that differ in {key}, in {listed(found, 4)}: means and "

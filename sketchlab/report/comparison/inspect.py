@@ -8,21 +8,23 @@ from itertools import chain
 
 from sketchlab.metrics import declared
 from sketchlab.report import page, scores
-from sketchlab.report.comparison.figures import Drawn, Line, finite
+from sketchlab.report.comparison.figures import Drawn, Line, Look, finite
 
 CSS = """
 .look { position: relative; } .look, .still { max-width: 42rem; }
-.look svg, .still svg { width: 100%; height: auto; display: block;
-  touch-action: pan-y; } .look svg:focus-visible { outline: 2px solid var(--accent); }
+.look > svg, .still svg { width: 100%; height: auto; display: block;
+  touch-action: pan-y; } .look > svg:focus-visible { outline: 2px solid var(--accent); }
+.look > svg [id$="-patch_1"], .look > svg [id$="-patch_2"], .still svg [id$="-patch_1"], .still svg [id$="-patch_2"] {
+  display: none; }
 .keys { display: flex; flex-wrap: wrap; gap: .1rem .9rem; font-size: .9rem; } .keys label { cursor: pointer; }
-.keys i { display: inline-block; width: 1.5rem; border-top: .2rem solid; vertical-align: middle; margin: 0 .2rem; }
+.keys svg { width: 2.2rem; height: .6rem; vertical-align: middle; margin: 0 .3rem; }
 .tip { position: absolute; pointer-events: none; background: var(--paper); border: 1px solid var(--line); z-index: 1;
   padding: .2rem .5rem; font-size: .8rem; font-variant-numeric: tabular-nums; }
 .tip td { padding: 0 .5rem 0 0; border: 0; white-space: nowrap; } .tip table { margin: 0; }
 .quote { border-left: .3rem solid var(--line); padding-left: .8rem; } .quote.better { border-color: var(--accent); }
 .quote .soft { display: block; }
 tr.first td { background: var(--card); }
-@media (prefers-color-scheme: dark) { .look svg, .still svg, .keys i { filter: invert(0.91) hue-rotate(180deg); } }
+@media (prefers-color-scheme: dark) { .look > svg, .still svg, .keys svg { filter: invert(0.91) hue-rotate(180deg); } }
 @media print { .keys, .tip { display: none; } }
 """
 
@@ -45,15 +47,15 @@ for (const look of document.querySelectorAll('.look')) {
     for (const l of data.lines) {
       const j = l.x.indexOf(x), box = document.getElementById(l.box);
       if (j < 0 || l.mean[j] === null || (box && !box.checked)) continue;
-      rows.push([l.mean[j], l.colour, l.name, l.text[j]]);
+      rows.push([l.mean[j], l.swatch, l.name, l.text[j]]);
     }
     rows.sort((a, b) => data.less ? a[0] - b[0] : b[0] - a[0]);
     tip.replaceChildren();
     const head = document.createElement('b'), table = document.createElement('table');
     head.textContent = 'epoch ' + x;
-    for (const [, colour, name, text] of rows) {
+    for (const [, swatch, name, text] of rows) {
       const row = table.insertRow(), key = row.insertCell();
-      key.className = 'keys'; key.innerHTML = '<i></i>'; key.firstChild.style.color = colour;
+      key.className = 'keys'; key.innerHTML = swatch;
       row.insertCell().textContent = name; row.insertCell().textContent = text;
     }
     tip.append(head, table);
@@ -89,30 +91,45 @@ def inspectable(drawn: Drawn, key: str) -> str:
     """The figure with its legend of tick boxes, its data for the pointer, and the same numbers as a table."""
     name = page.anchor(drawn.stem.name)
     boxes, rules, lines = [], [], []
-    for gid, colour, line in drawn.lines:
-        box = f"{name}-show-{gid}"
-        stroke = "dashed" if gid in drawn.dashed else "solid"
-        swatch = f'<i style="color:{colour};border-top-style:{stroke}"></i>'
-        boxes.append(f'<label><input type="checkbox" checked id="{box}">{swatch}{page.escape(line.group.name)}</label>')
-        rules.append(f'.look:has(#{box}:not(:checked)) [id^="{name}-{gid}-"]{{display:none}}')
+    for look in drawn.lines:
+        box, line = f"{name}-show-{look.gid}", look.line
+        group = f' data-group="{page.escape(look.group)}"' if look.group else ""
+        swatch = _swatch(look)
+        boxes.append(
+            f'<label><input type="checkbox" checked id="{box}"{group}>{swatch}{page.escape(look.name)}</label>'
+        )
+        rules.append(f'.look:has(#{box}:not(:checked)) [id^="{name}-{look.gid}-"]{{display:none}}')
+        if line is None:
+            continue
         texts = [_value(line, i, line.group.declared(key)) for i in range(len(line.x))]
         lines.append(
             {
                 "name": line.group.name,
-                "colour": colour,
+                "swatch": swatch,
                 "box": box,
                 "x": finite(line.x),
                 "mean": finite(line.mean),
                 "text": texts,
             }
         )
-    less = drawn.lines[0][2].group.declared(key).better == "smaller"
+    less = _lines(drawn)[0].group.declared(key).better == "smaller"
     data = json.dumps({"box": drawn.box, "range": drawn.x_range, "less": less, "lines": lines}).replace("<", "\\u003c")
     return (
         f'<div class="look"><style>{"".join(rules)}</style>{svg(drawn, name)}<div class="tip" hidden></div>'
         f'<div class="keys" role="group" aria-label="Show or hide">{"".join(boxes)}</div>'
         f'<script type="application/json">{data}</script></div>' + _numbers(drawn, key)
     )
+
+
+def _lines(drawn: Drawn) -> list[Line]:
+    return [look.line for look in drawn.lines if look.line is not None]
+
+
+def _swatch(look: Look) -> str:
+    """A piece of the line, as it is drawn."""
+    dashes = f' stroke-dasharray="{" ".join(f"{2 * d:g}" for d in look.dashes)}"' if look.dashes else ""
+    line = f'<path d="M0 4H32" stroke="{look.colour}" stroke-width="3" fill="none"{dashes}/>'
+    return f'<svg viewBox="0 0 32 8" aria-hidden="true">{line}</svg>'
 
 
 def still(drawn: Drawn) -> str:
@@ -129,10 +146,10 @@ def _value(line: Line, i: int, score: declared.Score) -> str:
 
 def _numbers(drawn: Drawn, key: str) -> str:
     """At most twelve epochs of the curves, for those who read."""
-    epochs = sorted(set(chain.from_iterable(line.x for _, _, line in drawn.lines)))
+    epochs = sorted(set(chain.from_iterable(line.x for line in _lines(drawn))))
     chosen = [epochs[round(i * (len(epochs) - 1) / 11)] for i in range(12)] if len(epochs) > 12 else epochs
     rows = []
-    for _, _, line in drawn.lines:
+    for line in _lines(drawn):
         at = {x: y for x, y in zip(line.x, line.mean, strict=True)}
         score = line.group.declared(key)
         rows.append((line.group.name, *(scores.text(score, at[x]) if x in at else "–" for x in chosen)))

@@ -90,7 +90,7 @@ def _file(run: Run) -> Path | None:
     return next((path for path in plots if not names and path.is_file()), None)
 
 
-def levels(ranked: Sequence[Group], key: str) -> list[tuple[str, float]]:
+def levels(ranked: Sequence[Group], key: str) -> list[tuple[Group, float]]:
     """Baselines as lines across the curves of those they are ranked with."""
-    found = [(g, pairs.mean(g, key)) for g in ranked if g.fitted][:3]
-    return [(f"{g.name} ({text(g.declared(key), value)})", value) for g, value in found if math.isfinite(value)]
+    found = [(g, pairs.mean(g, key)) for g in ranked if g.fitted][: figures.LEVELS]
+    return [(g, value) for g, value in found if math.isfinite(value)]

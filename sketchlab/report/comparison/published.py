@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from sketchlab.errors import UserError
-from sketchlab.report.comparison.groups import Group, settings
-from sketchlab.report.read import yaml_file
-from sketchlab.report.run.facts import flat
+from sketchlab.report.comparison.groups import Group
+from sketchlab.report.read import flat, yaml_file
 
 KEYS = ("label", "metric", "value", "protocol")
 
@@ -48,7 +47,7 @@ def _one(path: Path, place: int, row: Any) -> Published:
 
 def fitting(values: list[Published], groups: list[Group], metric: str) -> tuple[list[Published], list[str]]:
     """The values of this metric whose protocol all the runs share, and a line for each that is not shown."""
-    rows = [settings(run) for group in groups for run in group.runs.values()]
+    rows = [run.settings for group in groups for run in group.runs.values()]
     fits, notes = [], []
     for value in values:
         if value.metric != metric:

@@ -20,8 +20,10 @@ MOST = 12  # panels
 
 def wanted(runs: Sequence[Run], metric: str) -> str:
     """The key of a score without a direction that `metric` names (d_real, train/d_real), or ""."""
+    if not metric:
+        return ""
     keys = sorted({key for run in runs for key in run.final() if "/" in key and not run.declared[key].sign})
-    ends = [metric, f"train/{metric}", f"val/{metric}", f"test/{metric}"] if metric else []
+    ends = [metric, f"train/{metric}", f"val/{metric}", f"test/{metric}"]
     return next((key for key in ends if key in keys), "")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,27 +11,8 @@ import yaml
 from sketchlab import semantics
 from sketchlab.report import page, scores
 from sketchlab.report.canvas import Plot
-from sketchlab.report.read import Run, numbers
+from sketchlab.report.read import Run, flat, numbers, text_of
 from sketchlab.report.run import plots
-
-
-def flat(node: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    """Nested mapping → (dotted key, value as text), in order."""
-    out: list[tuple[str, str]] = []
-    for key, value in node.items():
-        if isinstance(value, dict) and value:
-            out += flat(value, f"{prefix}{key}.")
-        else:
-            out.append((f"{prefix}{key}", _text(value)))
-    return out
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, list):
-        return ", ".join(map(str, value))
-    if isinstance(value, float) and len(str(value)) > 14:  # 0.018000000000000002, as a sweep's range makes them
-        return f"{value:.12g}"
-    return "–" if value is None else str(value)
 
 
 def data(run: Run, drawn: list[Plot]) -> str:
@@ -100,7 +80,7 @@ def settings(run: Run) -> str:
     differs = run.config.get("differs") or {}
     if differs:
         out += "<h3>Different from the defaults of these choices</h3>"
-        out += page.pairs((key, _text(value)) for key, value in differs.items())
+        out += page.pairs((key, text_of(value)) for key, value in differs.items())
     else:
         out += page.paragraph("Every value is the default of its choice.")
     for part, number in semantics.of_run(run.config).items():

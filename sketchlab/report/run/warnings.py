@@ -10,7 +10,7 @@ import numpy as np
 
 from sketchlab import stats
 from sketchlab.report import scores
-from sketchlab.report.read import Run, numbers
+from sketchlab.report.read import Run, column
 from sketchlab.report.run import gan as generator
 from sketchlab.report.run import plots
 from sketchlab.report.sentences import Sentence, Value, render, unique
@@ -27,6 +27,12 @@ def find(run: Run) -> list[Sentence]:
     more = (_resumed, _written, generator.warnings, _imbalance, _disagree)
     found = [one for check in (*checks, *more) for one in run.attempt("a warning", lambda: list(check(run)), [])]  # noqa: B023
     return unique([*(Sentence("note", note) for note in run.notes), *found])
+
+
+def grave(run: Run) -> Iterator[Sentence]:
+    """Of the warnings of a run those that make any comparison with it doubtful, of what is read quickly."""
+    for check in (_not_finite, _leak, _nothing_trains, _one_class, _resumed):
+        yield from check(run)
 
 
 def lines(run: Run) -> list[str]:
@@ -52,9 +58,9 @@ def _resumed(run: Run) -> Iterator[Sentence]:
 
 
 def _not_finite(run: Run) -> Iterator[Sentence]:
-    for key in run.metrics.columns:
-        if "/" in key and (bad := int(np.isinf(numbers(run.metrics, key)).sum())):
-            yield Sentence("infinite", key, {"n": bad, "evaluations": len(run.metrics)})
+    for key in dict.fromkeys(key for row in run.evaluations for key in row):
+        if "/" in key and (bad := int(np.isinf(column(run.evaluations, key)).sum())):
+            yield Sentence("infinite", key, {"n": bad, "evaluations": len(run.evaluations)})
     for key, value in run.final().items():
         if math.isnan(value):
             yield Sentence("not a number", key)
