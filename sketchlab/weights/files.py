@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import socket
 from functools import lru_cache
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
-from urllib.error import URLError
 
 import torch
 import yaml
@@ -19,6 +20,7 @@ from torchvision.models import get_model_weights, list_models
 
 from sketchlab.errors import UserError
 
+TIMEOUT_S = 30  # without a byte from a server
 _IMAGENET = "IMAGENET1K_V1"  # torchvision's first ImageNet weights of every network
 # what programs save the network under, in a file that holds more: the plain weights, and averages over training
 _NESTED = ("state_dict", "model_state_dict", "model", "net", "network", "weights")
@@ -165,13 +167,17 @@ def _in_folder(arch: str, official: str) -> Path | None:
 def _download(url: str, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     expected = _HASH_IN_NAME.search(url)
+    before = socket.getdefaulttimeout()
     try:
+        socket.setdefaulttimeout(TIMEOUT_S)  # torch gives none: a server that stalls would be waited for without end
         torch.hub.download_url_to_file(url, str(path), hash_prefix=expected.group(1) if expected else None)
-    except (URLError, OSError, RuntimeError) as error:
+    except (HTTPException, OSError, RuntimeError) as error:
         raise UserError(
             f"model.weights=imagenet: {url} could not be fetched ({_first_line(error)}); put {path.name} into "
             f"{os.environ.get('SKETCHLAB_WEIGHTS') or path.parent}, or a folder that SKETCHLAB_WEIGHTS names"
         ) from error
+    finally:
+        socket.setdefaulttimeout(before)
 
 
 def _first_line(error: Exception) -> str:
