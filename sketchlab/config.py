@@ -7,6 +7,7 @@ import dataclasses
 import functools
 import importlib
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from sketchlab import components, schema
 from sketchlab.components import hint
 from sketchlab.errors import UserError, own_mistake
 
+_LIST = re.compile(r"\[([^\[\]]*)\]")
 GROUPS = ("data", "model", "pipeline")  # what every run has one of
 # of Hydra's launchers that are packages of their own → the choice of conf/hydra/launcher, and the optional extra
 EXTRAS = {"joblib": "parallel", "submitit_slurm": "slurm"}
@@ -293,6 +295,7 @@ def from_overrides(overrides: list[str]) -> RunConfig:
     """The run that `python -m sketchlab.run <overrides>` would do: for notebooks, scripts and tests."""
     from hydra import compose
 
+    overrides = names_as_text(overrides)
     with hydra_ready():
         try:
             cfg = compose("config", overrides=[*overrides, *search_path()], return_hydra_config=True)
@@ -416,6 +419,29 @@ def quoted(override: str) -> str:
     return shlex.quote(word) if equals else ""
 
 
+def names_as_text(words: list[str]) -> list[str]:
+    """data.classes=[1e5,null,true,~]: names that Hydra would read as numbers and the like, or not at all, in quotes."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    def text(item: str) -> str:
+        name = item.strip()
+        try:
+            is_text = OverridesParser.create().parse_override(f"key=[{name}]").value() in ([name], [])
+        except HydraException:
+            is_text = False
+        return item if is_text or re.search(r"[\"'\\\\$]", name) else f'"{name}"'
+
+    def listed(match: re.Match[str]) -> str:
+        return "[" + ",".join(map(text, match[1].split(","))) + "]"
+
+    def one(word: str) -> str:
+        key, _, value = word.partition("=")
+        return f"{key}=" + _LIST.sub(listed, value) if key.lstrip("+") == "data.classes" else word
+
+    return [one(word) for word in words]
+
+
 def _presets(group: str) -> list[str]:
     """Every choice below conf/<group>, ours and the user's own: chen2019/mixed."""
     homes = [conf_dir() / group] + ([Path(components.EXTRA, "conf", group)] if components.EXTRA else [])
@@ -469,6 +495,7 @@ def data(name: str, overrides: list[str]) -> Component:
     """conf/data/<name>.yaml with command-line words put over it, whatever model would take it."""
     from hydra import compose
 
+    overrides = names_as_text(overrides)
     with hydra_ready():
         try:
             cfg = compose("config", overrides=[f"data={name}", *overrides, *search_path()])
