@@ -6,6 +6,7 @@ import hashlib
 import os
 import re
 import socket
+import zipfile
 from functools import lru_cache
 from http.client import HTTPException
 from pathlib import Path
@@ -74,6 +75,10 @@ def read(path: Path, part: str = "") -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             content: Any = load_file(path)
         else:
+            if zipfile.is_zipfile(path):  # torch.load does not compare its checksums
+                with zipfile.ZipFile(path) as packed:
+                    if bad := packed.testzip():
+                        raise OSError(f"{bad} in it does not have the checksum it was written with")
             content = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, SafetensorError) as error:
         raise UserError(f"{path} cannot be read: {_first_line(error)}") from error
@@ -93,6 +98,10 @@ def read(path: Path, part: str = "") -> dict[str, Tensor]:
             f"{path} holds no state dict: expected name → tensor, a checkpoint with parts.net, or one of "
             f"{', '.join(_NESTED)} with name → tensor in it"
         )
+    if odd := [
+        key for key, v in content.items() if v.layout != torch.strided or v.is_complex() or v.device.type != "cpu"
+    ]:
+        raise UserError(f"{path}: {odd[0]} is sparse, complex or without content; expected plain tensors of numbers")
     return {str(k): v.float() if v.is_floating_point() else v for k, v in content.items()}
 
 
