@@ -8,6 +8,7 @@ import functools
 import importlib
 import json
 import re
+import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -151,6 +152,9 @@ def typed(cls: type, node: Any, where: str) -> Any:
     assert isinstance(checked, dict)
     for key, value in checked.items():
         within(f"{where}.{key}", value)
+        inside = get_args(hints[key]) if str(hints[key]).startswith("list[str]") else ()
+        if inside and isinstance(value, list) and any(isinstance(one, list | dict) for one in value):
+            raise UserError(f"{where}.{key}={value}: expected {hints[key]}")
     return cls(**{str(key): value for key, value in checked.items()}, **nested)
 
 
@@ -162,6 +166,8 @@ def _dataclass(hint: Any) -> type | None:
 
 def resolved(node: Any, where: str) -> dict[str, Any]:
     """A YAML node as a plain dict. UserError for a value that refers to what is not there."""
+    if not isinstance(node, DictConfig | dict):
+        raise UserError(f"{where}={node}: expected keys with values")
     try:
         return OmegaConf.to_container(node, resolve=True) if isinstance(node, DictConfig) else dict(node)  # type: ignore
     except OmegaConfBaseException as error:
@@ -206,6 +212,8 @@ def parse(cfg: Any, choices: dict[str, str], differs: dict[str, Any], command: s
     known = ["seed", "rerun", "plan", "run", *GROUPS, "loop", "runtime", "experiment"]
     if unknown := [str(key) for key in cfg if key not in known]:
         raise UserError(f"{unknown[0]}: no such key; {hint(unknown[0], sorted(known))}")
+    if missing := [key for key in (*GROUPS, "loop", "runtime", "run") if not isinstance(cfg.get(key), DictConfig)]:
+        raise UserError(f"{missing[0]}={cfg.get(missing[0])}: a run needs one; expected the name of a choice")
     parts = {group: component(group, cfg[group]) for group in GROUPS}
     model = parts["model"]
     check_fit(
@@ -302,7 +310,10 @@ def from_overrides(overrides: list[str]) -> RunConfig:
         except Exception as error:
             raise composition_error(error, overrides) from None
         task = OmegaConf.create({key: value for key, value in cfg.items() if key != "hydra"})
-        return composed(task, cfg.hydra.runtime.choices, overrides)
+        try:
+            return composed(task, cfg.hydra.runtime.choices, overrides)
+        except OmegaConfBaseException as error:
+            raise composition_error(error, overrides) from None
 
 
 def composed(task: Any, hydra_choices: Any, overrides: list[str]) -> RunConfig:
@@ -392,6 +403,11 @@ def composition_error(error: Exception, overrides: list[str]) -> Exception:
     if isinstance(error, HydraException):
         cause = f" ({str(error.__cause__).splitlines()[0]})" if error.__cause__ else ""
         return UserError(" ".join(str(error).split()) + cause)
+    frames = traceback.extract_tb(error.__traceback__)
+    if frames and {"hydra", "omegaconf"} & set(Path(frames[-1].filename).parts):
+        return UserError(
+            f"cannot compose {' '.join(overrides)}: expected key=value, and for a group the name of one choice"
+        )
     return own_mistake(error) or error
 
 
@@ -480,7 +496,7 @@ def _known_keys(overrides: list[str], key: str) -> tuple[list[str], list[str]]:
     from hydra import compose
 
     groups = {p.name for p in conf_dir().iterdir() if p.is_dir()}
-    picks = [o for o in overrides if o.partition("=")[0].partition("/")[0] in groups and "," not in o]
+    picks = [o for o in overrides if o.partition("=")[0].partition("/")[0] in groups and not set(",[{") & set(o)]
     with hydra_ready():
         cfg = compose("config", overrides=[*picks, *search_path()], return_hydra_config=key.startswith("hydra."))
     keys = list(flat(json.loads(json.dumps(OmegaConf.to_container(cfg), default=str))))

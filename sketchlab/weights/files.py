@@ -98,9 +98,8 @@ def read(path: Path, part: str = "") -> dict[str, Tensor]:
             f"{path} holds no state dict: expected name → tensor, a checkpoint with parts.net, or one of "
             f"{', '.join(_NESTED)} with name → tensor in it"
         )
-    if odd := [
-        key for key, v in content.items() if v.layout != torch.strided or v.is_complex() or v.device.type != "cpu"
-    ]:
+    dense = {k for k, v in content.items() if v.layout == torch.strided and v.device.type == "cpu"}
+    if odd := [key for key, v in content.items() if key not in dense or v.is_complex()]:
         raise UserError(f"{path}: {odd[0]} is sparse, complex or without content; expected plain tensors of numbers")
     return {str(k): v.float() if v.is_floating_point() else v for k, v in content.items()}
 

@@ -1,6 +1,7 @@
 """Servers that misbehave and archives that are damaged: one line, nothing half there, nothing too large."""
 
 import io
+import shutil
 import socket
 import struct
 import tarfile
@@ -11,6 +12,8 @@ import zlib
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from sketchlab.data.commands import fetch as download
 from sketchlab.data.commands import unpack
@@ -299,3 +302,46 @@ def test_what_compresses_well_is_unpacked(tmp_path):
     fetch(plain("", urls=[], save_as="set.zip", unpack="in", gives="in/set"), tmp_path)
     assert (tmp_path / "in" / "set" / "1.bmp").stat().st_size == 5_000_000
     assert unpack.LARGEST > 5_000_000 and np.prod([unpack.MOST_TIMES]) < 1032
+
+
+@pytest.mark.parametrize("n", [60, pytest.param(1000, marks=pytest.mark.slow)])
+def test_any_archive_is_unpacked_as_it_was_packed_or_is_one_line(n, tmp_path):
+    change = st.tuples(st.floats(0, 1), st.integers(0, 255))
+    small = {"set/1.png": NOISE[:900], "set/ä b/2.png": bytes(3000), "__MACOSX/x": b"y"}
+    packed = {
+        "zip": zipped(small),
+        **{kind: tarred(small, f"w:{kind}") for kind in ("", "gz", "xz", "bz2")},
+    }
+    checked = ("zip", "gz", "xz", "bz2")  # of a plain tar only the heads have checksums
+
+    @settings(max_examples=n, deadline=10_000, database=None, suppress_health_check=list(HealthCheck))
+    @given(
+        st.sampled_from(sorted(packed)),
+        st.lists(change, max_size=4),
+        st.floats(0, 1) | st.none(),
+        st.binary(max_size=9),
+    )
+    def check(kind, changes, cut, tail):
+        data = bytearray(packed[kind])
+        for place, value in changes:
+            data[int(place * (len(data) - 1))] = value
+        data = bytes(data if cut is None else data[: int(cut * len(data))]) + tail
+        (tmp_path / "set.zip").write_bytes(data)
+        try:
+            unpack.unpack(tmp_path / "set.zip", tmp_path / "in", tmp_path / "in" / "set")
+        except UserError as error:
+            assert str(error).isprintable()
+            assert left(tmp_path) == ["set.zip"]
+            return
+        found = {
+            f"set/{p.relative_to(tmp_path / 'in' / 'set').as_posix()}": p.read_bytes()
+            for p in (tmp_path / "in" / "set").rglob("*")
+            if p.is_file()
+        }
+        shutil.rmtree(tmp_path / "in")
+        if kind in checked and kind != "zip":
+            assert found == {name: data for name, data in small.items() if name.startswith("set/")}
+        if kind == "zip":  # names in it have no checksum
+            assert set(found.values()) <= set(small.values())
+
+    check()

@@ -51,15 +51,18 @@ def test_a_changed_number_is_noticed(tmp_path):
         files.read(tmp_path / "a.pt")
 
 
-@pytest.mark.parametrize(
-    "odd", [STATE["a.weight"].to_sparse(), torch.zeros(2, dtype=torch.cfloat), torch.empty(2, device="meta")]
-)
+ODD = [STATE["a.weight"].to_sparse(), torch.zeros(2, dtype=torch.cfloat), torch.empty(2, device="meta")]
+
+
+@pytest.mark.parametrize("odd", ODD)
+@pytest.mark.filterwarnings("ignore:Validating sparse")
 def test_tensors_that_are_not_plain_numbers_are_one_line(odd, tmp_path):
     torch.save({"a": torch.zeros(2), "b": odd}, tmp_path / "a.pt")
     with pytest.raises(UserError, match="a.pt: b is sparse, complex or without content"):
         files.read(tmp_path / "a.pt")
 
 
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 @pytest.mark.parametrize("n", [60, pytest.param(1000, marks=pytest.mark.slow)])
 def test_any_file_of_weights_is_tensors_or_one_line(n, tmp_path):
     change = st.tuples(st.floats(0, 1), st.integers(0, 255))
