@@ -38,7 +38,10 @@ NEEDED = {
 @pytest.fixture(scope="module")
 def client(run_of, tmp_path_factory):
     app = server.application([opened(run_of("images"))], tmp_path_factory.mktemp("saved"), "127.0.0.1")
-    return TestClient(app, base_url="http://127.0.0.1:8004", raise_server_exceptions=True)
+    made = TestClient(app, base_url="http://127.0.0.1:8004", raise_server_exceptions=True)
+    for drawing in ([[[0, 9], [0, 9]]], [[[0, 999], [0, 9]]]):  # what is compiled or loaded, once
+        assert made.post("/predict", json={"run": 0, "drawing": drawing}).status_code == 200
+    return made
 
 
 @pytest.mark.parametrize("n", [80, pytest.param(1000, marks=pytest.mark.slow)])
