@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import functools
 import importlib
 import json
@@ -152,9 +153,9 @@ def typed(cls: type, node: Any, where: str) -> Any:
     assert isinstance(checked, dict)
     for key, value in checked.items():
         within(f"{where}.{key}", value)
-        inside = get_args(hints[key]) if str(hints[key]).startswith("list[str]") else ()
-        if inside and isinstance(value, list) and any(isinstance(one, list | dict) for one in value):
-            raise UserError(f"{where}.{key}={value}: expected {hints[key]}")
+        expected = str(hints[str(key)])
+        if expected.startswith("list[str]") and any(isinstance(one, list | dict) for one in value or []):
+            raise UserError(f"{where}.{key}={value}: expected {expected}")
     return cls(**{str(key): value for key, value in checked.items()}, **nested)
 
 
@@ -309,8 +310,8 @@ def from_overrides(overrides: list[str]) -> RunConfig:
             cfg = compose("config", overrides=[*overrides, *search_path()], return_hydra_config=True)
         except Exception as error:
             raise composition_error(error, overrides) from None
-        task = OmegaConf.create({key: value for key, value in cfg.items() if key != "hydra"})
         try:
+            task = OmegaConf.create({key: value for key, value in cfg.items() if key != "hydra"})
             return composed(task, cfg.hydra.runtime.choices, overrides)
         except OmegaConfBaseException as error:
             raise composition_error(error, overrides) from None
@@ -404,7 +405,9 @@ def composition_error(error: Exception, overrides: list[str]) -> Exception:
         cause = f" ({str(error.__cause__).splitlines()[0]})" if error.__cause__ else ""
         return UserError(" ".join(str(error).split()) + cause)
     frames = traceback.extract_tb(error.__traceback__)
-    if frames and {"hydra", "omegaconf"} & set(Path(frames[-1].filename).parts):
+    in_hydra = {"hydra", "omegaconf"} & set(Path(frames[-1].filename).parts if frames else ())
+    too_long = isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG
+    if too_long or (in_hydra and not isinstance(error, OSError)):
         return UserError(
             f"cannot compose {' '.join(overrides)}: expected key=value, and for a group the name of one choice"
         )
@@ -436,7 +439,8 @@ def quoted(override: str) -> str:
 
 
 def names_as_text(words: list[str]) -> list[str]:
-    """data.classes=[1e5,null,true,~]: names that Hydra would read as numbers and the like, or not at all, in quotes."""
+    """data.classes=[1e5,null,true,~]: names that Hydra would read as numbers and the like, or not at all, in quotes.
+    Raises UserError for a word of several lines."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 
@@ -452,6 +456,8 @@ def names_as_text(words: list[str]) -> list[str]:
         return "[" + ",".join(map(text, match[1].split(","))) + "]"
 
     def one(word: str) -> str:
+        if len(word.splitlines()) > 1 or word.endswith("\n"):
+            raise UserError(f"cannot read {word!r}: expected one line")
         key, _, value = word.partition("=")
         return f"{key}=" + _LIST.sub(listed, value) if key.lstrip("+") == "data.classes" else word
 
