@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import functools
 import importlib
 import json
+import re
+import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +23,7 @@ from sketchlab import components, schema
 from sketchlab.components import hint
 from sketchlab.errors import UserError, own_mistake
 
+_LIST = re.compile(r"\[([^\[\]]*)\]")
 GROUPS = ("data", "model", "pipeline")  # what every run has one of
 # of Hydra's launchers that are packages of their own → the choice of conf/hydra/launcher, and the optional extra
 EXTRAS = {"joblib": "parallel", "submitit_slurm": "slurm"}
@@ -149,6 +153,9 @@ def typed(cls: type, node: Any, where: str) -> Any:
     assert isinstance(checked, dict)
     for key, value in checked.items():
         within(f"{where}.{key}", value)
+        expected = str(hints[str(key)])
+        if expected.startswith("list[str]") and any(isinstance(one, list | dict) for one in value or []):
+            raise UserError(f"{where}.{key}={value}: expected {expected}")
     return cls(**{str(key): value for key, value in checked.items()}, **nested)
 
 
@@ -160,6 +167,8 @@ def _dataclass(hint: Any) -> type | None:
 
 def resolved(node: Any, where: str) -> dict[str, Any]:
     """A YAML node as a plain dict. UserError for a value that refers to what is not there."""
+    if not isinstance(node, DictConfig | dict):
+        raise UserError(f"{where}={node}: expected keys with values")
     try:
         return OmegaConf.to_container(node, resolve=True) if isinstance(node, DictConfig) else dict(node)  # type: ignore
     except OmegaConfBaseException as error:
@@ -204,6 +213,8 @@ def parse(cfg: Any, choices: dict[str, str], differs: dict[str, Any], command: s
     known = ["seed", "rerun", "plan", "run", *GROUPS, "loop", "runtime", "experiment"]
     if unknown := [str(key) for key in cfg if key not in known]:
         raise UserError(f"{unknown[0]}: no such key; {hint(unknown[0], sorted(known))}")
+    if missing := [key for key in (*GROUPS, "loop", "runtime", "run") if not isinstance(cfg.get(key), DictConfig)]:
+        raise UserError(f"{missing[0]}={cfg.get(missing[0])}: a run needs one; expected the name of a choice")
     parts = {group: component(group, cfg[group]) for group in GROUPS}
     model = parts["model"]
     check_fit(
@@ -293,13 +304,17 @@ def from_overrides(overrides: list[str]) -> RunConfig:
     """The run that `python -m sketchlab.run <overrides>` would do: for notebooks, scripts and tests."""
     from hydra import compose
 
+    overrides = names_as_text(overrides)
     with hydra_ready():
         try:
             cfg = compose("config", overrides=[*overrides, *search_path()], return_hydra_config=True)
         except Exception as error:
             raise composition_error(error, overrides) from None
-        task = OmegaConf.create({key: value for key, value in cfg.items() if key != "hydra"})
-        return composed(task, cfg.hydra.runtime.choices, overrides)
+        try:
+            task = OmegaConf.create({key: value for key, value in cfg.items() if key != "hydra"})
+            return composed(task, cfg.hydra.runtime.choices, overrides)
+        except OmegaConfBaseException as error:
+            raise composition_error(error, overrides) from None
 
 
 def composed(task: Any, hydra_choices: Any, overrides: list[str]) -> RunConfig:
@@ -389,6 +404,13 @@ def composition_error(error: Exception, overrides: list[str]) -> Exception:
     if isinstance(error, HydraException):
         cause = f" ({str(error.__cause__).splitlines()[0]})" if error.__cause__ else ""
         return UserError(" ".join(str(error).split()) + cause)
+    frames = traceback.extract_tb(error.__traceback__)
+    in_hydra = {"hydra", "omegaconf"} & set(Path(frames[-1].filename).parts if frames else ())
+    too_long = isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG
+    if too_long or (in_hydra and not isinstance(error, OSError)):
+        return UserError(
+            f"cannot compose {' '.join(overrides)}: expected key=value, and for a group the name of one choice"
+        )
     return own_mistake(error) or error
 
 
@@ -414,6 +436,32 @@ def quoted(override: str) -> str:
     except HydraException:
         return ""
     return shlex.quote(word) if equals else ""
+
+
+def names_as_text(words: list[str]) -> list[str]:
+    """data.classes=[1e5,null,true,~]: names that Hydra would read as numbers and the like, or not at all, in quotes.
+    Raises UserError for a word of several lines."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    def text(item: str) -> str:
+        name = item.strip()
+        try:
+            is_text = OverridesParser.create().parse_override(f"key=[{name}]").value() in ([name], [])
+        except HydraException:
+            is_text = False
+        return item if is_text or re.search(r"[\"'\\\\$]", name) else f'"{name}"'
+
+    def listed(match: re.Match[str]) -> str:
+        return "[" + ",".join(map(text, match[1].split(","))) + "]"
+
+    def one(word: str) -> str:
+        if len(word.splitlines()) > 1 or word.endswith("\n"):
+            raise UserError(f"cannot read {word!r}: expected one line")
+        key, _, value = word.partition("=")
+        return f"{key}=" + _LIST.sub(listed, value) if key.lstrip("+") == "data.classes" else word
+
+    return [one(word) for word in words]
 
 
 def _presets(group: str) -> list[str]:
@@ -454,7 +502,7 @@ def _known_keys(overrides: list[str], key: str) -> tuple[list[str], list[str]]:
     from hydra import compose
 
     groups = {p.name for p in conf_dir().iterdir() if p.is_dir()}
-    picks = [o for o in overrides if o.partition("=")[0].partition("/")[0] in groups and "," not in o]
+    picks = [o for o in overrides if o.partition("=")[0].partition("/")[0] in groups and not set(",[{") & set(o)]
     with hydra_ready():
         cfg = compose("config", overrides=[*picks, *search_path()], return_hydra_config=key.startswith("hydra."))
     keys = list(flat(json.loads(json.dumps(OmegaConf.to_container(cfg), default=str))))
@@ -469,6 +517,7 @@ def data(name: str, overrides: list[str]) -> Component:
     """conf/data/<name>.yaml with command-line words put over it, whatever model would take it."""
     from hydra import compose
 
+    overrides = names_as_text(overrides)
     with hydra_ready():
         try:
             cfg = compose("config", overrides=[f"data={name}", *overrides, *search_path()])

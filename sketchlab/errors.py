@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 Answer = TypeVar("Answer")
+_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")  # and what turns text around
 STRICT = "SKETCHLAB_STRICT"  # set by the tests: what fails in explaining a result is raised
 
 
@@ -18,8 +20,11 @@ class UserError(Exception):
     """A mistake that the person at the keyboard can fix.
 
     The message is one line (a list of broken files may follow on lines of its own): which key or file, what came,
-    what was expected, what exists, what to do.
+    what was expected, what exists, what to do. What would control a terminal is shown as it is written in Python.
     """
+
+    def __str__(self) -> str:
+        return _CONTROLS.sub(lambda match: ascii(match[0])[1:-1], super().__str__())
 
 
 class ReaderGone(Exception):

@@ -25,7 +25,7 @@ from sketchlab.data import listing
 from sketchlab.data.images.decode import SUFFIXES
 from sketchlab.errors import ReaderGone, UserError, exit_on_error
 from sketchlab.runs import BATCH, KINDS, OpenedRun, reading
-from sketchlab.storage.files import atomic
+from sketchlab.storage.files import atomic, cores
 
 
 class Row(NamedTuple):
@@ -133,7 +133,7 @@ def holds_drawings(name: str) -> bool:
 def predictions(run: OpenedRun, names: list[str], ink: str | None) -> Iterator[tuple[Row, np.ndarray | str]]:
     """Each row with its (n_classes,) probabilities or why there are none, in order; one batch in memory at a time."""
     classifier, reader, waiting = run.classifier(ink), run.reader(ink), rows(names)
-    with ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="decode") as pool:
+    with ThreadPoolExecutor(cores(), thread_name_prefix="decode") as pool:
         while batch := list(islice(waiting, BATCH)):
             images = [row.name for row in batch if row.sample is None]
             read = iter(reading.squares(images, reader, pool))

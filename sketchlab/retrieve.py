@@ -31,7 +31,7 @@ from sketchlab.runs.retrieve import index
 from sketchlab.runs.retrieve.gallery import Gallery, of_folder, of_run
 from sketchlab.runs.retrieve.matches_sheet import Cell, matches_sheet
 from sketchlab.runs.retrieve.retriever import Retriever, check
-from sketchlab.storage.files import atomic
+from sketchlab.storage.files import atomic, cores
 
 ON_SHEET = 40  # sketches on the contact sheet
 SHOWN = 3  # matches in a line of the table
@@ -156,7 +156,7 @@ Found = tuple[list[float], list[int]]  # distances and places
 def _searched(retriever: Retriever, names: list[str], search: Any) -> Iterator[tuple[Row, Any, Found | str]]:
     """Each row with what was asked and its matches, or why there are none; one batch in memory at a time."""
     waiting = rows(names)
-    with ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="decode") as pool:
+    with ThreadPoolExecutor(cores(), thread_name_prefix="decode") as pool:
         while batch := list(islice(waiting, BATCH)):
             images = [row.name for row in batch if row.sample is None]
             read = iter(reading.squares(images, retriever.read_sketch, pool))

@@ -25,6 +25,7 @@ def _hydra() -> None:
     overrides = [a for a in sys.argv[1:] if not a.startswith("-")]
     config.check_options(sys.argv[1:])
     try:
+        sys.argv[1:] = config.names_as_text(sys.argv[1:])
         sys.argv += ["--config-dir", str(Path(components.EXTRA, "conf"))] if components.EXTRA else []
         hydra.main(config_path=str(config.conf_dir()), config_name="config", version_base="1.3")(job)()
     except Exception as error:

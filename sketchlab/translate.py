@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,6 +12,7 @@ from sketchlab.generate import save
 from sketchlab.predict import listed
 from sketchlab.runs import OpenedRun, reading
 from sketchlab.runs.gan import generator
+from sketchlab.storage.files import cores
 
 BATCH = 16
 
@@ -42,7 +42,7 @@ def translate(arguments: argparse.Namespace) -> int:
     goals = targets(names, folder, arguments.to)
     folder.mkdir(parents=True, exist_ok=True)
     bad = 0
-    with ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="decode") as pool:
+    with ThreadPoolExecutor(cores(), thread_name_prefix="decode") as pool:
         for start in range(0, len(names), BATCH):
             part = names[start : start + BATCH]
             read = reading.squares(part, reader, pool)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import csv
+import html
+import json
 import shlex
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from sketchlab import components, config, load_model
 from sketchlab.errors import UserError
@@ -228,6 +233,58 @@ def test_what_hydra_cannot_read_is_printed_as_it_works_when_pasted(typed, value)
         config.from_overrides(["data=folder", typed])
     except UserError as error:
         assert config.quoted(typed) in str(error) or "several values need -m" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("typed", "classes"),
+    [
+        ("[1e5,null,true,007,~,yes]", ["1e5", "null", "true", "007", "~", "yes"]),
+        ("[1_000,0x10,nan,inf,1.0,False]", ["1_000", "0x10", "nan", "inf", "1.0", "False"]),
+        ("[ice cream, 猫,bear (animal)]", ["ice cream", "猫", "bear (animal)"]),
+        ("""["1e5",'null',ant]""", ["1e5", "null", "ant"]),
+        ("null", None),
+    ],
+)
+def test_names_of_classes_are_text_whatever_they_look_like(typed, classes):
+    data = config.from_overrides(["data=folder", f"data.classes={typed}"]).data
+    assert data.config.classes == config.data("folder", [f"data.classes={typed}"]).config.classes == classes
+
+
+def test_words_that_need_no_quotes_stay_as_typed():
+    words = ["data.classes=[circle,ice cream]", "x=[1e5]", "data.classes=null", "+data.classes=[a,1],[b,${seed}]"]
+    assert config.names_as_text(words) == [*words[:3], '+data.classes=[a,"1"],[b,${seed}]']
+
+
+@pytest.mark.slow
+def test_class_folders_named_like_numbers_are_names_in_every_command(sketchlab, tmp_path):
+    names = ["007", "1e5", "=1+1", "null", "true", "yes", "~"]
+    random = np.random.default_rng(0)
+    for name in names:
+        (tmp_path / "set" / name).mkdir(parents=True)
+        for i in range(20):
+            Image.fromarray(random.integers(0, 255, (32, 32), np.uint8)).save(tmp_path / "set" / name / f"{i}.png")
+    root, chosen = f"data.root={tmp_path / 'set'}", names[1:]
+    small = ["loop.epochs=1", "loop.batch_size=8", "pipeline.explain=0"]
+    done = sketchlab("data=folder", root, f"data.classes=[{','.join(chosen)}]", *small)
+    assert done.returncode == 0, done.stderr
+    (folder,) = (tmp_path / "outputs" / "small_cnn-folder").glob("[0-9a-f]*")
+    assert json.loads((folder / "data.json").read_text())["classes"] == chosen
+    page = (folder / "report.html").read_text()
+    assert all(page.count(f">{html.escape(name)}<") > 3 for name in chosen) and ">100000.0<" not in page
+    files = [str(tmp_path / "set" / name / "0.png") for name in chosen]
+    for module, words in (
+        ("predict", [str(folder), *files, "--out", "p.csv"]),
+        ("evaluate", [str(folder), root]),
+        ("evaluate", [str(folder), "data=folder", root, f"data.classes=[{','.join(reversed(chosen))}]"]),
+        ("report", [str(folder)]),
+    ):
+        done = sketchlab(*words, module=f"sketchlab.{module}")
+        assert done.returncode == 0, (module, done.stderr)
+    with open(tmp_path / "p.csv", newline="") as file:
+        header, *rows = csv.reader(file)
+    assert header[2:-1] == [f"p_{name}" for name in chosen] and {row[1] for row in rows} <= set(chosen)
+    with open(folder / "predictions_test.csv", newline="") as file:
+        assert {row["label"] for row in csv.DictReader(file)} == set(chosen)
 
 
 @pytest.mark.parametrize(

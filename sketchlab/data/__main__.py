@@ -161,7 +161,7 @@ def _words(overrides: Sequence[str]) -> list[str]:
     found: list[str] = []
     for word in overrides:
         key, _, value = word.partition("=")
-        values = yaml.safe_load(value) if key == "data.classes" else None
+        values = yaml.load(value, yaml.BaseLoader) if key == "data.classes" else None  # all of it text
         if not isinstance(values, list) or not values:
             raise UserError(f"{word}: expected data.classes=[word,…], the words to fetch")
         found += map(str, values)

@@ -25,6 +25,7 @@ from sketchlab.engine.protocols import Prepare, Raw
 from sketchlab.engine.recompute import recomputed
 from sketchlab.errors import UserError
 from sketchlab.schema import Machine
+from sketchlab.storage.files import cores
 
 
 @dataclass(frozen=True)
@@ -147,6 +148,8 @@ class Runtime:
         kind, self.precision = config.decided()
         local = int(os.environ.get("LOCAL_RANK") or rank) if joined_world() else rank
         self.device = torch.device(kind, local) if kind == "cuda" else torch.device(kind)
+        if "OMP_NUM_THREADS" not in os.environ and torch.get_num_threads() > cores():
+            torch.set_num_threads(cores())  # torch counts the machine's, whatever a container may use of them
         if kind == "cuda":
             torch.cuda.set_device(self.device)
             torch.backends.cudnn.benchmark = not config.deterministic
@@ -157,7 +160,7 @@ class Runtime:
         else:
             keep_freed_memory()
             if ranks > 1:
-                torch.set_num_threads(max(1, (os.cpu_count() or 1) // ranks))
+                torch.set_num_threads(max(1, cores() // ranks))
         torch.use_deterministic_algorithms(config.deterministic)
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # none is read
 

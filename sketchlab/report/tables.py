@@ -50,8 +50,11 @@ def put(path: Path, text: str) -> Path:
 
 
 def as_csv(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A name that begins with = or @ gets ' in front: spreadsheets would compute it, and nothing reads these tables
+    back. Files that are read back, or made for programs, have names as they are."""
     out = io.StringIO()
-    csv.writer(out, lineterminator="\n").writerows([columns, *rows])
+    safe = [[f"'{cell}" if cell[:1] in ("=", "@") else cell for cell in row] for row in (columns, *rows)]
+    csv.writer(out, lineterminator="\n").writerows(safe)
     return out.getvalue()
 
 

@@ -29,8 +29,11 @@ RECENT_S = 3600.0  # what was used so lately may be in use
 
 
 def home() -> Path:
-    """$SKETCHLAB_CACHE or ~/.cache/sketchlab; all that is in it can be deleted at any time."""
-    return Path(os.environ.get("SKETCHLAB_CACHE") or Path.home() / ".cache" / "sketchlab").expanduser()
+    """$SKETCHLAB_CACHE or ~/.cache/sketchlab; all that is in it can be deleted at any time. Raises UserError."""
+    try:
+        return Path(os.environ.get("SKETCHLAB_CACHE") or "~/.cache/sketchlab").expanduser()
+    except RuntimeError as error:
+        raise UserError(f"no folder for the cache: {error}; set SKETCHLAB_CACHE") from None
 
 
 def entry(folder: Path, what: str, build: Callable[[Path], dict[str, Any]], needed: int = 0) -> dict[str, Any]:
@@ -217,7 +220,8 @@ class Entry(NamedTuple):
 def entries() -> list[Entry]:
     """What is kept, the one used longest ago first."""
     found = []
-    for kind in sorted(path for path in home().iterdir() if path.is_dir()) if home().is_dir() else []:
+    kinds = [path for path in home().iterdir() if path.is_dir() and path.name[0] != "."] if home().is_dir() else []
+    for kind in sorted(kinds):
         for folder in sorted(path for path in kind.iterdir() if not path.name.startswith(".")):
             paths = [p for p in folder.rglob("*") if p.is_file()] if folder.is_dir() else [folder]
             used = folder / USED if (folder / USED).exists() else folder

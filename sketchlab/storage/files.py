@@ -7,6 +7,7 @@ import errno
 import functools
 import hashlib
 import json
+import math
 import os
 import sys
 import time
@@ -106,8 +107,42 @@ def has_locks() -> bool:
 
 
 def cores() -> int:
-    """How many this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """How many this process may use: by its affinity, and by the quota of a container or batch job."""
+    n = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, math.ceil(min(n, quota())))
+
+
+def quota(root: Path = Path("/")) -> float:
+    """Cores that the control groups of this process allow, version 2 or 1, the smallest of all around it; infinity
+    where none limits it. root: where proc and sys are."""
+    try:
+        groups = (root / "proc/self/cgroup").read_text("utf-8").splitlines()
+    except OSError:
+        return math.inf
+    found = [math.inf]
+    for _, controllers, path in (line.split(":", 2) for line in groups if line.count(":") >= 2):
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        for mount in ("cpu", controllers) if controllers else ("", "unified"):
+            top = root / "sys/fs/cgroup" / mount
+            inner = top / path.strip("/")  # not there in a container, which sees its own group as the top
+            for folder in (inner, *inner.parents):
+                found.append(_limit(folder))
+                if folder == top:
+                    break
+    return min(found)
+
+
+def _limit(folder: Path) -> float:
+    """Of one control group: cpu.max of version 2, or quota and period of version 1."""
+    for names in (("cpu.max",), ("cpu.cfs_quota_us", "cpu.cfs_period_us")):
+        try:
+            most, period = " ".join((folder / name).read_text("ascii") for name in names).split()
+            if most.isdigit() and int(period) > 0 and int(most) > 0:  # not "max" or -1
+                return int(most) / int(period)
+        except (OSError, ValueError):  # another version's file, or a system's own content: no limit is known
+            continue
+    return math.inf
 
 
 def sync_folder(folder: Path) -> None:

@@ -25,7 +25,7 @@ from omegaconf import open_dict
 
 from sketchlab import config
 from sketchlab.errors import UserError, own_mistake
-from sketchlab.storage.files import read_dict, write_json
+from sketchlab.storage.files import cores, read_dict, write_json
 from sketchlab.sweeps import workers
 from sketchlab.training import plan
 from sketchlab.training.prepare import prepare
@@ -68,7 +68,7 @@ class Grid(Sweeper):
 def at_once(cfg: Any) -> int:
     """How many runs the launcher has side by side."""
     n = cfg.hydra.launcher.get("n_jobs") or 1
-    return n if n > 0 else os.cpu_count() or 1
+    return n if n > 0 else cores()
 
 
 def pinned(cfg: Any) -> Path:

@@ -135,11 +135,11 @@ def fitting(run: RunConfig, n: int, ranks: int) -> Any:
 def describe_data(data: Any, run: RunConfig, folder: Any) -> None:
     """data.json, and splits.csv while the list is short: who was in which split, and how that was decided."""
     from sketchlab.data.commands import check, domains
-    from sketchlab.data.dataset import Images, Pairs
+    from sketchlab.data.dataset import Pairs
 
     parts = {name: s.sketch if isinstance(s, Pairs) else s for name, s in data.splits.items()}
     notes = list(data.notes)
-    if hasattr(run.data.config, "on_bad") and all(isinstance(s.store, Images) for s in parts.values()):
+    if hasattr(run.data.config, "on_bad"):
         found = check.warnings(domains.by_domain(data))
         notes += found
         for note in found:

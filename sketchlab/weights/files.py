@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import socket
+import zipfile
 from functools import lru_cache
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
-from urllib.error import URLError
 
 import torch
 import yaml
@@ -19,6 +21,7 @@ from torchvision.models import get_model_weights, list_models
 
 from sketchlab.errors import UserError
 
+TIMEOUT_S = 30  # without a byte from a server
 _IMAGENET = "IMAGENET1K_V1"  # torchvision's first ImageNet weights of every network
 # what programs save the network under, in a file that holds more: the plain weights, and averages over training
 _NESTED = ("state_dict", "model_state_dict", "model", "net", "network", "weights")
@@ -72,6 +75,10 @@ def read(path: Path, part: str = "") -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             content: Any = load_file(path)
         else:
+            if zipfile.is_zipfile(path):  # torch.load does not compare its checksums
+                with zipfile.ZipFile(path) as packed:
+                    if bad := packed.testzip():
+                        raise OSError(f"{bad} in it does not have the checksum it was written with")
             content = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, SafetensorError) as error:
         raise UserError(f"{path} cannot be read: {_first_line(error)}") from error
@@ -91,6 +98,9 @@ def read(path: Path, part: str = "") -> dict[str, Tensor]:
             f"{path} holds no state dict: expected name → tensor, a checkpoint with parts.net, or one of "
             f"{', '.join(_NESTED)} with name → tensor in it"
         )
+    dense = {k for k, v in content.items() if v.layout == torch.strided and v.device.type == "cpu"}
+    if odd := [key for key, v in content.items() if key not in dense or v.is_complex()]:
+        raise UserError(f"{path}: {odd[0]} is sparse, complex or without content; expected plain tensors of numbers")
     return {str(k): v.float() if v.is_floating_point() else v for k, v in content.items()}
 
 
@@ -165,13 +175,17 @@ def _in_folder(arch: str, official: str) -> Path | None:
 def _download(url: str, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     expected = _HASH_IN_NAME.search(url)
+    before = socket.getdefaulttimeout()
     try:
+        socket.setdefaulttimeout(TIMEOUT_S)  # torch gives none: a server that stalls would be waited for without end
         torch.hub.download_url_to_file(url, str(path), hash_prefix=expected.group(1) if expected else None)
-    except (URLError, OSError, RuntimeError) as error:
+    except (HTTPException, OSError, RuntimeError) as error:
         raise UserError(
             f"model.weights=imagenet: {url} could not be fetched ({_first_line(error)}); put {path.name} into "
             f"{os.environ.get('SKETCHLAB_WEIGHTS') or path.parent}, or a folder that SKETCHLAB_WEIGHTS names"
         ) from error
+    finally:
+        socket.setdefaulttimeout(before)
 
 
 def _first_line(error: Exception) -> str:

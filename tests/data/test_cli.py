@@ -1,15 +1,22 @@
+import json
 import os
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageDraw
 
+from sketchlab import config
 from sketchlab.data import __main__ as cli
 from sketchlab.data.commands import check
 from sketchlab.data.dataset import Dataset, Images, Split
+from sketchlab.inputs import Input
+from sketchlab.training import work
+
+INPUT = Input("images", 32, 1, "dark", [0.0], [1.0])
 
 
 @pytest.fixture(autouse=True)
@@ -219,6 +226,105 @@ def test_equal_images_are_compared_with_the_first_of_them_alone():
     assert check.warnings(copies(400)) == [
         "2 pairs of images in different splits look the same, the first train: 1 = test: 399"
     ]
+
+
+def split_of(store, rows, labels):
+    return Split(store, rows, labels[rows], list(map(str, rows.tolist())), rows)
+
+
+def clusters(seed):
+    """Copies with noise of a few sketches, in three splits and two classes by chance; some copies are equal."""
+    random = np.random.default_rng(seed)
+    pixels = []
+    for _ in range(60):
+        image = np.asarray(sketch(int(random.integers(12)), 64)) * random.uniform(0.7, 1)
+        pixels.append(np.clip(image + random.normal(0, random.choice([0, 0.5, 4, 9, 14]), image.shape), 0, 255))
+    pixels += pixels[:8]
+    labels, parts = random.integers(2, size=(68,)), np.sort(random.integers(3, size=(68,)))
+    rows, store = torch.arange(68), Images(torch.from_numpy(np.stack(pixels).astype(np.uint8))[:, None])
+    splits = {
+        name: split_of(store, rows[parts == k], torch.from_numpy(labels))
+        for k, name in enumerate(("train", "val", "test"))
+    }
+    return Dataset(["a", "b"], splits, lambda raw, keys: raw, 1, ""), store.pixels, labels, parts
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_each_image_is_named_with_the_first_like_it_as_all_pairs_say(seed, monkeypatch):
+    data, pixels, labels, parts = clusters(seed)
+    monkeypatch.setattr(check, "_BLOCK", 23)
+    monkeypatch.setattr(check, "_SLICE", 5)
+    found = check.find(data)
+    gaps = 1 - np.corrcoef(pixels.flatten(1).numpy().astype(float))
+    alike, want = np.triu(gaps <= check.DISTANCE, 1), set()
+    for j in range(len(gaps)):
+        for marks in (np.arange(68), parts, labels):
+            want |= {(int(i), j) for i in np.flatnonzero(alike[:, j] & (marks != marks[j]))[:1]}
+    assert {(int(pair.a[1]), int(pair.b[1])) for pair in found.same} == want and len(want) > 20
+    later = {j for _, j in want}
+    single = [(i, j) for j in range(68) for i in range(j) if not {i, j} & later and gaps[i, j] <= check.CLOSE]
+    best = sorted(single, key=lambda pair: gaps[pair])[: check.SHOWN]
+    assert [(int(pair.a[1]), int(pair.b[1])) for pair in found.close] == best
+    for pair in found.same + found.close:
+        assert pair.distance == pytest.approx(max(gaps[int(pair.a[1]), int(pair.b[1])], 0), abs=1e-4)
+
+
+def test_no_pair_is_missed_by_its_cells():
+    pixels = np.stack([np.asarray(sketch(i, 64)) for i in range(40)]).astype(float)
+    looks = check.Looks(copies(3))
+    looks.fine = lambda rows: check._directions(torch.from_numpy(pixels[rows]).float()[:, None])
+    looks.names = looks.names[:1] * 40
+    rough, _ = looks.rough()
+    assert torch.allclose(rough.norm(dim=1), torch.ones(40), atol=1e-5)
+    assert ((rough @ rough.T).numpy() >= np.corrcoef(pixels.reshape(40, -1)) - check._ROUNDING / 2).all()
+
+
+@pytest.mark.parametrize("noise", [0, 3])
+@pytest.mark.parametrize("in_test", [2, 200])
+def test_near_copies_take_about_as_many_comparisons_as_there_are(noise, in_test, monkeypatch):
+    made, real = [], check.Looks.distances
+    monkeypatch.setattr(check.Looks, "distances", lambda looks, i, j: [made.append(len(i)), real(looks, i, j)][1])
+    random, image = np.random.default_rng(0), np.asarray(sketch(1, 64))
+    for n in (400, 800):
+        pixels = np.clip(image * 0.9 + 20 + random.normal(0, noise, (n, 64, 64)), 0, 255).astype(np.uint8)[:, None]
+        rows, store = torch.arange(n), Images(torch.from_numpy(pixels))
+        parts = {"train": rows[:-in_test], "test": rows[-in_test:]}
+        splits = {name: split_of(store, part, torch.zeros_like(rows)) for name, part in parts.items()}
+        made.clear()
+        found = check.find(Dataset(["a"], splits, lambda raw, keys: raw, 1, ""))
+        assert len(found.same) == n - 1 and sum(pair.leaks for pair in found.same) == in_test
+        assert sum(made) < 1.2 * n
+
+
+def drawings(root, words):
+    """word → its drawings, as QuickDraw's ndjson."""
+    for word, strokes in words.items():
+        lines = [json.dumps({"word": word, "key_id": f"{i:04d}", "drawing": one}) for i, one in enumerate(strokes)]
+        (root / f"{word}.ndjson").write_text("\n".join(lines) + "\n")
+
+
+def polyline(seed):
+    return [np.random.default_rng(seed).integers(0, 256, (2, 7)).tolist()]
+
+
+def test_check_and_a_run_say_of_drawings_what_they_say_of_images(tmp_path, capsys):
+    jogged = [[[min(x + 1, 255) for x in axis] for axis in stroke] for stroke in polyline(3)]
+    many = [polyline(i) for i in range(187)] + [polyline(3)] * 12 + [jogged]
+    drawings(tmp_path, {"ant": many, "bee": [[[[9, 9], [9, 9]]], [[[200], [3]]]] * 5})
+    code, out, _ = run(capsys, "check", "strokes", f"data.root={tmp_path}")
+    assert code == 1 and sorted(re.findall(r"^blank: \w+: (.+)$", out, re.M)) == [f"bee/{i:04d}" for i in range(10)]
+    pairs = re.findall(r"^  0\.\d+  (\w+): (.+)  =  (\w+): (.+)$", out, re.M)
+    assert {name for pair in pairs for name in pair[1::2]} >= {"ant/0003", *(f"ant/{i:04d}" for i in range(187, 200))}
+    assert sum(a != b for a, _, b, _ in pairs) > 0
+    run_config = config.from_overrides(["data=strokes", f"data.root={tmp_path}"])
+    said, kept = [], {}
+    folder = SimpleNamespace(say=said.append, document=kept.__setitem__, keep=None, table=lambda *_: None)
+    work.describe_data(run_config.data.build(INPUT), run_config, folder)
+    unequal, blank, leaks = kept["data.json"]["notes"]
+    assert unequal == "very unequal classes: 'ant' has 200 drawings, 'bee' 10"
+    assert blank == "class 'bee' is blank: all 10 drawings are a single point"
+    assert leaks.startswith(f"{sum(a != b for a, _, b, _ in pairs)} pairs of drawings in different splits look the")
+    assert said == [f"warning: {note}" for note in (unequal, blank, leaks)]
 
 
 def test_blank_and_very_unequal_classes_are_named():

@@ -157,7 +157,7 @@ def test_a_wrong_checksum_is_refused_and_put_aside(server, tmp_path):
 
 def test_an_unknown_checksum_is_recorded_and_then_held_to(server, tmp_path):
     said = fetch(plain(server.url), tmp_path)
-    assert any("no official checksum" in line and SHA256 in line for line in said)
+    assert any("no published checksum" in line and SHA256 in line for line in said)
     assert json.loads((tmp_path / download.RECORD).read_text()) == {"noise.bin": SHA256}
     (tmp_path / "noise.bin").unlink()
     server.content = NOISE[::-1]

@@ -1,5 +1,6 @@
 """QuickDraw's files as they are, quirks and all, and Google's recipe from raw to simplified drawings."""
 
+import contextlib
 import gzip
 import json
 import math
@@ -255,3 +256,28 @@ def test_an_array_with_a_byte_order_mark(tmp_path):
     path = tmp_path / "cat.json"
     path.write_bytes(b"\xef\xbb\xbf[\r\n[[[0, 255], [0, 9]]]\r\n]\r\n")
     assert [row.drawing for row in ndjson_files.lines(path)] == [[[[0, 255], [0, 9]]]]
+
+
+@pytest.mark.parametrize("n", [60, pytest.param(1000, marks=pytest.mark.slow)])
+def test_any_file_of_drawings_is_rows_or_one_line(n, tmp_path):
+    drawing = st.lists(st.lists(st.lists(st.integers(0, 300), max_size=3), max_size=3), max_size=2)
+    item = drawing | st.fixed_dictionaries({"drawing": drawing}) | st.none() | st.text(max_size=3) | st.integers()
+    array = (st.lists(item, max_size=4) | item).map(lambda v: json.dumps(v).encode())
+    packed = (array | st.binary(max_size=40)).map(gzip.compress)
+    names = st.sampled_from(("a.json", "a.json.gz", "a.ndjson", "a.ndjson.gz"))
+
+    @settings(max_examples=n, deadline=10_000, database=None, suppress_health_check=list(HealthCheck))
+    @given(names, array | packed | st.binary(max_size=40), st.integers(0, 60) | st.none(), st.binary(max_size=3))
+    def check(name, data, cut, tail):
+        (tmp_path / name).write_bytes(data[:cut] + tail)
+        try:
+            rows = list(ndjson_files.lines(tmp_path / name))
+        except UserError as error:
+            assert "\n" not in str(error)
+            return
+        for row in rows:
+            with contextlib.suppress(BadDrawing):
+                drawn = [] if row.error else convention(row.drawing)
+                assert all(0 <= v <= 255 for stroke in drawn for axis in stroke[:2] for v in axis)
+
+    check()

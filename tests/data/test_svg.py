@@ -60,7 +60,16 @@ def test_ids_give_the_order_of_strokes():
     ("body", "message"),
     [
         ("<text>a</text>", "<text>"),
-        ("<use href='#a'/>", "<use>"),
+        ("<use href='#a'/>", "<use> of '#a': no such element"),
+        ("<use href='other.svg#a'/>", "<use> of 'other.svg#a'"),
+        ("<use/>", "<use> of ''"),
+        ("<use id='a' href='#a'/>", "in itself"),
+        ("<g id='a'><use href='#a'/></g>", "in itself"),
+        ("<symbol id='a'><use href='#b'/></symbol><g id='b'><use href='#a'/></g>", "in itself"),
+        ("<defs><text id='a'>a</text></defs><use href='#a'/>", "<text>"),
+        ("<path id='a' d='M0 0L1 1'/><use href='#a' x='1e308'/>", "beyond"),
+        ("<path id='a' d='M0 0L1 1'/><use href='#a' x='wide'/>", "x='wide' on <use>"),
+        ("<path id='a' d='M0 0L1 1'/><use href='#a' clip-path='url(#b)'/>", "clip-path on <use>"),
         ("<image/>", "<image>"),
         ("<g clip-path='url(#a)'><path d='M0 0L1 1'/></g>", "clip-path on <g>"),
         ("<path style='mask:url(#a)' d='M0 0L1 1'/>", "mask on <path>"),
@@ -185,6 +194,8 @@ def test_units_and_view_boxes():
         '<defs><text/><path d="M0 0L9 9"/></defs>',
         '<clipPath id="a"><rect width="9" height="9"/></clipPath>',
         "<symbol><use/></symbol>",
+        '<symbol id="a"><path d="M0 0L9 9"/></symbol><use href="#a" display="none"/>',
+        '<linearGradient id="a"/><use href="#a"/>',
         '<g display="none"><image/><path d="M0 0L9 9"/></g>',
         '<g style="display: none"><path d="M0 0L9 9"/></g>',
         '<g visibility="hidden"><path d="M0 0L9 9"/></g>',
@@ -202,21 +213,73 @@ def test_a_visible_part_of_a_hidden_group_is_drawn():
     assert len(one('<g visibility="hidden"><path visibility="visible" d="M1 1L2 2"/></g>')) == 2
 
 
+P = '<path id="p" d="M1 2L3 4"/>'
+EXPANDED = [  # with <use>, and what it stands for (SVG 1.1, section 5.6)
+    (f'<defs>{P}</defs><use href="#p"/>', P),
+    (f'{P}<use xlink:href="#p" x="10" y="5"/>', f'{P}<g transform="translate(10,5)">{P}</g>'),
+    (f'{P}<use href="#p" x="10" transform="scale(2)"/>', f'{P}<g transform="scale(2) translate(10,0)">{P}</g>'),
+    (f'<defs><g id="g" transform="rotate(30)">{P}{P}</g></defs><g transform="scale(3)"><use href="#g"/></g>',
+     f'<g transform="scale(3) rotate(30)">{P}{P}</g>'),
+    (f'<symbol id="s" viewBox="0 0 10 10">{P}</symbol><use href="#s" x="5" width="100" height="50"/>',
+     f'<svg x="5" width="100" height="50" viewBox="0 0 10 10">{P}</svg>'),
+    (f'<symbol id="s">{P}</symbol><use href="#s"/>', P),
+    (f'<defs><svg id="s" width="4" height="4" viewBox="0 0 2 2">{P}</svg></defs><use href="#s" width="8" height="8"/>',
+     f'<svg width="8" height="8" viewBox="0 0 2 2">{P}</svg>'),
+    (f'<defs>{P}<g id="a"><use href="#p" x="1"/></g><g id="b"><use href="#a" x="2"/><use href="#a" y="3"/></g></defs>'
+     '<use href="#b"/>', f'<g transform="translate(3,0)">{P}</g><g transform="translate(1,3)">{P}</g>'),
+    ('<rect id="r" width="4" height="3" fill="inherit"/><use href="#r" fill="none"/>', '<rect width="4" height="3"/>'),
+    ('<defs><rect id="r" width="50%" height="10%"/></defs><use href="#r"/>', '<rect width="50%" height="10%"/>'),
+    (f'{P}<path id="p" d="M9 9L8 8"/><use href="#p"/>', f'{P}<path d="M9 9L8 8"/>{P}'),  # the first of an id
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("used", "expanded"), EXPANDED)
+def test_use_is_what_it_stands_for(used, expanded):
+    head = HEAD.replace(">", ' xmlns:xlink="http://www.w3.org/1999/xlink">')
+    found, want = (svg.strokes(f"{head}{body}</svg>".encode()) for body in (used, expanded))
+    assert len(found) == len(want) and all(np.allclose(*pair) for pair in zip(found, want, strict=True))
+
+
+def test_the_order_of_strokes_is_that_of_what_is_used():
+    body = '<defs><path id="a" d="M0 0L1 1"/></defs><use id="2" href="#a"/><use id="1" href="#a" x="50"/>'
+    assert [stroke[0, 0] for stroke in svg.strokes(wrapped(body))] == [50, 0]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        P + "".join(f'<g id="g{i}">{f"""<use href="#{f"g{i - 1}" if i else "p"}"/>""" * 10}</g>' for i in range(9)),
+        P + "".join(f'<g id="g{i}"><use href="#{f"g{i - 1}" if i else "p"}"/></g>' for i in range(60)),
+        P + '<use href="#p"/>' * 12_000,
+        f'<path id="q" d="M0 0{" " * 2**20}"/>' + '<use href="#q"/>' * 9000,
+        f'<symbol id="s">{P * 10_000}</symbol>' + '<use href="#s"/>' * 5000,
+    ],
+    ids=["laughs", "chain", "many", "long", "wide"],
+)
+def test_use_is_bounded(body):
+    start = time.monotonic()
+    with pytest.raises(BadDrawing, match="<use>"):
+        svg.strokes(wrapped(body))
+    assert time.monotonic() - start < 10
+
+
 @pytest.mark.parametrize("n", [50, pytest.param(1000, marks=pytest.mark.long)])
 def test_any_bytes_are_strokes_or_refused(n):
-    words = "M L H V C S Q T A Z m a z 0 1 -2.5 1e9 1e308 nan , % ( ) translate( scale(1,2) ² ٣"
+    words = "M L H V C S Q T A Z m a z 0 1 -2.5 1e9 1e308 nan , % ( ) translate( scale(1,2) ² ٣ #a #b"
     word = st.sampled_from(words.split())
     data = st.lists(word, max_size=30).map(" ".join)
-    keys = "d transform points viewBox width r rx x1 style id fill display clip-path"
+    keys = "d transform points viewBox width r rx x1 style id fill display clip-path href href x y"
     tags = "path rect circle ellipse line polygon g svg defs use style text"
     attribute = st.sampled_from(keys.split())
     tag = st.sampled_from(tags.split())
     node = st.tuples(
         tag, st.lists(st.tuples(attribute, data | st.text(max_size=9)), max_size=4, unique_by=lambda a: a[0])
     )
-    body = st.lists(node, max_size=6).map(
+    flat = st.lists(node, max_size=6).map(
         lambda nodes: "".join(f"<{name} {' '.join(f'{k}={quoteattr(v)}' for k, v in a)}/>" for name, a in nodes)
     )
+    named = st.tuples(flat, flat, st.sampled_from(("g", "symbol", "defs", "svg")), st.sampled_from(("#a", "#b")))
+    body = flat | named.map(lambda p: f'<{p[2]} id="a"><g id="b">{p[0]}</g></{p[2]}>{p[1]}<use href="{p[3]}"/>')
 
     @settings(max_examples=n, deadline=10_000, suppress_health_check=list(HealthCheck), database=None)
     @given(st.binary(max_size=200) | body.map(lambda text: wrapped(text.encode("utf-8", "replace").decode())))

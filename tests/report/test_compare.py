@@ -379,3 +379,8 @@ def test_tables_escape_what_each_format_reserves(tmp_path):
     assert texts[".md"] == "| a\\|b | n |\n| --- | ---: |\n| x_1 & 50% | – |\n"
     assert "x\\_1 \\& 50\\% & -- \\\\" in texts[".tex"] and "{lr}" in texts[".tex"]
     assert Path(written[0]).name == "t.csv"
+
+
+def test_names_that_a_spreadsheet_would_compute_are_text_in_tables():
+    text = tables.as_csv(["name", "=A1"], [["=1+1", "0.5"], ["@SUM", "-0.5"], ["a=b", "+0.5"]])
+    assert text == "name,'=A1\n'=1+1,0.5\n'@SUM,-0.5\na=b,+0.5\n"

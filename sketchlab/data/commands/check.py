@@ -1,4 +1,4 @@
-"""What is wrong with a data set: near-duplicates, above all across splits, and blank images."""
+"""What is wrong with a data set: near-duplicates, above all across splits, and blank images or drawings."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
-from sketchlab.data.dataset import Dataset, Split
+from sketchlab.data.dataset import Dataset, Images, Split
+from sketchlab.data.strokes import raster
 from sketchlab.errors import UserError
 
 SIDE_PX = 64  # images are compared at this size
@@ -23,8 +25,9 @@ CLOSE, SHOWN = (
     0.15,
     10,
 )  # beyond that, the closest few are shown for a person to check: two photos of one scene lie here
-_ROUGH_PX, _SLACK = 16, 0.06  # first sieve: every pair, at this size, with this much more distance allowed
+_CELL_PX, _ROUNDING = 4, 1e-4
 _BLOCK = 2048
+_SLICE = 64  # rows whose candidates are listed at once
 MOST_IN_A_RUN = 10_000  # images: a few seconds
 UNEQUAL = 20  # times as many images in the largest class as in the smallest: a note
 MOST = 250_000  # images: all pairs of more would take hours
@@ -53,8 +56,13 @@ class Pair:
 
 
 def grey(split: Split, places: Tensor) -> Tensor:
-    """(B,) places → (B, 1, 64, 64) float32 in [0, 255]."""
-    raw = split.pictures(places).float()
+    """(B,) places → (B, 1, 64, 64) float32 in [0, 255]. Drawings are drawn; one that is a single point stays empty."""
+    raw = split.gather(places).cpu()
+    if not isinstance(raw, Tensor):
+        low, high = raster.boxes(raw, raw.points)
+        is_point = (low == high).all(1)[:, None, None, None]
+        return torch.where(is_point, 255.0, raster.pictures(raw, SIDE_PX).float())
+    raw = raw.float()
     if raw.dim() != 4 or raw.shape[1] not in (1, 3):
         raise UserError("only data sets that give images can be checked")
     weights = torch.tensor([0.299, 0.587, 0.114])[:, None, None]
@@ -99,22 +107,32 @@ class Looks:
         return out
 
     def rough(self) -> tuple[Tensor, list[int]]:
-        """(N, 256) directions, and the rows of images of a single colour."""
-        parts, blank = [], []
+        """(N, 512) of length 1, and the rows of images of a single colour.
+
+        Per cell of 4×4 px its mean and the length of what is left, both scaled so that the product of two rows is never
+        less than the correlation of the images (Cauchy and Schwarz, cell by cell): no pair is missed.
+        """
+        parts, blank, n = [], [], SIDE_PX // _CELL_PX
         for low in tqdm(range(0, len(self.names), _BLOCK), "reading", unit="block", delay=2):
             rows = torch.arange(low, min(low + _BLOCK, len(self.names)))
             fine = self.fine(rows)
             blank += rows[fine.abs().sum(1) == 0].tolist()
-            small = fine.reshape(-1, 1, SIDE_PX, SIDE_PX)
-            parts.append(
-                _unit(F.interpolate(small, (_ROUGH_PX, _ROUGH_PX), mode="bilinear", antialias=True).flatten(1))
-            )
+            cells = fine.view(-1, n, _CELL_PX, n, _CELL_PX).transpose(2, 3).flatten(3).flatten(1, 2)  # (B, 256, 16)
+            means = cells.sum(2) / _CELL_PX
+            rest = (cells.square().sum(2) - means.square()).clamp(min=0).sqrt()
+            parts.append(torch.cat([means, rest], 1))
         return torch.cat(parts), blank
 
-
-def _unit(flat: Tensor) -> Tensor:
-    flat = flat - flat.mean(1, keepdim=True)
-    return flat / flat.norm(dim=1, keepdim=True).clamp(min=1e-6)
+    def distances(self, i: np.ndarray, j: np.ndarray) -> list[float]:
+        """(P,) rows and (P,) rows → P times 1 − correlation, at least 0."""
+        out: list[float] = []
+        for low in range(0, len(i), _BLOCK):
+            both = np.concatenate([i[low : low + _BLOCK], j[low : low + _BLOCK]])
+            rows, at = np.unique(both, return_inverse=True)
+            fine = self.fine(torch.from_numpy(rows))
+            a, b = torch.from_numpy(at).chunk(2)
+            out += (1 - (fine[a] * fine[b]).sum(1)).clamp(min=0).tolist()
+        return out
 
 
 def warnings(data: Dataset) -> list[str]:
@@ -122,20 +140,27 @@ def warnings(data: Dataset) -> list[str]:
     counts = sum(split.labels.bincount(minlength=len(data.classes)) for split in data.splits.values())
     sizes = dict(zip(data.classes, torch.as_tensor(counts).tolist(), strict=True))
     least, most = min(sizes, key=lambda name: sizes[name]), max(sizes, key=lambda name: sizes[name])
-    out = []
+    things, out = what(data), []
     if sizes[most] >= UNEQUAL * max(sizes[least], 1):
-        out.append(f"very unequal classes: '{most}' has {sizes[most]:,} images, '{least}' {sizes[least]:,}")
+        out.append(f"very unequal classes: '{most}' has {sizes[most]:,} {things}, '{least}' {sizes[least]:,}")
     if (n := sum(sizes.values())) > MOST_IN_A_RUN:
-        return [*out, f"{n:,} images were not searched for duplicates; `python -m sketchlab.data check` does it"]
+        return [*out, f"{n:,} {things} were not searched for duplicates; `python -m sketchlab.data check` does it"]
     found = find(data)
     blank = Counter(data.classes[label] for label in found.blank_labels)
+    why = {"images": "of a single colour (white on transparent ground?)", "drawings": "a single point"}[things]
     for name, n in blank.items():
         if n == sizes[name]:
-            out.append(f"class '{name}' is blank: all {n} images are of a single colour (white on transparent ground?)")
+            out.append(f"class '{name}' is blank: all {n} {things} are {why}")
     if leaks := [pair for pair in found.same if pair.leaks]:
         first = f"{leaks[0].a[0]}: {leaks[0].a[1]} = {leaks[0].b[0]}: {leaks[0].b[1]}"
-        out.append(f"{len(leaks)} pairs of images in different splits look the same, the first {first}")
+        out.append(f"{len(leaks)} pairs of {things} in different splits look the same, the first {first}")
     return out
+
+
+def what(data: Dataset) -> str:
+    """images, or drawings where strokes are kept."""
+    split = next(iter(data.splits.values()))
+    return "images" if isinstance(split.store, Images) else "drawings"
 
 
 @dataclass(frozen=True)
@@ -147,36 +172,57 @@ class Found:
 
 
 def find(data: Dataset, distance: float = DISTANCE) -> Found:
-    """Every pair is compared at 16 px, those that could be the same again at 64 px. Images that are equal are compared
-    with the first of them alone.
+    """Every image that looks like an earlier one is named with the first such, with the first of another split, and
+    with the first of another class: at most three pairs an image, however many copies there are.
 
-    Mirrored, turned or shifted copies are not found.
+    What could look the same by its 16×16 cells is compared at 64 px, as long as it can give such a pair. Mirrored,
+    turned or shifted copies are not found.
     """
     if (n := sum(len(split) for split in data.splits.values())) > MOST:
         raise UserError(f"{n:,} images are too many to compare each with each (at most {MOST:,}); set data.per_class")
     looks = Looks(data)
     rough, blank = looks.rough()
-    is_blank, close = set(blank), []
-    first: dict[bytes, int] = {}
-    copies = [(first.setdefault(row.tobytes(), at), at) for at, row in enumerate(rough.numpy())]
-    same = [Pair(0.0, looks.names[a], looks.names[b]) for a, b in copies if a != b and a not in is_blank]
-    distinct = torch.tensor(sorted(first.values()))
-    for i, j in _candidates(rough[distinct], 1 - distance - _SLACK):
-        i, j = distinct[i], distinct[j]
-        gaps = 1 - (looks.fine(i) * looks.fine(j)).sum(1)
-        for gap, a, b in zip(gaps.tolist(), i.tolist(), j.tolist(), strict=True):
-            if gap <= max(CLOSE, distance):
-                pair = Pair(max(gap, 0.0), looks.names[a], looks.names[b])
-                (same if gap <= distance else close).append(pair)
-        close = sorted(close, key=lambda pair: pair.distance)[:SHOWN]
+    splits = np.repeat(np.arange(len(looks.splits)), [len(split) for split in looks.splits.values()])
+    marks = np.stack([np.arange(n), splits, looks.labels])  # (3, N): what differs in each of the three pairs
+    named = np.zeros(marks.shape, np.bool_)
+    same, close = [], []
+
+    def needed(i: np.ndarray, j: np.ndarray) -> np.ndarray:
+        return ((marks[:, i] != marks[:, j]) & ~named[:, j]).any(0)
+
+    for i, j in _candidates(rough, 1 - max(CLOSE, distance) - _ROUNDING):
+        at_once = 1
+        while (left := needed(i, j)).any():  # the first candidate of each image, then two more, four more, …
+            i, j = i[left], j[left]
+            now = _rank(j) < at_once
+            i_now, j_now = i[now], j[now]
+            for gap, a, b in zip(looks.distances(i_now, j_now), i_now, j_now, strict=True):
+                if distance < gap <= CLOSE:
+                    close.append((gap, a, b))
+                new = (marks[:, a] != marks[:, b]) & ~named[:, b]
+                if gap <= distance and new.any():
+                    same.append(Pair(gap, looks.names[a], looks.names[b]))
+                    named[new, b] = True
+            i, j, at_once = i[~now], j[~now], 2 * at_once
+        close = sorted(pair for pair in close if not named[0, pair[1:]].any())[: 100 * SHOWN]
     same.sort(key=lambda pair: (not pair.leaks, not pair.contradicts, pair.distance, pair.a, pair.b))
-    return Found(same, close, [": ".join(looks.names[row][:2]) for row in blank], [looks.labels[row] for row in blank])
+    shown = [Pair(gap, looks.names[a], looks.names[b]) for gap, a, b in close[:SHOWN]]
+    return Found(same, shown, [": ".join(looks.names[row][:2]) for row in blank], [looks.labels[row] for row in blank])
 
 
-def _candidates(rough: Tensor, least: float) -> Iterator[tuple[Tensor, Tensor]]:
-    """Rows i < j whose rough correlation is at least `least`, in portions."""
+def _candidates(rough: Tensor, least: float) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Rows i < j whose rough correlation is at least `least`, those of a few i at once."""
     for low in tqdm(range(0, len(rough), _BLOCK), "comparing", unit="block", delay=2):
-        likeness = rough[low : low + _BLOCK] @ rough[low:].T  # (B, N − low)
-        i, j = torch.nonzero(likeness.triu(1) >= least, as_tuple=True)
-        for start in range(0, len(i), _BLOCK):
-            yield i[start : start + _BLOCK] + low, j[start : start + _BLOCK] + low
+        likely = (rough[low : low + _BLOCK] @ rough[low:].T).triu_(1) >= least  # (B, N − low)
+        for start in range(0, len(likely), _SLICE):
+            i, j = np.nonzero(likely[start : start + _SLICE].numpy())
+            if len(i):
+                yield i + start + low, j + low
+
+
+def _rank(keys: np.ndarray) -> np.ndarray:
+    """(P,) how many equal keys stand before each."""
+    order = np.argsort(keys, kind="stable")
+    ordered, out = keys[order], np.empty(len(keys), np.int64)
+    out[order] = np.arange(len(keys)) - np.searchsorted(ordered, ordered)
+    return out

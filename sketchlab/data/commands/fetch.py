@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import http.client
-import json
 import os
+import queue
+import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,11 @@ from tqdm import tqdm
 
 from sketchlab.data.commands.unpack import unpack
 from sketchlab.errors import UserError
+from sketchlab.storage.files import read_dict, write_json
 
 RECORD = "checksums.json"  # below the data root: digests of what was fetched without an official checksum
 TRIES, TIMEOUT_S, BLOCK = 5, 30, 1 << 20
+SLOWEST = 1024  # bytes in TIMEOUT_S; what is slower has stalled
 
 
 @dataclass(frozen=True)
@@ -51,14 +54,17 @@ class Source:
 
 def fetch(source: Source, root: Path, say: Callable[[str], None] = print) -> None:
     """Bring all files of a source below `root`; what is there already is left alone. Raises UserError."""
-    root.mkdir(parents=True, exist_ok=True)
     for file in source.files:
         if (root / file.gives).exists():
             if file.gives == file.save_as:
-                verify(file, root / file.gives, root)
+                _known(file, verify(file, root / file.gives, root), root, say)
             say(f"{root / file.gives} is there already")
             continue
         target = root / file.save_as
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"cannot make {target.parent}: {error.strerror}") from None
         if not target.exists():
             download(file, target, source)
         sha256 = verify(file, target, root)
@@ -67,8 +73,7 @@ def fetch(source: Source, root: Path, say: Callable[[str], None] = print) -> Non
             target.unlink()
         if not (root / file.gives).exists():
             raise UserError(f"{target} is there, but {root / file.gives} is not. {source.by_hand}")
-        if not (file.sha256 or file.md5):
-            _remember(file.save_as, sha256, root, say)
+        _known(file, sha256, root, say)
         say(f"{root / file.gives} is ready")
 
 
@@ -86,9 +91,8 @@ def download(file: File, target: Path, source: Source) -> None:
     """Fetch to target.part, going on where an earlier try stopped, then rename. Raises UserError."""
     if not file.urls:
         raise UserError(f"{source.title} has no direct address; {by_hand(file, target, source)}")
-    target.parent.mkdir(parents=True, exist_ok=True)
     part, reason = target.with_name(target.name + ".part"), ""
-    for url in file.urls:
+    for url in sorted(file.urls, key=lambda url: not url.startswith("https:")):
         for attempt in range(TRIES):
             had = _size(part)
             try:
@@ -100,15 +104,29 @@ def download(file: File, target: Path, source: Source) -> None:
             except urllib.error.HTTPError as error:
                 reason = f"{url}: the server answers {error.code} {error.reason}"
                 break
-            except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
+            except _Refused as error:
+                reason = f"{url}: {error}"
+                for left in (part, part.with_name(part.name + ".tag")):
+                    left.unlink(missing_ok=True)
+                break
+            except (http.client.HTTPException, OSError, ValueError) as error:  # the last of addresses it leads to
                 reason = f"{url}: {getattr(error, 'reason', None) or error or type(error).__name__}"
-            except OSError as error:
-                raise UserError(f"cannot write {part}: {error.strerror}; it goes on from there next time") from None
             if attempt and _size(part) == had:
                 break  # twice without a byte
             time.sleep(min(2**attempt, 5) if had else 0.2)
     kept = f" ({part.stat().st_size:,} bytes are kept, the same command goes on from there)" if part.exists() else ""
-    raise UserError(f"{reason}{kept}; {by_hand(file, target, source)}")
+    raise UserError(f"{' '.join(reason.split())}{kept}; {by_hand(file, target, source)}")
+
+
+class _Refused(Exception):
+    """An answer that is not the file, and would not be when asked again."""
+
+
+class _StaysSecure(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
+        if req.full_url.startswith("https:") and not newurl.startswith("https:"):
+            raise urllib.error.URLError(f"https leads to {newurl[:200]}, which is not secured")
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
 def _size(part: Path) -> int:
@@ -116,7 +134,8 @@ def _size(part: Path) -> int:
 
 
 def _receive(url: str, part: Path, expected: int | None) -> bool:
-    """Append to `part` until the server has sent all; False when it stopped before."""
+    """Append to `part` until the server has sent all; False when it stopped before. No more than `expected` bytes are
+    written. Raises _Refused, and what networks raise; UserError where it cannot be written."""
     tag, have = part.with_name(part.name + ".tag"), _size(part)
     headers = {"User-Agent": "sketchlab"}
     if have:
@@ -124,38 +143,90 @@ def _receive(url: str, part: Path, expected: int | None) -> bool:
         if tag.exists():
             headers["If-Range"] = tag.read_text("utf-8")  # a file that changed meanwhile is sent from its start
     try:
-        answer = urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=TIMEOUT_S)
+        answer = _answer(urllib.request.Request(url, headers=headers))
     except urllib.error.HTTPError as error:
         if error.code != 416:
             raise
         if error.headers.get("Content-Range") == f"bytes */{have}":
             return True  # nothing was left to send
-        part.unlink()
+        part.unlink(missing_ok=True)
         return False
     with answer:
         resumed = answer.status == 206 and answer.headers.get("Content-Range", "").startswith(f"bytes {have}-")
         if answer.status == 206 and not resumed:
             raise urllib.error.URLError(f"asked for bytes from {have}, got {answer.headers.get('Content-Range')}")
-        start = have if resumed else 0
-        length = answer.headers.get("Content-Length")
-        total = start + int(length) if length else expected
-        if mark := answer.headers.get("ETag") or answer.headers.get("Last-Modified"):
-            tag.write_text(mark, encoding="utf-8")
-        with (
-            open(part, "ab" if resumed else "wb") as out,
-            tqdm(total=total, initial=start, unit="B", unit_scale=True, desc=part.stem, mininterval=0.5) as bar,
-        ):
-            while block := _read(answer):
-                out.write(block)
+        if answer.status not in (200, 206):
+            raise _Refused(f"the server answers {answer.status} {answer.reason}")
+        if answer.headers.get_content_type() == "text/html":
+            raise _Refused("the server sends a web page instead of the file")
+        start, length = have if resumed else 0, answer.length
+        total = expected if length is None else start + length
+        if expected is not None and total != expected:
+            raise _Refused(f"size is {total}, expected {expected}; the publisher's file has changed")
+        mark = answer.headers.get("ETag") or answer.headers.get("Last-Modified") or ""
+        try:
+            if mark and mark.isascii() and mark.isprintable():
+                tag.write_text(mark, encoding="utf-8")
+            out = open(part, "ab" if resumed else "wb")  # noqa: SIM115
+        except OSError as error:
+            raise _unwritable(part, error) from None
+        with out, tqdm(total=total, initial=start, unit="B", unit_scale=True, desc=part.stem, mininterval=0.5) as bar:
+            size = start
+            for block in _blocks(answer, length):
+                size += len(block)
+                if total is not None and size > total:
+                    raise _Refused(f"the server sends more than the {total} bytes expected")
+                try:
+                    out.write(block)
+                    out.flush()
+                except OSError as error:
+                    raise _unwritable(part, error) from None
                 bar.update(len(block))
-        return total is None or part.stat().st_size >= total
+    if not size:
+        raise _Refused("the server sends an empty file")
+    return total is None or size == total
 
 
-def _read(answer: Any) -> bytes:
+def _unwritable(part: Path, error: OSError) -> UserError:
+    return UserError(f"cannot write {part}: {error.strerror}; it goes on from there next time")
+
+
+def _answer(request: urllib.request.Request) -> Any:
+    """urlopen; the head of an answer may not take longer than twice the timeout, however slowly it drips."""
+    got: queue.Queue[Any] = queue.Queue()
+
+    def ask() -> None:
+        try:
+            got.put(urllib.request.build_opener(_StaysSecure).open(request, timeout=TIMEOUT_S))
+        except Exception as error:  # raised below, in the thread that waits
+            got.put(error)
+
+    threading.Thread(target=ask, daemon=True).start()
     try:
-        return answer.read(BLOCK)
-    except http.client.IncompleteRead as error:
-        return error.partial
+        answer = got.get(timeout=2 * TIMEOUT_S)
+    except queue.Empty:
+        raise TimeoutError("the server does not answer") from None
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
+
+
+def _blocks(answer: Any, length: int | None) -> Iterator[bytes]:
+    """What arrives, until the end or where it breaks off. Raises TimeoutError for less than 1 kB in TIMEOUT_S."""
+    left, since, arrived = length, time.monotonic(), 0
+    while left is None or left > 0:
+        try:
+            block = answer.read1(BLOCK if left is None else min(BLOCK, left))
+        except http.client.IncompleteRead:  # in the middle of a chunked answer
+            raise ConnectionError("the connection broke off") from None
+        if not block:
+            return
+        yield block
+        left, arrived = None if left is None else left - len(block), arrived + len(block)
+        if (now := time.monotonic()) - since > TIMEOUT_S:
+            if arrived < SLOWEST:
+                raise TimeoutError(f"less than {SLOWEST} bytes in {TIMEOUT_S} s")
+            since, arrived = now, 0
 
 
 def digests(path: Path) -> tuple[str, str]:
@@ -192,14 +263,15 @@ def verify(file: File, target: Path, root: Path) -> str:
 
 def _remembered(root: Path) -> dict[str, str]:
     record = root / RECORD
-    return json.loads(record.read_text("utf-8")) if record.exists() else {}
+    return read_dict(record) if record.exists() else {}
 
 
-def _remember(name: str, sha256: str, root: Path, say: Callable[[str], None]) -> None:
-    """Keep the digest of a file whose publisher gives none, once it proved to be what it is fetched for."""
-    record = root / RECORD
-    if name not in _remembered(root):
-        temporary = record.with_name(record.name + ".tmp")
-        temporary.write_text(json.dumps({**_remembered(root), name: sha256}, indent=2) + "\n", encoding="utf-8")
-        os.replace(temporary, record)
-        say(f"{name}: no official checksum is known; sha256 {sha256} is recorded in {record}")
+def _known(file: File, sha256: str, root: Path, say: Callable[[str], None]) -> None:
+    """Say where a file has no published checksum; its digest is kept, once it proved to be what it is fetched for."""
+    if file.sha256 or file.md5:
+        return
+    record, before = root / RECORD, _remembered(root)
+    if file.save_as not in before:
+        write_json(record, {**before, file.save_as: sha256})
+    how = "the one recorded" if file.save_as in before else "recorded"
+    say(f"{file.save_as}: no published checksum; its sha256 {sha256} is {how} in {record}")

@@ -7,12 +7,15 @@ import shutil
 import stat
 import tarfile
 import zipfile
-import zlib
 from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any
 
 from tqdm import tqdm
 
 from sketchlab.errors import UserError
+
+MOST_TIMES, LARGEST = 100, 10**9  # an archive may unpack to so many times its size, and to so many bytes in any case
+_BLOCK = 1 << 20
 
 
 def unpack(archive: Path, folder: Path, gives: Path) -> None:
@@ -21,11 +24,10 @@ def unpack(archive: Path, folder: Path, gives: Path) -> None:
     Nothing else of the archive stays and nothing that was there is touched. Raises UserError for archives that are
     damaged or lead out of the folder.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     aside = folder / f".unpacking-{archive.name}"
-    shutil.rmtree(aside, ignore_errors=True)  # left by one that was killed
-    aside.mkdir()
     try:
+        shutil.rmtree(aside, ignore_errors=True)  # left by one that was killed
+        aside.mkdir(parents=True)
         if zipfile.is_zipfile(archive):
             _unzip(archive, aside)
         elif tarfile.is_tarfile(archive):
@@ -38,8 +40,11 @@ def unpack(archive: Path, folder: Path, gives: Path) -> None:
             raise UserError(f"{archive}: expected {gives.relative_to(folder)} inside, found {held}")
         gives.parent.mkdir(parents=True, exist_ok=True)
         os.replace(inside, gives)
-    except (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error, OSError) as error:
-        raise UserError(f"{archive}: cannot be unpacked: {error}") from None
+    except UserError:
+        raise
+    except Exception as error:  # a damaged archive may raise anything
+        why = " ".join(str(error).split())[:300] or type(error).__name__
+        raise UserError(f"{archive}: cannot be unpacked: {why}; remove it and fetch it again") from None
     finally:
         shutil.rmtree(aside, ignore_errors=True)
 
@@ -52,6 +57,8 @@ def _unzip(archive: Path, aside: Path) -> None:
             path, windows = PurePosixPath(name), PureWindowsPath(name)
             if path.is_absolute() or windows.drive or windows.root or ".." in windows.parts or stat.S_ISLNK(mode):
                 raise UserError(f"{archive}: refused, since {name!r} would lead out of the folder it is unpacked in")
+            if member.flag_bits & 1:
+                raise UserError(f"{archive}: refused, since {name!r} in it is encrypted")
         _room(sum(member.file_size for member in members), archive, aside)
         for member in tqdm(members, f"unpacking {archive.name}", unit="file", mininterval=0.5, delay=1):
             packed.extract(member, aside)
@@ -59,8 +66,18 @@ def _unzip(archive: Path, aside: Path) -> None:
 
 def _untar(archive: Path, aside: Path) -> None:
     with tarfile.open(archive) as packed:
-        members = packed.getmembers()
-        _room(sum(member.size for member in members), archive, aside)
+        members, size = [], 0
+        for member in packed:
+            size += member.size
+            _room(size, archive, aside)
+            if member.issym():  # the filter below was led out of the folder by chains of them
+                raise UserError(f"{archive}: refused, since {member.name!r} is a link")
+            members.append(member)
+        stream: Any = packed.fileobj
+        if stream.tell() <= packed.offset:  # no block of zeros after the last file
+            raise UserError(f"{archive}: cut short, it has no end; remove it and fetch it again")
+        while stream.read(_BLOCK):  # to the checksum at the end
+            pass
         for member in tqdm(members, f"unpacking {archive.name}", unit="file", mininterval=0.5, delay=1):
             try:
                 packed.extract(member, aside, filter="data")
@@ -69,5 +86,10 @@ def _untar(archive: Path, aside: Path) -> None:
 
 
 def _room(needed: int, archive: Path, aside: Path) -> None:
+    if needed > max(LARGEST, MOST_TIMES * archive.stat().st_size):
+        raise UserError(
+            f"{archive}: refused, since its {archive.stat().st_size / 1e6:.1f} MB would unpack to "
+            f"{needed / 1e9:.1f} GB or more"
+        )
     if needed > (free := shutil.disk_usage(aside).free):
         raise UserError(f"{archive} unpacks to {needed / 1e9:.1f} GB, but {free / 1e9:.1f} GB are free")

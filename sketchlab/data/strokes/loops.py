@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
+
+from sketchlab.data.strokes.compiled import njit
 
 
-@njit(cache=True, nogil=True)
+@njit()
 def sizes(first: Any, part: np.ndarray, local: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Points and strokes of each drawing asked for: drawing `local` of file `part`. first: list of (N + 1, 2)."""
     n = len(part)
@@ -20,7 +21,7 @@ def sizes(first: Any, part: np.ndarray, local: np.ndarray) -> tuple[np.ndarray, 
     return points, strokes
 
 
-@njit(cache=True, nogil=True)
+@njit()
 def gather(
     first: Any,
     all_points: Any,
@@ -45,7 +46,7 @@ def gather(
             s += 1
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(inline="always")
 def _thin(frame: np.ndarray, x: int, y: int, x_end: int, y_end: int, cell: np.ndarray, side: int, pool: int) -> None:
     """Integer midpoint line of 1 px, both ends included and on the canvas, into the cells of `frame`.
 
@@ -77,7 +78,7 @@ def _thin(frame: np.ndarray, x: int, y: int, x_end: int, y_end: int, cell: np.nd
         first, last = last + 1, last + pool
 
 
-@njit(cache=True, nogil=True)
+@njit()
 def _thick(
     frame: np.ndarray, x: int, y: int, x_end: int, y_end: int, cell: np.ndarray, row: np.ndarray, brush: np.ndarray
 ) -> None:
@@ -98,7 +99,7 @@ def _thick(
         y += step_y if turn or steep else 0
 
 
-@njit(cache=True, nogil=True)
+@njit()
 def draw(
     points: np.ndarray,
     lengths: np.ndarray,

@@ -13,7 +13,8 @@ import math
 from typing import Any
 
 import numpy as np
-from numba import njit
+
+from sketchlab.data.strokes.compiled import njit
 
 Drawing = list[list[list[int]]]  # per stroke [[x…], [y…]], integers in 0…255
 
@@ -83,7 +84,7 @@ def simplify(strokes: list[np.ndarray]) -> Drawing:
     return out
 
 
-@njit(cache=True, nogil=True)
+@njit()
 def _one_px(stroke: np.ndarray) -> np.ndarray:
     """(n, 2) → points every 1 px along the same line, and its last point."""
     n = len(stroke)
@@ -103,7 +104,7 @@ def _one_px(stroke: np.ndarray) -> np.ndarray:
     return fine
 
 
-@njit(cache=True, nogil=True)
+@njit()
 def _kept(points: np.ndarray, epsilon: float) -> np.ndarray:
     """Ramer-Douglas-Peucker: (n, 2) → (n,) bool, which points stay."""
     n = len(points)

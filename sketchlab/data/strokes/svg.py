@@ -1,7 +1,7 @@
 """Strokes of SVG files, one a subpath or basic shape, in the order drawn, or that of their ids if all are numbers.
 
 Each drawing is brought to QuickDraw's simplified convention. What is hidden or only defined is left out. What would
-have to be drawn and cannot be (text, images, <use>, clipping …) is refused by name, never drawn wrongly. Repetitions
+have to be drawn and cannot be (text, images, clipping …) is refused by name, never drawn wrongly. Repetitions
 in expressions are possessive (++): none takes more than linear time.
 """
 
@@ -23,7 +23,8 @@ from sketchlab.data.strokes.simplify import BadDrawing
 SUFFIX = ".svg"
 LARGEST = 1e9  # coordinate; beyond it float arithmetic loses the drawing
 MOST_POINTS = 50 * simplify.MOST_POINTS
-_SVG = "http://www.w3.org/2000/svg"
+MOST_USED, DEEPEST = 10_000, 50  # elements drawn by <use>, and one in another
+_SVG, _HREF = "http://www.w3.org/2000/svg", ("href", "{http://www.w3.org/1999/xlink}href")
 _NUMBER = re.compile(r"[+-]?+(?:[0-9]++\.?+[0-9]*+|\.[0-9]++)(?:[eE][+-]?+[0-9]++)?+")
 _FLAG, _SPACE, _COMMA = re.compile("[01]"), re.compile(r"\s*"), re.compile(r"\s*,?\s*")
 _TRANSFORM = re.compile(r"(?:\s*+,)?+\s*+([A-Za-z]{1,9}+)\s*+\(([^()]*+)\)")
@@ -46,6 +47,8 @@ class _Outer:
     fill: str = "black"
     stroke: str = "none"
     visible: bool = True
+    used: tuple[str, ...] = ()  # ids that <use> led here by
+    name: str = ""  # id of the outermost <use>, which names what it draws
 
 
 def files(folder: Path) -> list[str]:
@@ -93,8 +96,9 @@ def _tag(node: ET.Element) -> str:
 def _paths(root: ET.Element) -> Iterator[tuple[str, list[np.ndarray]]]:
     """(id, strokes) of every path and shape that is drawn. A stack, as groups may be nested deeper than calls."""
     stack, n_points = [(root, _Outer(np.eye(3), (800.0, 800.0)))], 0
-    side = 800.0
+    side, n_used, by_id = 800.0, 0, {}
     for node in root.iter():
+        by_id.setdefault(node.get("id"), node)
         if _tag(node) == "style" and _HIDES.search(node.text or ""):
             raise BadDrawing("<style> that hides or moves parts: only attributes are read")
     while stack:
@@ -106,6 +110,12 @@ def _paths(root: ET.Element) -> Iterator[tuple[str, list[np.ndarray]]]:
             if style.get(key, "none") != "none":
                 raise BadDrawing(f"{key} on <{tag}> is not read")
         outer = _inherited(node, tag, style, outer)
+        n_used += bool(outer.used) * (1 + sum(map(len, node.attrib.values())) // 1000)
+        if n_used > MOST_USED:
+            raise BadDrawing(f"more than {MOST_USED:,} elements by <use>")
+        if tag == "use":
+            stack.append(_used(node, outer, by_id))
+            continue
         if tag == "svg":
             outer = _viewport(node, outer, node is root)
             side = max(outer.size) * _scale(outer.matrix) if node is root else side
@@ -120,7 +130,26 @@ def _paths(root: ET.Element) -> Iterator[tuple[str, list[np.ndarray]]]:
         for points in path(text, zoom, MOST_POINTS - n_points):
             parts.append(_finite(points @ outer.matrix[:2, :2].T + outer.matrix[:2, 2]))
             n_points += len(points)
-        yield node.get("id", ""), parts
+        yield outer.name or node.get("id", ""), parts
+
+
+def _used(node: ET.Element, outer: _Outer, by_id: dict[str | None, ET.Element]) -> tuple[ET.Element, _Outer]:
+    """The element that a <use> draws, and where. Raises BadDrawing for one that is not in the file, or leads back."""
+    address = next((node.get(key, "") for key in _HREF if node.get(key)), "").strip()
+    found, name = by_id.get(address[1:]) if address[:1] == "#" else None, address[1:]
+    if found is None:
+        raise BadDrawing(f"<use> of {address[:40]!r}: no such element in the file")
+    if name in outer.used or len(outer.used) >= DEEPEST:
+        raise BadDrawing(f"<use> of {address[:40]!r} {'in itself' if name in outer.used else 'is nested too deep'}")
+    shift = np.eye(3)
+    shift[:2, 2] = [_length(node, key, outer.size, 0.0, i) for i, key in enumerate("xy")]
+    if _tag(found) in ("symbol", "svg"):  # drawn as an <svg> of the size that the <use> asks for
+        given = {key: node.get(key, "") for key in ("width", "height") if node.get(key)}
+        inner = ET.Element("svg", {**found.attrib, **given})
+        inner.extend(found)
+        found = inner
+    at = replace(outer, matrix=_finite(outer.matrix @ shift), used=(*outer.used, name))
+    return found, replace(at, name=outer.name or node.get("id", ""))
 
 
 def _scale(matrix: np.ndarray) -> float:

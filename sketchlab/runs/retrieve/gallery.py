@@ -30,7 +30,7 @@ from sketchlab.pipelines.retrieve.embedding_map import thumbnails
 from sketchlab.runs import BATCH, reading, transfer
 from sketchlab.runs.retrieve.retriever import Retriever, stack
 from sketchlab.storage import cache
-from sketchlab.storage.files import atomic, digest, write_json
+from sketchlab.storage.files import atomic, cores, digest, write_json
 
 THUMB_PX = 96  # side of a picture shown to people
 OWN_SMALL = 5000  # of the run's own photos: up to so many, a small picture of each is kept
@@ -76,7 +76,7 @@ def of_folder(retriever: Retriever, folder: Path) -> Gallery:
     looks = [_look(folder / name) for name in names]
 
     def load(chosen: list[int]) -> list[np.ndarray | str]:
-        with ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="decode") as pool:
+        with ThreadPoolExecutor(cores(), thread_name_prefix="decode") as pool:
             return reading.squares([str(folder / names[i]) for i in chosen], retriever.read_photo, pool)
 
     kept = _Kept(retriever, fingerprint("folder", str(folder.resolve())))
