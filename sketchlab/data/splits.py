@@ -23,8 +23,8 @@ REST = "rest"  # training samples that data.splits.train_at_most leaves out: in 
 
 @dataclass(frozen=True)
 class Config:
-    # fraction: shares of each class; count: groups of each class; kfold; official: the data set's own list; unseen: whole
-    # classes, so that no class of val or test was trained on
+    # fraction: shares of each class; count: groups of each class; kfold; official: the data set's own list; unseen:
+    # whole classes, so that no class of val or test was trained on
     rule: str
     train: float  # share or count per class (kfold: unused, what is left); unseen: of the classes, as val and test
     val: float  # share or count per class (kfold: share of what is not test); 0 = no such split
@@ -137,7 +137,7 @@ def notes(config: Config, classes: Sequence[str]) -> list[str]:
     found = classes_of(config, classes)
     parts = [f"{key} {len(names)} ({listed(names)})" for key, names in found.items()]
     how = (
-        "the best epoch is chosen on val, whose classes are in neither of the others (published code chooses it on test)"
+        "the best epoch is chosen on val, whose classes are in no other split (published code chooses it on test)"
         if "val" in found
         else "no val: the last epoch is tested (published code chooses the best one on test)"
     )
@@ -242,7 +242,9 @@ def of_class(config: Config, keys: np.ndarray, name: str) -> dict[str, np.ndarra
     keys: (n,) int64, rng.fold(config.seed, "split", id) of each sample's id, or of the group that must stay together.
     """
     if config.rule == "unseen":
-        raise UserError("data.splits.rule=unseen: this data set is divided class by class; expected fraction, count, kfold")
+        raise UserError(
+            "data.splits.rule=unseen: this data set is divided class by class; expected fraction, count, kfold"
+        )
     groups, rank = np.unique(keys, return_inverse=True)  # ascending by hash: the shuffled order of the groups
     n = len(groups)
     if config.rule == "kfold":  # one circle for all folds: fold k starts k/folds of the way round

@@ -11,6 +11,7 @@ from pathlib import Path
 from sketchlab import report
 from sketchlab.errors import UserError, exit_on_error
 from sketchlab.report.comparison import compare, groups
+from sketchlab.report.run import protocols
 
 EPILOG = """
 examples:
@@ -44,6 +45,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--names", default="", help="what the groups are called, in their order: one,two,three")
     parser.add_argument("--metric", default="", help="such as val/accuracy; default: the result of each kind of run")
     parser.add_argument("--out", type=Path, help="where the page, figures/ and tables/ go; default ./comparison")
+    parser.add_argument(
+        "--protocols", action="store_true", help="of one retrieval run: its scores as published codes define them"
+    )
     parser.add_argument("--published", type=Path, help="YAML of published values, drawn where the protocol is the same")
     parser.add_argument(
         "--watch", nargs="?", type=int, const=10, metavar="SECONDS", help="write again whenever a run has moved on"
@@ -53,6 +57,11 @@ def _parser() -> argparse.ArgumentParser:
 
 def _once(chosen: argparse.Namespace, refresh_s: int) -> Path:
     only = chosen.folder[0]
+    if chosen.protocols:
+        if len(chosen.folder) > 1:
+            raise UserError(f"--protocols: {len(chosen.folder)} folders; expected one run")
+        protocols.write(only)
+        return report.write(only)
     alone = len(chosen.folder) == 1 and {"config.yaml", "status.json"} <= {p.name for p in only.glob("*.*")}
     if alone and not (chosen.by or chosen.names or chosen.metric or chosen.out or chosen.published):
         return report.write(only)

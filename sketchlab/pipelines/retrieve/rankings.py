@@ -14,6 +14,7 @@ from sketchlab.metrics import retrieval as metrics
 from sketchlab.metrics.retrieval import Score
 
 SHOWN = 10  # matches kept and shown per query
+KEPT_BYTES = 100_000_000  # of the embeddings of a split
 
 
 def check_gallery(split: Pairs, name: str, match: str = "class") -> None:
@@ -59,6 +60,22 @@ def search(sketches: Tensor, photos: Tensor, split: Pairs) -> dict[str, Score]:
         for key in ("labels", "groups")
     )
     return metrics.evaluate(sketches, photos, classes=classes, instances=objects, names=names)
+
+
+def embeddings(split: Pairs, sketches: Tensor, photos: Tensor) -> dict[str, Tensor]:
+    """What `report --protocols` and a search elsewhere start from: embeddings (n, D), (G, D) float32 and labels.
+
+    Raises UserError for more than KEPT_BYTES.
+    """
+    size = 4 * (sketches.numel() + photos.numel())
+    if size > KEPT_BYTES:
+        raise UserError(f"{size / 1e6:.0f} MB of embeddings, more than the {KEPT_BYTES / 1e6:.0f} MB that are kept")
+    return {
+        "sketch_embeddings": sketches.float(),
+        "photo_embeddings": photos.float(),
+        "sketch_labels": split.sketch.labels,
+        "photo_labels": split.photo.labels,
+    }
 
 
 def pairs(match: Tensor, other: Tensor, threshold: float | None) -> dict[str, Score]:

@@ -52,7 +52,7 @@ class Config:
     temperature: Annotated[float, only(loss=("infonce",))]  # infonce: squared distances are divided by twice this
     cache: bool  # run what is frozen once per image; the result is the same without, only slower
     eval_batch: Machine[int]  # samples per forward pass where nothing is learnt
-    sheet_rows: Shown[int]  # best, and as many worst, queries on the sheet; 0 = no sheet
+    sheet_rows: Shown[int]  # best, and as many worst, queries on the sheet; 0 = no sheet and no map
     loss_options: Annotated[dict[str, Any], added({})]  # of a loss of your own: the keys of its Config
 
     def __post_init__(self) -> None:
@@ -309,7 +309,10 @@ class Retrieve:
             places = best_and_worst(rank_by, pair.sketch.labels, rows)
             return {"retrieval_sheet": sheet(pair, places, matches[places], len(places) // 2)} if len(places) else {}
 
-        return {
+        parts: Explained = {"embeddings": lambda: found.embeddings(pair, sketches, photos)}
+        if not rows:
+            return parts
+        return parts | {
             "sheet of matches": best_worst_sheet,
             "map of the embeddings": lambda: embedding_map(pair, self.data.classes, sketches, photos, self.seed),
         }
