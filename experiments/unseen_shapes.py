@@ -1,14 +1,15 @@
-"""Photos of shapes never seen, found by sketch: is a small network better than guessing, and than it was before training?
+"""Photos of shapes never seen, found by sketch: is a small network better than guessing, and than it was before
+training?
 
 Claims: none of a study; a check of the protocol that needs no download and takes minutes.
 
-Protocol: data=shapes, two sketches of each of 200 objects a class; nine classes to train on, three to choose the epoch on,
-six to test on, divided by a keyed hash of their names (experiment=unseen/shapes). 2,400 sketches search the 1,200 photos
-of the six classes. class_mAP: a photo is right when it is of the sketch's class; its chance is exact. Sketches of one
-object count as one in intervals and tests. Three seeds of the network, the same classes.
+Protocol: data=shapes, two sketches of each of 200 objects a class; nine classes to train on, three to choose the
+epoch on, six to test on, divided by a keyed hash of their names (experiment=unseen/shapes). 2,400 sketches search the
+1,200 photos of the six classes. class_mAP: a photo is right when it is of the sketch's class; its chance is exact.
+Sketches of one object count as one in intervals and tests. Three seeds of the network, the same classes.
 
-Deviations: "not trained" is one epoch at a rate of 1e-30, which moves no weight; its batch norm is measured on training
-samples, as the trained network's is.
+Deviations: "not trained" is one epoch at a rate of 1e-30, which moves no weight; its batch norm is measured on
+training samples, as the trained network's is.
 
 Cost: half a minute of a core a run, so three minutes of two cores for all six.
 

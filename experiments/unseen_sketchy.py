@@ -1,23 +1,24 @@
 """Photos of classes never seen, found by sketch: does training on other classes help?
 
-Claims: none of a study. Published networks are trained on some classes of Sketchy and search others; their code chooses
-the best epoch on the test classes. Here classes to choose on are apart from classes to test on.
+Claims: none of a study. Published networks are trained on some classes of Sketchy and search others; their code
+chooses the best epoch on the test classes. Here classes to choose on are apart from classes to test on.
 
-Protocol: the five classes of Sketchy that lie in SKETCHLAB_DATA where the kept figures were made; two to train on, one to
-choose the epoch on, two to test on, in all 30 ways. Every sketch of the two test classes searches all their photos.
-recall@1: the very photo is the nearest (fine-grained); class_mAP: a photo is right when it is of the sketch's class.
-A frozen network with a fresh last layer of 128 numbers, embeddings of length 1; InfoNCE on the very photo, 12 epochs,
-against the same network as it starts. The same seed and so the same start for both arms and all choices.
+Protocol: the five classes of Sketchy that lie in SKETCHLAB_DATA where the kept figures were made; two to train on,
+one to choose the epoch on, two to test on, in all 30 ways. Every sketch of the two test classes searches all their
+photos. recall@1: the very photo is the nearest (fine-grained); class_mAP: a photo is right when it is of the sketch's
+class. A frozen network with a fresh last layer of 128 numbers, embeddings of length 1; InfoNCE on the very photo, 12
+epochs, against the same network as it starts. The same seed and so the same start for both arms and all choices.
 
-The 30 choices share test photos (each class is tested in 12 of them) and training photos. The variance of the mean over
-them is that of independent choices plus the covariance of the photos that they share, and degrees of freedom stop at those
-of ten splits (sketchlab/stats.py, estimate_difference). It covers new photos and sketches of these five classes; five
-classes say nothing of others, so every answer is for these classes only.
+The 30 choices share test photos (each class is tested in 12 of them) and training photos. The variance of the mean
+over them is that of independent choices plus the covariance of the photos that they share, and degrees of freedom
+stop at those of ten splits (sketchlab/stats.py, estimate_difference). It covers new photos and sketches of these five
+classes; five classes say nothing of others, so every answer is for these classes only.
 
-Deviations: 5 of 125 classes, so no figure compares with a published one. "not trained" is one epoch at a rate of 1e-30, which
-moves no weight.
+Deviations: 5 of 125 classes, so no figure compares with a published one. "not trained" is one epoch at a rate of
+1e-30, which moves no weight.
 
-Cost: frozen features once, a minute of a core with MobileNetV2 and six with VGG16; then five to ten seconds of a core a run.
+Cost: frozen features once, a minute of a core with MobileNetV2 and six with VGG16; then five to ten seconds of a core
+a run.
 
     python experiments/unseen_sketchy.py [--arms 'MobileNetV2*'] [--smoke] [--report] [key=value …]
 """

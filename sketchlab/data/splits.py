@@ -98,7 +98,8 @@ def classes_of(config: Config, classes: Sequence[str]) -> dict[str, list[str]]:
     rest = sorted(set(classes) - set(taken), key=lambda name: rng.fold(config.seed, "unseen", name))
     sampled = [key for key, names in named.items() if names is None]
     sizes = [getattr(config, key) for key in (*sampled, "train")]
-    edges = np.cumsum([0, *sizes]) * (len(rest) if sum(sizes) <= 1 + 1e-9 else 1)
+    in_shares = config.train + config.val + config.test <= 1 + 1e-9
+    edges = np.cumsum([0, *sizes]) * (len(rest) if in_shares else 1)
     edges = np.floor(edges + 0.5 + 1e-9).astype(int)
     if len(sampled) < 2:  # train is what the lists leave
         edges[-1] = max(len(rest), edges[-2])

@@ -91,7 +91,9 @@ def test_one_random_photo_a_sketch_against_torchmetrics(search):
     assert protocols.scores(*search)["Sketch_LVM", "mAP@all"] == pytest.approx(np.mean(out), abs=1e-6)
 
 
-def test_sketchlabs_own_against_its_metrics(search):
+def test_sketchlabs_own_against_its_metrics(search, monkeypatch):
+    monkeypatch.setattr(protocols, "CELLS", 0)
+    monkeypatch.setattr(protocols, "GRID", 8)
     sketches, photos, of_sketches, of_photos = map(torch.from_numpy, search)
     names = {"mAP@all": "class_mAP", "mAP@200": "class_mAP@200", "P@100": "class_precision@100"}
     names["P@200"] = "class_precision@200"
@@ -111,9 +113,11 @@ def test_one_hit_at_rank_one_of_a_class_of_400():
     assert protocols.over_ties(right, far, np.array([400]), 200)[0][0] == pytest.approx(0.005)
 
 
-def test_ties_change_what_each_code_says(search):
+def test_ties_change_what_each_code_says(search, monkeypatch):
     """All photos in one point: scikit-learn and sketchlab give what a random order gives or the share, the others what
     the gallery's order happens to be."""
+    monkeypatch.setattr(protocols, "CELLS", 0)
+    monkeypatch.setattr(protocols, "GRID", 20)
     sketches, photos, of_sketches, of_photos = search
     found = protocols.scores(sketches, np.zeros_like(photos), of_sketches, of_photos)
     share = np.mean([(of_photos == label).mean() for label in of_sketches])

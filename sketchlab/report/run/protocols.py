@@ -284,6 +284,9 @@ def spreads(made: pd.DataFrame) -> list[str]:
     for score, rows in made.groupby("score", sort=False):
         low, high = rows.loc[rows["value"].idxmin()], rows.loc[rows["value"].idxmax()]
         gap = 100 * (high["value"] - low["value"])
+        if gap < 0.05:
+            out.append(f"{score}: the same by all {len(rows)}")
+            continue
         out.append(
             f"{score}: {gap:.1f} points apart ({low['code']} {low['value']:.3f}, {high['code']} {high['value']:.3f})"
         )
