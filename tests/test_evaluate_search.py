@@ -11,7 +11,7 @@ import torch
 
 from sketchlab import config, evaluate
 from sketchlab.metrics import retrieval as metrics
-from sketchlab.report import read
+from sketchlab.report.read import read
 from sketchlab.report.run import protocols, transfer
 from sketchlab.training import session
 from tests import every
@@ -101,12 +101,12 @@ def test_training_samples_are_said_to_be_such(ask):
 
 def test_an_evaluation_has_a_page_and_its_protocols(ask, capsys):
     folder, told = ask("--generalised")
-    page = transfer.transfer(read.read(folder))
+    page = transfer.transfer(read(folder))
     assert "72 photos of 6 classes (2 trained on)" in page and "class_mAP" in page and "the same sketches" in page
     made = pd.read_csv(protocols.write(folder))
     ours = made[(made["code"] == "sketchlab") & (made["score"] == "mAP@all")]["value"].item()
     assert ours == pytest.approx(told["scores"]["class_mAP"]["value"], abs=1e-6)
-    assert "Sketch_LVM" in capsys.readouterr().out and "points apart" in protocols.section(read.read(folder))
+    assert "Sketch_LVM" in capsys.readouterr().out and "points apart" in protocols.section(read(folder))
 
 
 @pytest.mark.parametrize(
