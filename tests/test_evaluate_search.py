@@ -115,7 +115,7 @@ def test_an_evaluation_has_a_page_and_its_protocols(ask, capsys):
         (["--stress"], "for classifiers alone"),
         (["--rename", "a=b"], "for classifiers alone"),
         (["--generalised", "--split", "all"], "expected --split test or val"),
-        (["--generalised", "data/splits=fraction", "data.splits.train=0.4", "data.splits.val=0.2",
+        (["--generalised", "data.splits.rule=fraction", "data.splits.train=0.4", "data.splits.val=0.2",
           "data.splits.test=0.4"], "are of all classes already"),
     ],
 )  # fmt: skip
