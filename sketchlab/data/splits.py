@@ -105,7 +105,8 @@ def classes_of(config: Config, classes: Sequence[str]) -> dict[str, list[str]]:
         edges[-1] = max(len(rest), edges[-2])
     if edges[-1] > len(rest):
         raise UserError(f"data.splits: {edges[-1]} classes asked for, but there are {len(rest)} ({listed(rest)})")
-    found = named | {key: rest[edges[i] : edges[i + 1]] for i, key in enumerate((*sampled, "train"))}
+    found = {key: names for key, names in named.items() if names is not None}
+    found |= {key: rest[edges[i] : edges[i + 1]] for i, key in enumerate((*sampled, "train"))}
     for key in NAMES:
         if not found[key] and (key != "val" or config.val > 0):
             raise UserError(

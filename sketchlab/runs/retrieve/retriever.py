@@ -82,7 +82,7 @@ class Retriever:
         """(B, C, S, S) uint8 as data sets keep sketches → (B, D) float32 on the CPU."""
         return self._sketch.logits(raw)
 
-    def photos(self, raw: Tensor) -> Tensor:
+    def photos(self, raw: Any) -> Tensor:
         """(B, C, S, S) uint8 → (B, D) float32 on the CPU."""
         return self._photo.logits(raw)
 
