@@ -160,7 +160,7 @@ VALUES = {  # preset → what stands in it or follows from it: as published, the
     "unseen/shapes": {"data.splits.rule": "unseen", "data.sketches_per_photo": 2, "pipeline.loss": "infonce",
                       "pipeline.sampler": "all", "pipeline.match": "class", "loop.epochs": 4, "loop.eval_every": 1},
     "unseen/sketchy": {"data.splits.rule": "unseen", "pipeline.loss": "infonce", "pipeline.sampler": "all",
-                       "pipeline.match": "instance", "model.backbone.tune": "freeze"},
+                       "pipeline.match": "instance", "model.embedding": 128},
     "photo_drawing/finetuned": {**TUNED, "model.arch": "mobilenet_v2"},
     "photo_drawing/scratch": {**IMAGES_300, **SCRATCH, "model.arch": "mobilenet_v2", "loop.epochs": 20},
     "photo_drawing/frozen": {**IMAGES_300, "model.tune": "freeze", "model.arch": "mobilenet_v2", "loop.epochs": 100},
