@@ -1,4 +1,7 @@
-"""python -m sketchlab.evaluate RUN data=OTHER …: a finished classifier on another data set with the same classes."""
+"""python -m sketchlab.evaluate RUN data=OTHER …: a finished classifier on another data set with the same classes.
+
+A finished search (pipeline=retrieve) on other data, other classes, or among photos of seen classes too (--generalised).
+"""
 
 from __future__ import annotations
 
@@ -14,16 +17,21 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from sketchlab.data.dataset import Dataset, Split, fingerprint
+from sketchlab.data.dataset import Dataset, Pairs, Split, fingerprint
 from sketchlab.data.strokes.batch import Strokes
 from sketchlab.engine.rundir import RunDir, identity, now
 from sketchlab.engine.task import Explained
 from sketchlab.errors import UserError, exit_on_error
+from sketchlab.metrics import retrieval as metrics
 from sketchlab.pipelines.classify import bilstm2d, gradcam
 from sketchlab.pipelines.classify.predictions import evaluation
+from sketchlab.pipelines.retrieve import rankings
+from sketchlab.report.sentences import render, stored
 from sketchlab.runs import BATCH, KINDS, OpenedRun, transfer
 from sketchlab.runs.classify import drop, stress, stress_strokes
 from sketchlab.runs.reading import ink_of
+from sketchlab.runs.retrieve import elsewhere
+from sketchlab.runs.retrieve.retriever import Retriever, check
 from sketchlab.schema import SCHEMA
 from sketchlab.storage.files import read_dict, write_json
 
@@ -39,7 +47,7 @@ def main(words: list[str] | None = None) -> None:
 
 def parser() -> argparse.ArgumentParser:
     out = argparse.ArgumentParser("python -m sketchlab.evaluate", description=__doc__, allow_abbrev=False)
-    out.add_argument("run", type=Path, metavar="RUN", help="folder of a finished run of a classifier")
+    out.add_argument("run", type=Path, metavar="RUN", help="folder of a finished classifier or search")
     out.add_argument(
         "overrides",
         nargs="*",
@@ -73,6 +81,11 @@ def parser() -> argparse.ArgumentParser:
         help=f"at most so many samples for --stress (default {STRESS_IMAGES})",
     )
     out.add_argument(
+        "--generalised",
+        action="store_true",
+        help="of a search on classes never seen: among the photos of all splits, those of seen classes too",
+    )
+    out.add_argument(
         "--out", type=Path, metavar="DIR", help="where the evaluation's folder goes (default RUN/evaluations)"
     )
     out.add_argument("--rerun", action="store_true", help="do it again although it was done before")
@@ -84,11 +97,25 @@ def evaluate(arguments: argparse.Namespace) -> Path:
     if arguments.stress_images < 1:
         raise UserError(f"--stress-images {arguments.stress_images}: expected at least 1")
     run = OpenedRun(arguments.run)
-    run.check_classifier("evaluate", KINDS)
+    search = run.scores.answers == "matches"
+    if search:
+        check(run, "evaluate")
+        if arguments.stress or arguments.rename:
+            raise UserError("--stress, --rename: for classifiers alone; a search knows no classes")
+    else:
+        run.check_classifier("evaluate", KINDS)
+        if arguments.generalised:
+            raise UserError(
+                "--generalised: for searches alone (pipeline=retrieve); a classifier answers with its classes"
+            )
     chosen = transfer.compose(run, arguments.overrides)
-    plan = transfer.plan(run, chosen, arguments.split, arguments.rename)
+    if search:
+        plan = elsewhere.plan(run, chosen, arguments.overrides, arguments.split, arguments.generalised)
+    else:
+        plan = transfer.plan(run, chosen, arguments.split, arguments.rename)
     data = plan.data.build(run.input)
-    samples, used = transfer.samples(run, data, plan)
+    asked = elsewhere.pair(data, plan, arguments.generalised) if search else transfer.samples(run, data, plan)
+    samples, used = asked
     deciding = {
         "run": run.path.resolve().name,
         "data": plan.plain(),
@@ -96,7 +123,7 @@ def evaluate(arguments: argparse.Namespace) -> Path:
         "split": used,
         "renamed": plan.renamed,
         "stress": arguments.stress_images if arguments.stress else 0,
-    }
+    } | ({"generalised": True} if arguments.generalised else {})
     parent = arguments.out or run.path / "evaluations"
     folder = RunDir(parent.resolve() / f"{plan.choice}-{identity(deciding)}")
     folder.open()
@@ -107,7 +134,10 @@ def evaluate(arguments: argparse.Namespace) -> Path:
             print("found: this evaluation is finished; --rerun does it again")
         else:
             _document(folder, run, plan, deciding, data, samples, used)
-            work(folder, run, plan, data, samples, used, arguments.stress_images if arguments.stress else 0)
+            if isinstance(samples, Pairs):
+                work_search(folder, run, plan, data, samples, used, arguments.generalised)
+            else:
+                work(folder, run, plan, data, samples, used, arguments.stress_images if arguments.stress else 0)
     finally:
         with contextlib.suppress(OSError):  # an evaluation trains nothing
             (folder.path / "checkpoints").rmdir()
@@ -117,8 +147,9 @@ def evaluate(arguments: argparse.Namespace) -> Path:
 
 
 def _document(
-    folder: RunDir, run: OpenedRun, plan: Any, deciding: dict, data: Dataset, samples: Split, used: str
+    folder: RunDir, run: OpenedRun, plan: Any, deciding: dict, data: Dataset, samples: Split | Pairs, used: str
 ) -> None:
+    samples, classes = (samples.sketch, data.classes) if isinstance(samples, Pairs) else (samples, run.classes)
     folder.status(state="running", started=now())
     folder.declare(run.scores)
     kept = {key: value for key, value in run.config.items() if key in ("seed", "model", "pipeline", "runtime")}
@@ -133,12 +164,12 @@ def _document(
             "identity": deciding,
         },
     )
-    counts = torch.bincount(samples.labels, minlength=len(run.classes)).tolist()
+    counts = torch.bincount(samples.labels, minlength=len(classes)).tolist()
     what = f"evaluated: {'all samples' if used == 'all' else f'split {used}'} of data={plan.choice}, called test here"
     folder.document(
         "data.json",
         {
-            "classes": run.classes,
+            "classes": classes,
             "splits": {
                 "test": {
                     "n": len(samples),
@@ -197,6 +228,44 @@ def work(
     folder.restore_rows([{"step": 1, "epoch": 1, **scores}])
     for line in drop.lines(result):
         folder.say(line)
+    folder.status(state="finished", ended=now(), code=provenance.short(files), metrics=scores, best={})
+
+
+def work_search(
+    folder: RunDir, run: OpenedRun, plan: Any, data: Dataset, pair: Pairs, used: str, generalised: bool
+) -> None:
+    """Embeddings, scores, and the drop against the run's own score."""
+    from sketchlab.training import provenance
+    from sketchlab.training.environment import environment
+
+    rankings.check_gallery(pair, used, run.config["pipeline"]["match"])
+    retriever = Retriever(run)
+    files = provenance.imported()
+    folder.document(
+        "env.json", environment(retriever.runtime, read_dict(run.path / "env.json").get("parameters", {}), files)
+    )
+    if (run.path / "model.csv").exists():
+        shutil.copyfile(run.path / "model.csv", folder.path / "model.csv")
+    sketches, photos = elsewhere.embed(retriever, pair)
+    found = rankings.search(sketches, photos, pair)
+    distances, matches = metrics.nearest(sketches, photos, rankings.SHOWN)
+    match = run.config["pipeline"]["match"]
+    kept = rankings.evaluation(found) | {
+        "predictions": rankings.match_table(pair, data.classes, distances, matches),
+        "warnings": rankings.warnings(found),
+        "protocol": rankings.protocol(list(found), pair, match, "none", False),
+    }
+    if len(pair.sketch.groups.unique()) < len(pair):
+        kept["groups"] = pair.sketch.groups
+    scores = folder.keep("test", kept)
+    folder.explain("test", {"embeddings": lambda: rankings.embeddings(pair, sketches, photos)})
+    result = elsewhere.result(run, plan, data, pair, used, found, generalised)
+    write_json(folder.path / "evaluation.json", result)
+    folder.restore_rows([{"step": 1, "epoch": 1, **scores}])
+    for line in elsewhere.lines(result):
+        folder.say(line)
+    for line in result["warnings"]:
+        folder.say(f"warning: {render(stored(line))}")
     folder.status(state="finished", ended=now(), code=provenance.short(files), metrics=scores, best={})
 
 

@@ -37,9 +37,9 @@ def test_an_old_name_is_one_line_with_the_new_one(old):
     config.from_overrides([new])
 
 
-def test_every_preset_is_of_a_study():
+def test_every_preset_is_of_a_study_or_of_classes_never_seen():
     assert {preset.partition("/")[0] for preset in PRESETS} == {
-        "chen2019", "das_debnath", "photo_drawing", "mamin", "frankenstein"}  # fmt: skip
+        "chen2019", "das_debnath", "photo_drawing", "mamin", "frankenstein", "unseen"}  # fmt: skip
 
 
 WORDS_18 = ["circle", "cloud", "donut", "eye", "fish", "hexagon", "hockey stick", "hourglass", "house", "ice cream",
@@ -157,6 +157,10 @@ VALUES = {  # preset → what stands in it or follows from it: as published, the
     "das_debnath/dropout": {**PAIRS, "model.dropout": 0.2, "model.block_dropout": 0.1},
     "das_debnath/semihard": {**PAIRS, "pipeline.loss": "triplet", "pipeline.sampler": "semihard",
                              "pipeline.margin": 0.3, "model.normalise": True},
+    "unseen/shapes": {"data.splits.rule": "unseen", "data.sketches_per_photo": 2, "pipeline.loss": "infonce",
+                      "pipeline.sampler": "all", "pipeline.match": "class", "loop.epochs": 4, "loop.eval_every": 1},
+    "unseen/sketchy": {"data.splits.rule": "unseen", "pipeline.loss": "infonce", "pipeline.sampler": "all",
+                       "pipeline.match": "instance", "model.embedding": 128},
     "photo_drawing/finetuned": {**TUNED, "model.arch": "mobilenet_v2"},
     "photo_drawing/scratch": {**IMAGES_300, **SCRATCH, "model.arch": "mobilenet_v2", "loop.epochs": 20},
     "photo_drawing/frozen": {**IMAGES_300, "model.tune": "freeze", "model.arch": "mobilenet_v2", "loop.epochs": 100},

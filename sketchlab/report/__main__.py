@@ -14,6 +14,7 @@ from sketchlab.report.comparison import compare, groups
 from sketchlab.report.comparison.family import Family
 from sketchlab.report.paper import appendix
 from sketchlab.report.read import Run
+from sketchlab.report.run import protocols
 from sketchlab.storage import packed
 
 EPILOG = """
@@ -50,6 +51,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--metric", default="", help="such as val/accuracy; default: the result of each kind of run")
     where = "where the page, figures/ and tables/ go; default FOLDER/comparison, of several folders\n"
     parser.add_argument("--out", type=Path, help=f"{where}or of a run comparison/ in the root above the (first) run")
+    parser.add_argument(
+        "--protocols", action="store_true", help="of one retrieval run: its scores as published codes define them"
+    )
     parser.add_argument("--published", type=Path, help="YAML of published values, drawn where the protocol is the same")
     parser.add_argument("--appendix", action="store_true", help="appendix.html too: what a paper needs, to print on A4")
     parser.add_argument("--pivot", default="", help="two settings against each other, as model,data, in the appendix")
@@ -63,6 +67,11 @@ def _parser() -> argparse.ArgumentParser:
 def _once(chosen: argparse.Namespace, refresh_s: int) -> Path:
     chosen.folder = [packed.unpacked(path) if packed.is_packed(path) else path for path in chosen.folder]
     only = chosen.folder[0]
+    if chosen.protocols:
+        if len(chosen.folder) > 1:
+            raise UserError(f"--protocols: {len(chosen.folder)} folders; expected one run")
+        protocols.write(only)
+        return report.write(only)
     alone = len(chosen.folder) == 1 and {"config.yaml", "status.json"} <= {p.name for p in only.glob("*.*")}
     wanted = chosen.appendix or chosen.pivot or chosen.margin is not None
     if alone and not (chosen.by or chosen.names or chosen.metric or chosen.out or chosen.published or wanted):

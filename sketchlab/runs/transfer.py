@@ -73,7 +73,7 @@ def _word(value: Any) -> str:
 def plan(run: OpenedRun, chosen: config.RunConfig, split: str, renames: list[str]) -> Plan:
     """Settle split and classes. Raises UserError naming the classes that do not match."""
     data, choice = chosen.data, chosen.choices["data"]
-    own = _source(run.config["data"]) == _source({"name": data.name, **asdict(data.config)})
+    own = source(run.config["data"]) == source({"name": data.name, **asdict(data.config)})
     rule, notes = data.config.splits.rule, []
     if split == "auto":
         split = "test" if own or rule == "official" else "all"
@@ -81,7 +81,7 @@ def plan(run: OpenedRun, chosen: config.RunConfig, split: str, renames: list[str
         notes.append(f"drawn with {', '.join(f'{key}={value}' for key, value in asdict(data.config.raster).items())}")
     touched = any(key.startswith("data.splits") for key in chosen.differs)
     if split == "all" and not touched and rule != "official" and not hasattr(data.config, "paired"):
-        data = _whole(data)
+        data = whole(data)
     renamed = _renamed(run, renames)
     theirs, given = data.config.classes, data.config.classes is not None and not own
     if theirs is None:
@@ -109,13 +109,13 @@ def plan(run: OpenedRun, chosen: config.RunConfig, split: str, renames: list[str
     return Plan(data, choice, differs, split, used, [c for c in run.classes if c not in missing], own, notes)
 
 
-def _source(data: dict[str, Any]) -> dict[str, Any]:
+def source(data: dict[str, Any]) -> dict[str, Any]:
     """What of a data set's settings says which files (or drawings) it has."""
     keys = ("name", "folder", "picture", "train", "val", "test")
     return {key: data.get(key) for key in (*keys, *["root"] * (data.get("folder") == "."))}
 
 
-def _whole(data: config.Component) -> config.Component:
+def whole(data: config.Component) -> config.Component:
     """Everything in one split: a small class need not be enough for three."""
     rule = replace(data.config.splits, rule="fraction", train=1.0, val=0.0, test=0.0)
     return replace(data, config=replace(data.config, splits=rule))
@@ -140,9 +140,9 @@ def _peek(data: config.Component, run: OpenedRun) -> list[str] | None:
     """The classes a data set has, by name or from one sample of each; None where it cannot be taken apart like that."""
     if hasattr(sys.modules[data.module], "class_names"):
         return data.constant("class_names")(data.config)
-    whole = _whole(data)
+    everything = whole(data)
     try:
-        return replace(whole, config=replace(whole.config, per_class=1)).build(run.input).classes
+        return replace(everything, config=replace(everything.config, per_class=1)).build(run.input).classes
     except UserError:  # the full build meets it again, or gets along with more samples
         return None
 

@@ -58,6 +58,13 @@ def check(run: RunConfig) -> None:
     from sketchlab.training import launch, track
 
     run.runtime.decided()
+    answers, rule = run.pipeline.constant("ANSWERS", ""), getattr(getattr(run.data.config, "splits", None), "rule", "")
+    if rule == "unseen" and answers in ("classes", "images"):
+        does = {"classes": "a classifier cannot score", "images": "a generator cannot draw"}[answers]
+        raise UserError(
+            f"data.splits.rule=unseen: {does} classes it never saw; expected a model of pairs (pipeline=retrieve or "
+            "translate), or data/splits=fraction, count, kfold or official"
+        )
     for model in (run.model, run.model.backbone):
         if model and hasattr(sys.modules[model.module], "fingerprint"):
             model.constant("fingerprint")(model.config)

@@ -134,6 +134,7 @@ def fitting(run: RunConfig, n: int, ranks: int) -> Any:
 
 def describe_data(data: Any, run: RunConfig, folder: Any) -> None:
     """data.json, and splits.csv while the list is short: who was in which split, and how that was decided."""
+    from sketchlab.data import splits
     from sketchlab.data.commands import check, domains
     from sketchlab.data.dataset import Pairs
 
@@ -144,6 +145,8 @@ def describe_data(data: Any, run: RunConfig, folder: Any) -> None:
         notes += found
         for note in found:
             folder.say(f"warning: {note}")
+    for note in splits.notes(run.data.config.splits, data.classes) if hasattr(run.data.config, "splits") else []:
+        folder.say(note)
     folder.document(
         "data.json",
         {

@@ -11,7 +11,19 @@ from sketchlab.data.sets import celeba, cifar10
 from sketchlab.errors import UserError
 from sketchlab.inputs import Input
 
-OFFICIAL = splits.Config(rule="official", train=0.8, val=0.1, test=0.1, folds=3, fold=0, train_at_most=None, seed=0)
+OFFICIAL = splits.Config(
+    rule="official",
+    train=0.8,
+    val=0.1,
+    test=0.1,
+    folds=3,
+    fold=0,
+    train_at_most=None,
+    seed=0,
+    test_classes=None,
+    val_classes=None,
+    published=None,
+)
 NONE = augment.Config(0, 0.0, 0.0, [1.0, 1.0], 0.0, 1.0, 0.0, [0.02, 0.2], {})
 INPUT = Input("images", 32, 3, "bright", [0.0] * 3, [1.0] * 3)
 NAMES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]

@@ -19,7 +19,19 @@ from sketchlab.errors import UserError
 from sketchlab.inputs import Input
 from tests import every
 
-FRACTION = splits.Config(rule="fraction", train=0.6, val=0.2, test=0.2, folds=3, fold=0, train_at_most=None, seed=0)
+FRACTION = splits.Config(
+    rule="fraction",
+    train=0.6,
+    val=0.2,
+    test=0.2,
+    folds=3,
+    fold=0,
+    train_at_most=None,
+    seed=0,
+    test_classes=None,
+    val_classes=None,
+    published=None,
+)
 OFFICIAL = replace(FRACTION, rule="official", val=0.2)
 NONE = augment.Config(0, 0.0, 0.0, [1.0, 1.0], 0.0, 1.0, 0.0, [0.02, 0.2], {})
 GREY = Input("images", 8, 1, "dark", [0.0], [1.0])

@@ -11,7 +11,19 @@ from tests.every import small
 
 
 def rule(folds, fold, val=0.25):
-    return splits.Config(rule="kfold", train=0, val=val, test=0, folds=folds, fold=fold, train_at_most=None, seed=3)
+    return splits.Config(
+        rule="kfold",
+        train=0,
+        val=val,
+        test=0,
+        folds=folds,
+        fold=fold,
+        train_at_most=None,
+        seed=3,
+        test_classes=None,
+        val_classes=None,
+        published=None,
+    )
 
 
 @pytest.mark.parametrize("seed", range(12))

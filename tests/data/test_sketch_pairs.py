@@ -20,7 +20,7 @@ from sketchlab.data.sets import pairs
 from sketchlab.errors import UserError
 from sketchlab.inputs import Input
 
-FRACTION = splits.Config("fraction", 0.6, 0.2, 0.2, 3, 0, None, 0)
+FRACTION = splits.Config("fraction", 0.6, 0.2, 0.2, 3, 0, None, 0, None, None, None)
 NONE = augment.Config(0, 0.0, 0.0, [1.0, 1.0], 0.0, 1.0, 0.0, [0.02, 0.2], {})
 REAL = Path(os.environ.get("SKETCHLAB_DATA", "/nowhere"))
 GREY = Input("pairs", 8, 1, "bright", [0.0], [1.0])

@@ -15,7 +15,9 @@ from sketchlab.errors import UserError
 CLASSES = ["a", "b", "c"]
 LABELS = np.repeat(np.arange(3), 20)
 IDS = [f"{i}" for i in range(60)]
-FULL = splits.Config("count", 10, 2, 5, folds=3, fold=0, train_at_most=None, seed=0)
+FULL = splits.Config(
+    "count", 10, 2, 5, folds=3, fold=0, train_at_most=None, seed=0, test_classes=None, val_classes=None, published=None
+)
 
 
 def places(most: int | None, seed: int = 0) -> dict[str, np.ndarray]:
@@ -75,10 +77,30 @@ def test_a_single_sample_may_be_kept_and_none_is_refused():
 
 @pytest.mark.parametrize("shares", [(0.7, 0.2, 0.1), (1, 0, 0), (0.1, 0, 0), (0, 0, 1)])
 def test_shares_that_add_up_to_at_most_one(shares):
-    splits.Config("fraction", *shares, folds=3, fold=0, train_at_most=None, seed=0)
+    splits.Config(
+        "fraction",
+        *shares,
+        folds=3,
+        fold=0,
+        train_at_most=None,
+        seed=0,
+        test_classes=None,
+        val_classes=None,
+        published=None,
+    )
 
 
 @pytest.mark.parametrize("shares", [(0.5, 0.3, 0.3), (0.5, 0.6, 0), (1.1, 0, 0), (0, 0, 0)])
 def test_shares_that_do_not_are_refused(shares):
     with pytest.raises(UserError, match="the shares must add up to at most 1"):
-        splits.Config("fraction", *shares, folds=3, fold=0, train_at_most=None, seed=0)
+        splits.Config(
+            "fraction",
+            *shares,
+            folds=3,
+            fold=0,
+            train_at_most=None,
+            seed=0,
+            test_classes=None,
+            val_classes=None,
+            published=None,
+        )

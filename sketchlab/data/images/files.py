@@ -93,8 +93,9 @@ def divide(config: splits.Config, loaded: Loaded, classes: list[str], where: str
     if splits.REST in places:
         notes.append(f"{len(places[splits.REST])} training samples are left out (data.splits.train_at_most)")
     found = {name: pick(loaded.all, places[name]) for name in (*splits.NAMES, splits.REST) if name in places}
+    notes += splits.notes(config, classes)
     for name, split in found.items():
-        if missing := [c for i, c in enumerate(classes) if not (split.labels == i).any()]:
+        if config.rule != "unseen" and (missing := [c for i, c in enumerate(classes) if not (split.labels == i).any()]):
             notes.append(f"split {name} has no sample of {', '.join(missing)}")
     return found, notes
 

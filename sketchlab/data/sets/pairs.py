@@ -117,8 +117,7 @@ def _by_class(
     )
     found = {name: Pairs(ours[name], theirs[name], objects=False) for name in ours if name in theirs}
     return found, [
-        *notes_on,
-        *more,
+        *dict.fromkeys((*notes_on, *more)),
         "only the classes of sketches and photos are known, not which photo a sketch is of",
     ]
 

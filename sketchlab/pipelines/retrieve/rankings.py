@@ -14,18 +14,22 @@ from sketchlab.metrics import retrieval as metrics
 from sketchlab.metrics.retrieval import Score
 
 SHOWN = 10  # matches kept and shown per query
+KEPT_BYTES = 100_000_000  # of the embeddings of a split
 
 
-def check_gallery(split: Pairs, name: str) -> None:
-    """Refuse a split whose scores would say nothing, in one line."""
+def check_gallery(split: Pairs, name: str, match: str = "class") -> None:
+    """Refuse a split whose scores would say nothing, in one line; match: what the run trains for, class or instance."""
     n, n_classes = len(split.photo.labels), len(split.photo.labels.unique())
     if n < SHOWN:
         raise UserError(
             f"split {name}: a gallery of {n} photos; retrieval looks at the {SHOWN} nearest, so at least {SHOWN} are "
             "needed: take more per class (data.per_class) or a larger share (data.splits)"
         )
-    if n_classes < 2:
-        raise UserError(f"split {name}: photos of one class only; retrieval needs at least two (data.classes)")
+    if n_classes < 2 and not (match == "instance" and objects_known(split)):
+        raise UserError(
+            f"split {name}: photos of one class only; retrieval needs at least two (data.classes), or "
+            "pipeline.match=instance"
+        )
     if not objects_known(split):
         return
     lost = (~torch.isin(split.sketch.groups, split.photo.groups)).nonzero()[:, 0]
@@ -44,15 +48,34 @@ def objects_known(split: Pairs) -> bool:
 def search(sketches: Tensor, photos: Tensor, split: Pairs) -> dict[str, Score]:
     """Embeddings (n, D), (G, D) of a split → scores by name, as metrics/retrieval.py defines them.
 
-    Gallery: all photos of the split; queries: all its sketches. class_mAP@200 where the gallery has 200 photos.
+    Gallery: all photos of the split; queries: all its sketches. class_mAP@200 where the gallery has 200 photos; by
+    class where it has two classes.
     """
     names = [name for name in metrics.NAMES if name != "class_mAP@200" or len(photos) >= 200]
     names = [name for name in names if name.startswith("class_") or objects_known(split)]
+    if len(split.photo.labels.unique()) < 2:
+        names = [name for name in names if not name.startswith("class_")]
     classes, objects = (
         (getattr(split.sketch, key).to(sketches.device), getattr(split.photo, key).to(sketches.device))
         for key in ("labels", "groups")
     )
     return metrics.evaluate(sketches, photos, classes=classes, instances=objects, names=names)
+
+
+def embeddings(split: Pairs, sketches: Tensor, photos: Tensor) -> dict[str, Tensor]:
+    """What `report --protocols` and a search elsewhere start from: embeddings (n, D), (G, D) float32 and labels.
+
+    Raises UserError for more than KEPT_BYTES.
+    """
+    size = 4 * (sketches.numel() + photos.numel())
+    if size > KEPT_BYTES:
+        raise UserError(f"{size / 1e6:.0f} MB of embeddings, more than the {KEPT_BYTES / 1e6:.0f} MB that are kept")
+    return {
+        "sketch_embeddings": sketches.float(),
+        "photo_embeddings": photos.float(),
+        "sketch_labels": split.sketch.labels,
+        "photo_labels": split.photo.labels,
+    }
 
 
 def pairs(match: Tensor, other: Tensor, threshold: float | None) -> dict[str, Score]:

@@ -34,7 +34,7 @@ IMAGES = (*DOMAINS, "negative")  # of a batch, the last one in triplets alone
 # What is trained for is what the best epoch is chosen by. class_mAP looks at the whole ranking of every query, so it
 # moves less by chance than a recall; of the recalls by instance, @10 moves least.
 MONITORS = {"class": "class_mAP", "instance": "recall@10"}
-RANK_BY = {"class": ("class_mAP",), "instance": ("recall@1", "recall@5", "recall@10", "class_mAP")}
+RANK_BY = {"class": ("class_mAP",), "instance": ("recall@1", "recall@5", "recall@10", "class_mAP")}  # those it has
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Config:
     temperature: Annotated[float, only(loss=("infonce",))]  # infonce: squared distances are divided by twice this
     cache: bool  # run what is frozen once per image; the result is the same without, only slower
     eval_batch: Machine[int]  # samples per forward pass where nothing is learnt
-    sheet_rows: Shown[int]  # best, and as many worst, queries on the sheet; 0 = no sheet
+    sheet_rows: Shown[int]  # best, and as many worst, queries on the sheet; 0 = no sheet and no map
     loss_options: Annotated[dict[str, Any], added({})]  # of a loss of your own: the keys of its Config
 
     def __post_init__(self) -> None:
@@ -108,7 +108,7 @@ class Retrieve:
         self.splits = tuple(name for name in ("val", "test") if name in data.splits)
         self.monitor = f"val/{MONITORS[config.match]}" if "val" in self.splits else ""
         for name in self.splits:
-            found.check_gallery(data.splits[name], name)
+            found.check_gallery(data.splits[name], name, config.match)
         self.searched: dict[str, tuple[Tensor, ...]] = {}  # by split, what its last evaluation found
         self.makers = {name: self._maker(name) for name in ("train", *self.splits)}
         self.loss: nn.Module | None = (
@@ -135,8 +135,10 @@ class Retrieve:
                 self._inputs("train", domain, torch.zeros(1, dtype=torch.int64))
 
     def _maker(self, split: str) -> PairMaker:
-        pair = self.data.splits[split]
-        return PairMaker(pair.sketch, pair.photo, self.config.match, self.config.hard_share, self.data.classes, split)
+        pair, hard = self.data.splits[split], self.config.hard_share
+        if self.config.match == "instance" and len(pair.photo.labels.unique()) < 2:
+            hard = 1.0  # what does not match is another object of the one class there is
+        return PairMaker(pair.sketch, pair.photo, self.config.match, hard, self.data.classes, split)
 
     # --- batches
 
@@ -284,7 +286,7 @@ class Retrieve:
         scores |= found.pairs(match, other, threshold)
         loss = mining.of_drawn(self.config.rule, match, other)  # with a loss of one's own the contrastive one
         distances, matches = (t.cpu() for t in metrics.nearest(sketches.to(device), photos.to(device), found.SHOWN))
-        rank_by = torch.stack([scores[name].per_query for name in RANK_BY[self.config.match]]).sum(0)
+        rank_by = torch.stack([scores[name].per_query for name in RANK_BY[self.config.match] if name in scores]).sum(0)
         self.searched[split] = sketches, photos, matches, rank_by
         chosen_on = "val" if "val" in self.splits else "none"
         return found.evaluation(scores) | {
@@ -307,7 +309,10 @@ class Retrieve:
             places = best_and_worst(rank_by, pair.sketch.labels, rows)
             return {"retrieval_sheet": sheet(pair, places, matches[places], len(places) // 2)} if len(places) else {}
 
-        return {
+        parts: Explained = {"embeddings": lambda: found.embeddings(pair, sketches, photos)}
+        if not rows:
+            return parts
+        return parts | {
             "sheet of matches": best_worst_sheet,
             "map of the embeddings": lambda: embedding_map(pair, self.data.classes, sketches, photos, self.seed),
         }

@@ -14,7 +14,7 @@ from sketchlab import components
 from sketchlab.report import page, scores
 from sketchlab.report.canvas import Plot
 from sketchlab.report.read import Run
-from sketchlab.report.run import bilstm2d, calibration, facts, gradcam, plots, pose, transfer
+from sketchlab.report.run import bilstm2d, calibration, facts, gradcam, plots, pose, protocols, transfer
 from sketchlab.report.run import gan as generator
 from sketchlab.report.run import retrieve as retrieval
 from sketchlab.report.scores import share, text
@@ -36,6 +36,7 @@ def sections(run: Run, drawn: list[Plot]) -> list[tuple[str, str]]:
         "Transfer": lambda: transfer.transfer(run),
         "Under stress": lambda: transfer.stress(run, drawn),
         "Search": lambda: retrieval.section(run, drawn),
+        "Under published definitions": lambda: protocols.section(run),
         "How it is doing": lambda: generator.section(run),
         "Curves": lambda: page.charts(drawn, "curve"),
         "Confusion": lambda: confusion(run, drawn),

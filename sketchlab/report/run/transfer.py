@@ -66,6 +66,8 @@ def transfer(run: Run) -> str:
     evaluation = evaluation_of(run)
     if not evaluation:
         return ""
+    if "scores" in evaluation:
+        return _search(evaluation)
     here, own = evaluation["accuracy"], evaluation.get("reference")
     what = "all samples" if evaluation["split"] == "all" else f"split {evaluation['split']}"
     out = page.paragraph(
@@ -82,6 +84,38 @@ def transfer(run: Run) -> str:
         out += page.paragraph(render(Sentence("where the drop is of", evaluation["data"], facts)), "soft")
         out += page.details("Class by class", _by_class(run, own["per_class"]))
     return out
+
+
+def _search(evaluation: dict[str, Any]) -> str:
+    """Of a search: every score there beside the run's own, with the chance of each, and the drop by object."""
+    gallery, rows = evaluation["gallery"], []
+    for name, row in evaluation["scores"].items():
+        own, drop = row.get("reference"), row.get("drop")
+        points = [f"{100 * drop[key]:+.1f}" for key in ("value", "low", "high")] if drop else []
+        rows.append(
+            (
+                name,
+                *_with_chance(row),
+                *(_with_chance(own) if own else ("–", "–")),
+                f"{points[0]} [{points[1]}, {points[2]}]" if drop else "–",
+            )
+        )
+    paired = [row["drop"]["paired"] for row in evaluation["scores"].values() if "drop" in row]
+    how = " The drop is of the same sketches." * all(paired) if any(paired) else " The sketches and photos are others."
+    out = page.paragraph(
+        f"Run {evaluation['run']}, trained on {evaluation['trained_on']}: {evaluation['n']:,} sketches of split "
+        f"{evaluation['split']} of {evaluation['data']} ({len(evaluation['classes'])} classes, "
+        f"{len(evaluation['trained_classes'])} of them trained on) search {gallery['n']:,} photos of "
+        f"{len(gallery['classes'])} classes ({len(gallery['trained'])} trained on). Intervals are by object."
+        + how
+        * bool(paired)
+    )
+    columns = ("score", "here", "chance here", "own", "chance of own", "drop in points")
+    return out + page.table(columns, rows, columns[1:])
+
+
+def _with_chance(row: dict[str, Any]) -> tuple[str, str]:
+    return f"{share(row['value'])} [{share(row['low'], 2)}, {share(row['high'], 2)}]", share(row["chance"])
 
 
 def _share(found: dict[str, Any]) -> tuple[str, ...]:

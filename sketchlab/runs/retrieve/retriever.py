@@ -78,7 +78,11 @@ class Retriever:
                 out[i] = row
         return out
 
-    def photos(self, raw: Tensor) -> Tensor:
+    def of_sketches(self, raw: Any) -> Tensor:
+        """(B, C, S, S) uint8 as data sets keep sketches → (B, D) float32 on the CPU."""
+        return self._sketch.logits(raw)
+
+    def photos(self, raw: Any) -> Tensor:
         """(B, C, S, S) uint8 → (B, D) float32 on the CPU."""
         return self._photo.logits(raw)
 

@@ -221,5 +221,5 @@ def build(config: Config, input: Input) -> Dataset:
         prepare=prepare,
         views=config.stroke_augment.views if strokes else config.augment.views,
         fingerprint=fingerprint("shapes", input.kind, *drawn),
-        notes=["drawn by code (built-in shapes), not by people"],
+        notes=["drawn by code (built-in shapes), not by people", *splits.notes(config.splits, config.names)],
     )
