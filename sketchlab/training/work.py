@@ -134,6 +134,9 @@ def describe_data(data: Any, run: RunConfig, folder: Any) -> None:
 
     parts = {name: s.sketch if isinstance(s, Pairs) else s for name, s in data.splits.items()}
     notes = list(data.notes)
+    if known := pretrained_on(run, data.classes):
+        folder.say(known)
+        notes.append(known)
     if hasattr(run.data.config, "on_bad") and all(isinstance(s.store, Images) for s in parts.values()):
         found = check.warnings(domains.by_domain(data))
         notes += found
@@ -167,6 +170,16 @@ def describe_data(data: Any, run: RunConfig, folder: Any) -> None:
             for i, label in zip(s.ids, s.labels.tolist(), strict=True)
         ]
         folder.table("splits.csv", rows)
+
+
+def pretrained_on(run: RunConfig, classes: list[str]) -> str:
+    """Which of the classes the pretrained weights of a run may know already; "" without such weights."""
+    from sketchlab.weights.seen import line
+
+    model = run.model.backbone or run.model
+    loads = getattr(model.config, "tune", "scratch") != "scratch"
+    name = model.constant("trained_on", lambda _: "")(model.config) if loads else ""
+    return line(name, classes) if name else ""
 
 
 def n_groups(split: Any) -> int:

@@ -116,6 +116,10 @@ class Retrieve:
         )
         if config.own_loss:
             self.loss = components.make("loss", config.loss, config.loss_options, len(data.classes)).to(runtime.device)
+            if getattr(self.loss, "by_class", False) and config.match != "class":
+                raise UserError(
+                    f"pipeline.match={config.match}: pipeline.loss={config.loss} learns a vector per class, expected class"
+                )
         self.optimizer = optim.make(self.learning(), loop, runtime)
         self.parts = {"net": Trained(net), "optimizer": self.optimizer}
         if self.loss is not None and self.loss.state_dict():
