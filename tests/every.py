@@ -21,6 +21,10 @@ SMALL_DATA = [
     "data.splits.test=0.25",
 ]
 SMALL_RUN = ["loop.epochs=2", "loop.batch_size=4", "runtime.workers=0", "runtime.device=cpu", "run.keep_last=true"]
+# Networks of timm by one word, each with a twin of its family
+NETS = {"dinov2_s": "test_vit", "dinov2_b": "test_vit", "clip_b16": "test_vit", "clip_b32": "test_vit"}
+NETS |= {"vit_s": "test_vit", "convnext_t": "test_convnext", "resnet50": "test_resnet"}
+TIMM = ("timm", *NETS, *(f"siamese_{name}" for name in NETS))  # what needs the optional extra
 # A model that is too large for a fast test names its small twin here; any other is trained as it is.
 FRESH = ["model.weights=none", "model.tune=scratch"]
 RANDOM = ["model@model.backbone=vgg16", "model.backbone.weights=none", "model.backbone.tune=scratch"]  # features
@@ -61,28 +65,34 @@ TWINS: dict[str, list[str]] = {
     "dcgan_conditional": [*GAN, "model.pack=2"],
     "cyclegan": [*CYCLE, "model.blocks=1"],
     "small_cyclegan": [*CYCLE, "model.blocks=1"],
+    "stroke_transformer": ["model.width=16", "model.heads=2", "model.layers=2", *QUICK],
+    **{name: [*FRESH, f"model.arch={arch}", "model.input.size_px=32"] for name, arch in NETS.items()},
+    **{
+        f"siamese_{name}": [*EMBEDS, f"model.backbone.arch={arch}", "model.backbone.input.size_px=32"]
+        for name, arch in NETS.items()
+    },
 }
 # The twins of these still have ten million parameters and more.
-LARGE = ("alexnet", "googlenet", "resnet18", "resnet34", "inception_v3", "mobilenet_v2", "timm")
+LARGE = ("alexnet", "googlenet", "resnet18", "resnet34", "inception_v3", "mobilenet_v2", *TIMM)
 LARGE += ("siamese_googlenet", "siamese_resnet18", "siamese_mobilenet_v2")
 # Killing and resuming these goes through the lines of a quicker one.
 SHARED = (
     *("vgg16", "vgg16_sketchanet", "sketchanet", "cnn_lstm", "cnn_strokes", "cnn_bilstm2d", "stroke_lstm"),
-    *("features_random_forest", "features_logistic", "hog_svm", "pixels_logistic"),
+    *("stroke_transformer", "features_random_forest", "features_logistic", "hog_svm", "pixels_logistic"),
     *("siamese", "siamese_vgg16"),
     *("dcgan", "dcgan_colour", "dcgan_conditional", "cyclegan"),
 )
 
 
 def choices(group: str) -> list[str]:
-    return sorted(p.stem for p in (config.conf_dir() / group).glob("*.yaml"))
+    """Those of the optional extra timm only where it is installed."""
+    found = sorted(p.stem for p in (config.conf_dir() / group).glob("*.yaml"))
+    return [name for name in found if group != "model" or name not in TIMM or find_spec("timm")]
 
 
 def models(slow: tuple[str, ...]) -> list[Any]:
     """Every model, those in `slow` marked so."""
-    absent = pytest.mark.skipif(find_spec("timm") is None, reason="the optional extra timm is not installed")
-    marks = {m: [pytest.mark.slow] * (m in slow) + [absent] * (m == "timm") for m in choices("model")}
-    return [pytest.param(m, marks=marks[m]) for m in marks]
+    return [pytest.param(m, marks=[pytest.mark.slow] * (m in slow)) for m in choices("model")]
 
 
 def small(model: str, *more: str) -> list[str]:

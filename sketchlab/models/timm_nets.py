@@ -67,7 +67,7 @@ def build(config: Config, n_classes: int | None) -> nn.Module:
         OrderedDict(features=features, dropout=nn.Dropout(config.dropout), classifier=nn.Linear(width, n_classes))
     )
     if config.layer_decay != 1:
-        weights.decay_rates(net, _depths(timm, features, config.arch), config.layer_decay)
+        weights.decay_rates(net, _depths(timm, net, config.arch), config.layer_decay)
     if loads and not from_timm:
         return weights.start(net, config, config.arch, head="classifier")
     loaded = {name for name, _ in net.named_parameters() if name.startswith("features.")} if loads else set()
@@ -77,15 +77,13 @@ def build(config: Config, n_classes: int | None) -> nn.Module:
     return net
 
 
-def _depths(timm: Any, features: Any, arch: str) -> dict[str, int]:
-    """Name of a parameter → number of its layer, from the first one on; the last layer is the classifier."""
-    if not hasattr(features, "group_matcher"):
+def _depths(timm: Any, net: Any, arch: str) -> dict[str, int]:
+    """Name of a parameter → number of its layer; the last layer is the classifier, with what timm has in its head."""
+    if not hasattr(net.features, "group_matcher"):
         raise UserError(f"model.layer_decay: timm knows no layers of {arch}; expected 1")
-    of = timm.models.group_parameters(features, features.group_matcher(coarse=False), reverse=True)
-    last = max(of.values()) + 1
-    return {f"features.{name}": depth for name, depth in of.items()} | dict.fromkeys(
-        ("classifier.weight", "classifier.bias"), last
-    )
+    named = [(name.removeprefix("features."), p) for name, p in net.named_parameters()]
+    of = timm.models.group_with_matcher(named, net.features.group_matcher(coarse=False), reverse=True)
+    return {name: of[name.removeprefix("features.")] for name, _ in net.named_parameters()}
 
 
 def _renew(net: nn.Module, random: nn.Module, config: Config) -> set[str]:
