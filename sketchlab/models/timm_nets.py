@@ -12,6 +12,7 @@ import os
 from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Annotated, Any
 
 from torch import nn
@@ -81,8 +82,9 @@ def _depths(timm: Any, net: Any, arch: str) -> dict[str, int]:
     """Name of a parameter → number of its layer; the last layer is the classifier, with what timm has in its head."""
     if not hasattr(net.features, "group_matcher"):
         raise UserError(f"model.layer_decay: timm knows no layers of {arch}; expected 1")
-    named = [(name.removeprefix("features."), p) for name, p in net.named_parameters()]
-    of = timm.models.group_with_matcher(named, net.features.group_matcher(coarse=False), reverse=True)
+    names = [name.removeprefix("features.") for name, _ in net.named_parameters()]
+    whole = SimpleNamespace(named_parameters=lambda: zip(names, net.parameters(), strict=True))
+    of = timm.models.group_parameters(whole, net.features.group_matcher(coarse=False), reverse=True)
     return {name: of[name.removeprefix("features.")] for name, _ in net.named_parameters()}
 
 
