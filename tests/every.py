@@ -24,7 +24,11 @@ SMALL_RUN = ["loop.epochs=2", "loop.batch_size=4", "runtime.workers=0", "runtime
 # Networks of timm by one word, each with a twin of its family
 NETS = {"dinov2_s": "test_vit", "dinov2_b": "test_vit", "clip_b16": "test_vit", "clip_b32": "test_vit"}
 NETS |= {"vit_s": "test_vit", "convnext_t": "test_convnext", "resnet50": "test_resnet"}
-TIMM = ("timm", *NETS, *(f"siamese_{name}" for name in NETS))  # what needs the optional extra
+TIMM = ("timm", *NETS, *(f"siamese_{name}" for name in NETS), "zero_shot")  # what needs an optional extra
+if find_spec("open_clip"):
+    import open_clip
+
+    open_clip.add_model_config(Path(__file__).parent / "fixtures" / "clip_tiny.json")  # a text side of 0.8 million
 # A model that is too large for a fast test names its small twin here; any other is trained as it is.
 FRESH = ["model.weights=none", "model.tune=scratch"]
 RANDOM = ["model@model.backbone=vgg16", "model.backbone.weights=none", "model.backbone.tune=scratch"]  # features
@@ -65,6 +69,10 @@ TWINS: dict[str, list[str]] = {
     "dcgan_conditional": [*GAN, "model.pack=2"],
     "cyclegan": [*CYCLE, "model.blocks=1"],
     "small_cyclegan": [*CYCLE, "model.blocks=1"],
+    "zero_shot": [
+        *("model.backbone.weights=none", "model.backbone.tune=scratch", "model.backbone.arch=test_vit"),
+        *("model.backbone.input.size_px=32", "model.backbone.text=clip_tiny"),
+    ],
     "stroke_transformer": ["model.width=16", "model.heads=2", "model.layers=2", *QUICK],
     **{name: [*FRESH, f"model.arch={arch}", "model.input.size_px=32"] for name, arch in NETS.items()},
     **{
@@ -85,9 +93,10 @@ SHARED = (
 
 
 def choices(group: str) -> list[str]:
-    """Those of the optional extra timm only where it is installed."""
+    """Those of the optional extra clip, which has timm, only where it is installed."""
     found = sorted(p.stem for p in (config.conf_dir() / group).glob("*.yaml"))
-    return [name for name in found if group != "model" or name not in TIMM or find_spec("timm")]
+    here = find_spec("timm") and find_spec("open_clip")
+    return [name for name in found if group != "model" or name not in TIMM or here]
 
 
 def models(slow: tuple[str, ...]) -> list[Any]:

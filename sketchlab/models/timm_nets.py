@@ -42,6 +42,7 @@ class Config:
     dropout: float  # probability, before the last layer
     layer_decay: Annotated[float, added(1.0)]  # tune=finetune: the learning rate of each layer is that of the next one
     # times this; 1 = one rate
+    text: Annotated[str, added("")]  # open_clip's name of the CLIP whose image side this is, for prompts; "" = none
 
     def __post_init__(self) -> None:
         weights.check(self)

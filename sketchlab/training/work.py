@@ -110,11 +110,22 @@ def _built(runtime: Any, run: RunConfig, folder: Any, data: Any) -> tuple[Any, A
             f"a batch has {loop.batch_size}"
         )
     task = run.pipeline.build(model, data, loop, runtime, run.seed)
+    image, prompts = (run.model.backbone or run.model).config, prompts_of(run)
+    if prompts:
+        from sketchlab.weights import clip_text
+
+        clip_text.check(prompts)
+        task.take_text(clip_text.text_side(image, data.classes, prompts))
     if folder_of_classifier := getattr(run.pipeline.config, "scoring_classifier", None):
         from sketchlab.runs.gan.scoring_classifier import scoring_classifier
 
         task.scoring_classifier = scoring_classifier(folder_of_classifier, data.classes, run.model.config.input)
     return task, loop
+
+
+def prompts_of(run: RunConfig) -> list[str]:
+    """What a model or a pipeline makes of the names of classes; [] where neither does."""
+    return next((p for part in (run.model, run.pipeline) if (p := getattr(part.config, "prompts", []))), [])
 
 
 def fitting(run: RunConfig, n: int, ranks: int) -> Any:
