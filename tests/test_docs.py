@@ -71,5 +71,12 @@ def test_settings_are_current():
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
+def test_networks_are_current():
+    pytest.importorskip("timm", reason="the optional extra timm is not installed")
+    done = subprocess.run([sys.executable, ROOT / "scripts" / "networks.py", "--check"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 def test_commands_were_found():
     assert len(commands("sketchlab.run")) > 60  # README alone has five

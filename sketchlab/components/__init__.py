@@ -93,7 +93,9 @@ def load(group: str, name: str) -> ModuleType:
     if name not in modules:
         ending = f"{name}/task.py" if group == "pipeline" else f"{name}.py"
         rooms = [package.replace(".", "/") for package in GROUPS[group]]
-        places = [f"sketchlab/{room}" for room in rooms if not room.startswith("components/") or room.endswith("losses")]
+        places = [
+            f"sketchlab/{room}" for room in rooms if not room.startswith("components/") or room.endswith("losses")
+        ]
         if EXTRA or not places:
             places += [f"{EXTRA or '$SKETCHLAB_EXTRA'}/{room.removeprefix('components/')}" for room in rooms]
         where = " or ".join(f"{place}/{ending}" for place in places)

@@ -15,8 +15,8 @@ from sketchlab.errors import UserError
 
 
 def make(parameters: list[Any], loop: Config, runtime: Runtime) -> torch.optim.Optimizer:
-    """parameters: tensors, or groups {"params": [...], "lr": peak of this group, ...} as torch.optim takes them. Tensors
-    with an lr_scale (weights.decay_rates) form groups by it, whose peak is loop.lr times it.
+    """parameters: tensors, or groups {"params": [...], "lr": peak of this group, ...} as torch.optim takes them.
+    Tensors with an lr_scale (weights.decay_rates) form groups by it, whose peak is loop.lr times it.
 
     On a GPU one kernel for all parameters, whose rate and count are tensors: a recorded step (engine/steps.py) would
     keep numbers as they were. Checkpoints hold the rate as a number. Elsewhere torch's default.

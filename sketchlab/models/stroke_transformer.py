@@ -2,8 +2,7 @@
 
 Each point is a token: its step, its place on the canvas (the sum of the steps up to it) and its pen state, brought to
 `width` by one linear layer, plus the sinusoids of its number (Vaswani et al. 2017, section 3.5). Then torch's encoder
-layers, normalised before each part (Xiong et al. 2020), and a last LayerNorm. Padding is masked: it is no key, and not in
-the mean.
+layers, normalised before each part (Xiong et al. 2020), and a last LayerNorm. Padding is no key, and not in the mean.
 """
 
 from __future__ import annotations
@@ -32,8 +31,10 @@ class Config:
     mlp_ratio: float  # hidden width of each feed-forward part, in widths
     dropout: float  # probability, of attention, after each part and before the classes
     weights: str  # none, a weights file or a run folder; there are no ImageNet weights
-    tune: str  # freeze: what is loaded stays; norms: of that only LayerNorms train; finetune: all trains; scratch: nothing
-    # is loaded, whatever `weights` says
+    tune: (
+        str  # freeze: what is loaded stays; norms: but its LayerNorms train; finetune: all trains; scratch: nothing is
+    )
+    # loaded, whatever `weights` says
     fresh: list[str]  # layers that start fresh although weights are loaded
 
     def __post_init__(self) -> None:

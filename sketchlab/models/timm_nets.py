@@ -1,7 +1,7 @@
 """Any network of timm (the optional extra: pip install sketchlab[timm]) that gives one feature vector an image.
 
-Layers and names are timm's; the last layer is a fresh linear one, so that every network is frozen or tuned alike. Layers
-of layer_decay are those of timm's group_matcher; weight decay is on all parameters, where timm spares vectors.
+Layers and names are timm's; the last layer is a fresh linear one, so that every network is frozen or tuned alike.
+Layers of layer_decay are those of timm's group_matcher; weight decay is on all parameters, where timm spares vectors.
 """
 
 from __future__ import annotations
@@ -36,8 +36,10 @@ class Config:
     input: Input  # images; with pretrained weights mean and std are those that they were trained with
     weights: str  # timm: $SKETCHLAB_WEIGHTS/<arch>.safetensors, .pth or .bin, else downloaded; none; a file of timm's
     # names; or a run folder
-    tune: str  # freeze: what is loaded stays; norms: of that only LayerNorms train; finetune: all trains; scratch: nothing
-    # is loaded, whatever `weights` says
+    tune: (
+        str  # freeze: what is loaded stays; norms: but its LayerNorms train; finetune: all trains; scratch: nothing is
+    )
+    # loaded, whatever `weights` says
     fresh: list[str]  # layers that start fresh although weights are loaded, such as features.blocks.11
     dropout: float  # probability, before the last layer
     layer_decay: Annotated[float, added(1.0)]  # tune=finetune: the learning rate of each layer is that of the next one

@@ -69,8 +69,8 @@ def text_side(image: ImageSide, names: list[str], prompts: list[str]) -> TextSid
         try:
             model.load_state_dict(files.read(path))
         except RuntimeError as error:
-            lines = str(error).splitlines()
-            raise UserError(f"{path}: no weights of the whole {image.text}: {lines[min(1, len(lines) - 1)].strip()[:160]}") from error
+            last = str(error).splitlines()[-1].strip()
+            raise UserError(f"{path}: no weights of the whole {image.text}: {last[:160]}") from error
     tokens = open_clip.get_tokenizer(image.text)
     plain = [name.replace("_", " ") for name in names]
     each = [F.normalize(model.encode_text(tokens([prompt.format(name) for name in plain]))) for prompt in prompts]
@@ -79,7 +79,7 @@ def text_side(image: ImageSide, names: list[str], prompts: list[str]) -> TextSid
 
 
 def _file(open_clip: Any, image: ImageSide) -> Path:
-    """model.weights itself where it is a file; else $SKETCHLAB_WEIGHTS/<arch>.open_clip.safetensors, else downloaded."""
+    """model.weights where it is a file; else $SKETCHLAB_WEIGHTS/<arch>.open_clip.safetensors, else downloaded."""
     if image.weights != "timm":
         return files.find(image.weights, image.arch)
     name, folder = f"{image.arch}.open_clip.safetensors", os.environ.get("SKETCHLAB_WEIGHTS")
@@ -90,8 +90,9 @@ def _file(open_clip: Any, image: ImageSide) -> Path:
         return Path(open_clip.download_pretrained(known))
     except Exception as error:  # each library of downloads fails in its own way
         where = f"https://huggingface.co/{known['hf_hub'].strip('/')}" if known.get("hf_hub") else known.get("url")
+        why = (str(error).splitlines() or [""])[0][:160]
         raise UserError(
-            f"the text side of {image.arch} cannot be fetched: {(str(error).splitlines() or [''])[0][:160]}; no {name} in "
-            f"SKETCHLAB_WEIGHTS{f'={folder}' if folder else ''}; get it from {where} (open_clip_model.safetensors) and give "
-            "it this name"
+            f"the text side of {image.arch} cannot be fetched: {why}; no {name} in "
+            f"SKETCHLAB_WEIGHTS{f'={folder}' if folder else ''}; get it from {where} (open_clip_model.safetensors) and "
+            "give it this name"
         ) from error

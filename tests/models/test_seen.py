@@ -12,7 +12,21 @@ def test_whole_names_and_last_words_alone():
 
 
 def test_the_line_counts_all_and_names_some():
-    many = ["cat", "fan", "teddy", "tank", "tick", "hen", "goldfish", "tench", "cock", "bulbul", "jay", "kite", "vulture"]
+    many = [
+        "cat",
+        "fan",
+        "teddy",
+        "tank",
+        "tick",
+        "hen",
+        "goldfish",
+        "tench",
+        "cock",
+        "bulbul",
+        "jay",
+        "kite",
+        "vulture",
+    ]
     said = line("augreg_in21k_ft_in1k", [*many, "square"])
     assert f"{len(many)} of {len(many) + 1} classes" in said and " and 1 more" in said and len(many) == MANY + 1
     assert "more labels than these" in said and "more labels" not in line("imagenet_in1k", many)

@@ -1,4 +1,4 @@
-"""CLIP's text side: classes by their names, photos by text beside photos by sketch. Random weights; nothing is fetched."""
+"""CLIP's text side: classes by their names, photos by text beside photos by sketch. Weights are random."""
 
 from __future__ import annotations
 

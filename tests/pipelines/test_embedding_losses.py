@@ -57,7 +57,9 @@ def test_an_embedding_on_its_classes_direction_has_a_gradient():
 
 @pytest.mark.parametrize("name", ["arcface", "supcon"])
 def test_a_run_learns_with_it(name):
-    run = config.from_overrides(every.small("small_siamese", f"loss={name}", "loop.batch_size=8", "loop.schedule=constant"))
+    run = config.from_overrides(
+        every.small("small_siamese", f"loss={name}", "loop.batch_size=8", "loop.schedule=constant")
+    )
     runtime = Runtime(run.runtime)
     data = run.data.build(run.model.config.input)
     runtime.seed(1)

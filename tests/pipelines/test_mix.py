@@ -82,7 +82,10 @@ def test_killed_and_resumed(tmp_path):
     ("words", "said"),
     [
         (["pipeline.mixup=-1"], "pipeline.mixup=-1.0, cutmix=0.0: expected 0"),
-        (["pipeline.cutmix=1", "pipeline.pose_weight=1"], "expected pipeline.loss=cross_entropy and pipeline.pose_weight=0"),
+        (
+            ["pipeline.cutmix=1", "pipeline.pose_weight=1"],
+            "expected pipeline.loss=cross_entropy and pipeline.pose_weight=0",
+        ),
         (["pipeline.mixup=1", "loss=supcon"], "pipeline.sampler: no such key"),
     ],
 )

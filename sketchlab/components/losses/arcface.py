@@ -1,5 +1,4 @@
-"""ArcFace (Deng et al. 2019, equation 3): a direction per class is learnt, and each embedding is to lie nearer to its own
-class's by an angle.
+"""ArcFace (Deng et al. 2019, equation 3): a direction per class is learnt, with an angular margin around it.
 
 For pipeline=retrieve with match=class: sketches and photos of a class share its direction. Past π − margin, where the
 cosine of the enlarged angle would rise again, it goes on as a straight line, as in the authors' code.

@@ -1,7 +1,7 @@
-"""mixup (Zhang et al. 2018) and CutMix (Yun et al. 2019): a training sample is mixed with another, and so are the labels.
+"""mixup (Zhang et al. 2018) and CutMix (Yun et al. 2019): training samples are mixed with others, and so are labels.
 
 As torchvision's MixUp and CutMix, but for this: the other sample is any training sample, and each sample has a share of
-its own; there it is the batch in another order, and one share. So what a sample becomes follows from its key alone: it is
+its own; there it is the batch in another order, and one share. So what a sample becomes follows from its key alone:
 the same after a resumption, on several ranks, and in parts of a batch.
 """
 

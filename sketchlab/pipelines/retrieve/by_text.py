@@ -12,12 +12,14 @@ from sketchlab.metrics import retrieval as metrics
 from sketchlab.metrics.retrieval import Score
 
 
-def search(text: Tensor, sketches: Tensor, photos: Tensor, split: Pairs, trained: Score, names: list[str]) -> dict[str, Any]:
+def search(
+    text: Tensor, sketches: Tensor, photos: Tensor, split: Pairs, trained: Score, names: list[str]
+) -> dict[str, Any]:
     """text (K, E), sketches (n, E), photos (G, E), all of length 1; trained: class_mAP of the run's own search.
 
-    Gives text_class_mAP, a query for each class that the photos show; clip_class_mAP, of the sketches as they were before
-    training; and by_text, a table: class, n photos, average precision by text, by sketch before training and after (the
-    means over the class's sketches).
+    Gives text_class_mAP, a query for each class that the photos show; clip_class_mAP, of the sketches before training;
+    and by_text, a table: class, photos, average precision by text, by sketch before training and after (means over the
+    class's sketches).
     """
     labels, of_photos = (getattr(split, domain).labels.to(text.device) for domain in ("sketch", "photo"))
     there = of_photos.unique()

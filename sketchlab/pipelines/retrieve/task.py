@@ -122,7 +122,7 @@ class Retrieve:
             self.loss = components.make("loss", config.loss, config.loss_options, len(data.classes)).to(runtime.device)
             if getattr(self.loss, "by_class", False) and config.match != "class":
                 raise UserError(
-                    f"pipeline.match={config.match}: pipeline.loss={config.loss} learns a vector per class, expected class"
+                    f"pipeline.match={config.match}: pipeline.loss={config.loss} learns a vector per class; set class"
                 )
         self.optimizer = optim.make(self.learning(), loop, runtime)
         self.parts = {"net": Trained(net), "optimizer": self.optimizer}
@@ -147,7 +147,7 @@ class Retrieve:
         return PairMaker(pair.sketch, pair.photo, self.config.match, self.config.hard_share, self.data.classes, split)
 
     def take_text(self, side: Any) -> None:
-        """Names of the classes as CLIP has them. Raises UserError where its image side is not what is kept as features."""
+        """Names of the classes as CLIP has them. Raises UserError where its image side is not kept as features."""
         if "net" not in self.features:
             raise UserError(
                 "pipeline.prompts needs a frozen image side that runs once per image: model.backbone.tune=freeze, "

@@ -163,9 +163,9 @@ def _by_text(table: pd.DataFrame) -> str:
     ]
     rows.append(["mean over classes", str(table["photos"].sum()), *(scores.share(v) for v in values.mean())])
     how = (
-        "Photos of a class found by its name in prompts, and by its sketches: average precision by class over the whole "
-        "ranking, of sketches the mean over those of the class. Text has one query a class, and no interval; by text and "
-        "by sketch as it was the space is CLIP's own, in which nothing was trained here."
+        "Photos of a class found by its name in prompts, and by its sketches: average precision by class over the "
+        "whole ranking, of sketches the mean over those of the class. Text has one query a class, and no interval. By "
+        "text, and by sketch in CLIP as it was, nothing was trained here."
     )
     header = ["class", "photos", *kinds.values()]
     return page.paragraph(how) + page.table(header, rows, numbers=tuple(header[1:]))
