@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from sketchlab import config
+from tests import every
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")]
@@ -59,6 +60,8 @@ def test_what_is_typed_composes(words, monkeypatch):
         pytest.skip("of Hydra itself")
     if "experiment=mamin/cats_and_dogs" in words or any("scoring_classifier=" in word for word in words):
         pytest.skip("needs a finished run")
+    if any(word.removeprefix("model=") in every.TIMM for word in words):
+        pytest.importorskip("timm", reason="the optional extra timm is not installed")
     sweep = "-m" in words
     chosen = [word for word in words if word != "-m"]
     if sweep:

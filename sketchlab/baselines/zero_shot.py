@@ -27,7 +27,7 @@ class Config:
 
     def __post_init__(self) -> None:
         if not self.prompts:
-            raise UserError("model.prompts=[]: expected at least one, such as [a sketch of a {}]")
+            raise UserError('model.prompts=[]: expected at least one, such as ["a sketch of a {}"]')
 
 
 class ZeroShot(BaseEstimator):

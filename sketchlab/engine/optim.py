@@ -21,7 +21,7 @@ def make(parameters: list[Any], loop: Config, runtime: Runtime) -> torch.optim.O
     On a GPU one kernel for all parameters, whose rate and count are tensors: a recorded step (engine/steps.py) would
     keep numbers as they were. Checkpoints hold the rate as a number. Elsewhere torch's default.
     """
-    groups = [dict(p) if isinstance(p, dict) else {"params": [p]} for p in parameters]
+    groups: list[dict[str, Any]] = [dict(p) if isinstance(p, dict) else {"params": [p]} for p in parameters]
     if not any(isinstance(p, dict) for p in parameters):
         scaled: dict[float, list[Tensor]] = {}
         for parameter in parameters:

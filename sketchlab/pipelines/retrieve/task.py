@@ -305,10 +305,11 @@ class Retrieve:
         device = self.runtime.exact
         scores = found.search(sketches.to(device), photos.to(device), pair)
         scores |= found.pairs(match, other, threshold)
-        in_clip = {}
+        in_clip: dict[str, Any] = {}
         if self.text is not None:
-            clip = [self._in_clip(split, domain).to(device) for domain in DOMAINS]
-            in_clip = by_text.search(self.text.classes.to(device), *clip, pair, scores["class_mAP"], self.data.classes)
+            asked, given = (self._in_clip(split, domain).to(device) for domain in DOMAINS)
+            trained, names = scores["class_mAP"], self.data.classes
+            in_clip = by_text.search(self.text.classes.to(device), asked, given, pair, trained, names)
         loss = mining.of_drawn(self.config.rule, match, other)  # with a loss of one's own the contrastive one
         distances, matches = (t.cpu() for t in metrics.nearest(sketches.to(device), photos.to(device), found.SHOWN))
         rank_by = torch.stack([scores[name].per_query for name in RANK_BY[self.config.match]]).sum(0)
