@@ -110,12 +110,13 @@ def _built(runtime: Any, run: RunConfig, folder: Any, data: Any) -> tuple[Any, A
             f"a batch has {loop.batch_size}"
         )
     task = run.pipeline.build(model, data, loop, runtime, run.seed)
-    image, prompts = (run.model.backbone or run.model).config, prompts_of(run)
-    if prompts:
+    if prompts := prompts_of(run):
         from sketchlab.weights import clip_text
 
         clip_text.check(prompts)
-        task.take_text(clip_text.text_side(image, data.classes, prompts))
+        model = run.model.backbone or run.model
+        text = getattr(model.config, "text", "")
+        task.take_text(clip_text.text_side(text, model.config, data.classes, prompts))
     if folder_of_classifier := getattr(run.pipeline.config, "scoring_classifier", None):
         from sketchlab.runs.gan.scoring_classifier import scoring_classifier
 
@@ -125,7 +126,7 @@ def _built(runtime: Any, run: RunConfig, folder: Any, data: Any) -> tuple[Any, A
 
 def prompts_of(run: RunConfig) -> list[str]:
     """What a model or a pipeline makes of the names of classes; [] where neither does."""
-    return next((p for part in (run.model, run.pipeline) if (p := getattr(part.config, "prompts", []))), [])
+    return getattr(run.model.config, "prompts", []) or getattr(run.pipeline.config, "prompts", [])
 
 
 def fitting(run: RunConfig, n: int, ranks: int) -> Any:

@@ -26,8 +26,6 @@ class ImageSide(Protocol):
     @property
     def arch(self) -> str: ...
     @property
-    def text(self) -> str: ...
-    @property
     def weights(self) -> str: ...
 
 
@@ -50,42 +48,42 @@ def check(prompts: list[str]) -> None:
 
 
 @torch.no_grad()
-def text_side(image: ImageSide, names: list[str], prompts: list[str]) -> TextSide:
-    """image: of a network whose `text` names the whole model in open_clip. With image.weights=none it is random.
+def text_side(text: str, image: ImageSide, names: list[str], prompts: list[str]) -> TextSide:
+    """text: open_clip's name of the whole model; image: of its image side. With image.weights=none it is random.
 
     Raises UserError without open_clip, for a network that has no text side, and for weights that cannot be had.
     """
-    if not getattr(image, "text", ""):
+    if not text:
         raise UserError("prompts need a network with a text side: model@model.backbone=clip_b32, or clip_b16")
     try:
         open_clip: Any = importlib.import_module("open_clip")
     except ImportError:
         raise UserError("prompts need open_clip, which is not installed: pip install sketchlab[clip]") from None
-    if image.text not in open_clip.list_models():
-        raise UserError(f"model.text={image.text}: open_clip {open_clip.__version__} has no such model")
-    model = open_clip.create_model(image.text, load_weights=False).eval()
+    if text not in open_clip.list_models():
+        raise UserError(f"model.text={text}: open_clip {open_clip.__version__} has no such model")
+    model = open_clip.create_model(text, load_weights=False).eval()
     if image.weights != "none":
-        path = _file(open_clip, image)
+        path = _file(open_clip, text, image)
         try:
             model.load_state_dict(files.read(path))
         except RuntimeError as error:
             last = str(error).splitlines()[-1].strip()
-            raise UserError(f"{path}: no weights of the whole {image.text}: {last[:160]}") from error
-    tokens = open_clip.get_tokenizer(image.text)
+            raise UserError(f"{path}: no weights of the whole {text}: {last[:160]}") from error
+    tokens = open_clip.get_tokenizer(text)
     plain = [name.replace("_", " ") for name in names]
     each = [F.normalize(model.encode_text(tokens([prompt.format(name) for name in plain]))) for prompt in prompts]
     classes = F.normalize(torch.stack(each).mean(0))
     return TextSide(classes, model.visual.proj.detach().clone(), model.logit_scale.exp().item())
 
 
-def _file(open_clip: Any, image: ImageSide) -> Path:
+def _file(open_clip: Any, text: str, image: ImageSide) -> Path:
     """model.weights where it is a file; else $SKETCHLAB_WEIGHTS/<arch>.open_clip.safetensors, else downloaded."""
     if image.weights != "timm":
         return files.find(image.weights, image.arch)
     name, folder = f"{image.arch}.open_clip.safetensors", os.environ.get("SKETCHLAB_WEIGHTS")
     if folder and (Path(folder) / name).is_file():
         return Path(folder) / name
-    known = open_clip.get_pretrained_cfg(image.text, image.arch.partition(".")[2])
+    known = open_clip.get_pretrained_cfg(text, image.arch.partition(".")[2])
     try:
         return Path(open_clip.download_pretrained(known))
     except Exception as error:  # each library of downloads fails in its own way

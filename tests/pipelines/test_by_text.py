@@ -40,13 +40,14 @@ def whole(tmp_path):
 
 def image(**values):
     base = {"weights": "none", "tune": "scratch", "text": "clip_tiny", "arch": "test_vit"}
-    return config.model("clip_b32", base | values).config
+    made = config.model("clip_b32", base | values).config
+    return made.text, made
 
 
 @torch.no_grad()
 def test_both_sides_are_open_clips(whole):
     net, path = whole
-    side = clip_text.text_side(image(weights=str(path), tune="freeze"), NAMES, PROMPTS)
+    side = clip_text.text_side(*image(weights=str(path), tune="freeze"), NAMES, PROMPTS)
     tokens = open_clip.get_tokenizer("clip_tiny")
     for name, ours in zip(("circle", "wine bottle", "sun"), side.classes, strict=True):
         each = [net.encode_text(tokens([prompt.format(name)]), normalize=True)[0] for prompt in PROMPTS]
@@ -70,7 +71,7 @@ def test_zero_shot_asks_the_names_alone(whole):
 
     data = run.data.build(run.model.config.input)
     task = run.pipeline.build(run.model.build(3), data, run.loop, Runtime(run.runtime), 0)
-    side = clip_text.text_side(image(weights=str(whole[1]), tune="freeze"), data.classes, ["a {}"])
+    side = clip_text.text_side(*image(weights=str(whole[1]), tune="freeze"), data.classes, ["a {}"])
     task.take_text(side)
     task.fit()
     features = task.inputs("val")
@@ -138,7 +139,7 @@ def test_mistakes(values, said, tmp_path):
     save_file({"a": torch.zeros(2)}, tmp_path / "x.safetensors")
     given = {k: str(tmp_path / "x.safetensors") if v == "FILE" else v for k, v in values.items()}
     with pytest.raises(UserError) as error:
-        clip_text.text_side(image(**given), NAMES, PROMPTS)
+        clip_text.text_side(*image(**given), NAMES, PROMPTS)
     assert said in str(error.value) and "\n" not in str(error.value)
     with pytest.raises(UserError, match="expected one {}"):
         clip_text.check(["a photo"])
@@ -149,7 +150,7 @@ def test_a_missing_text_side_names_the_file_and_where_it_is_published(monkeypatc
     monkeypatch.setattr(open_clip, "create_model", lambda *_, **__: torch.nn.Linear(1, 1))
     monkeypatch.setenv("SKETCHLAB_WEIGHTS", str(tmp_path))
     with pytest.raises(UserError) as error:
-        clip_text.text_side(config.model("clip_b32", {}).config, NAMES, PROMPTS)
+        clip_text.text_side("ViT-B-32-quickgelu", config.model("clip_b32", {}).config, NAMES, PROMPTS)
     said = str(error.value)
     assert "no vit_base_patch32_clip_quickgelu_224.openai.open_clip.safetensors in SKETCHLAB_WEIGHTS=" in said
     assert "https://huggingface.co/timm/vit_base_patch32_clip_224.openai (open_clip_model.safetensors)" in said
