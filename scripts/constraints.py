@@ -19,7 +19,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 FILE = ROOT / "constraints.txt"
 PYTHONS = ("3.11", "3.12", "3.13")
-EXTRAS = "dev,timm,index,mlflow,wandb"
+EXTRAS = "dev,timm,clip,index,mlflow,wandb"
 LEFT_OUT = re.compile(r"torch|torchvision|triton|sketchlab|(nvidia|cuda)[-_].*", re.IGNORECASE)
 
 

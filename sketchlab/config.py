@@ -172,7 +172,20 @@ def resolved(node: Any, where: str) -> dict[str, Any]:
     try:
         return OmegaConf.to_container(node, resolve=True) if isinstance(node, DictConfig) else dict(node)  # type: ignore
     except OmegaConfBaseException as error:
+        cause: BaseException | None = error
+        while cause is not None:
+            if isinstance(cause, UserError):  # of _of_weights
+                raise cause from None
+            cause = cause.__context__
         raise UserError(f"{error.full_key or where}: {str(error).splitlines()[0]}") from None
+
+
+def _of_weights(key: str, arch: str) -> Any:
+    """${timm:mean,${..arch}} in YAML: size_px, mean or std, as timm's description of the weights has it."""
+    return importlib.import_module("sketchlab.models.timm_nets").described(arch)[key]
+
+
+OmegaConf.register_new_resolver("timm", _of_weights, replace=True)
 
 
 def within(key: str, value: Any) -> None:
@@ -197,8 +210,10 @@ def _backbone(config: Any) -> Component:
     if not hasattr(importlib.import_module(found.module), "fingerprint") or "logits" not in found.constant("GIVES"):
         raise UserError(f"model.backbone.name={name}: gives no features; choose a classifier that can load weights")
     pairs = config.input.kind == "pairs"
-    if found.config.tune == "finetune" and not pairs:
-        raise UserError("model.backbone.tune=finetune: a baseline's features stay as they are; expected freeze")
+    if found.config.tune in ("finetune", "norms") and not pairs:
+        raise UserError(
+            f"model.backbone.tune={found.config.tune}: a baseline's features stay as they are; expected freeze"
+        )
     given = dataclasses.replace(found.config.input, kind="pairs") if pairs else found.config.input
     if given != config.input:
         raise UserError("model.input differs from model.backbone.input: set the keys of model.backbone.input alone")
@@ -289,7 +304,7 @@ def flat(node: Any, prefix: str = "") -> dict[str, Any]:
 
 def differences(cfg: Any, picks: list[str]) -> dict[str, Any]:
     """Dotted keys whose values differ from those of the choices alone, with the value of `cfg`."""
-    ours, theirs = flat(OmegaConf.to_container(cfg, resolve=True)), _of_choices((*picks, *search_path()))
+    ours, theirs = flat(resolved(cfg, "config")), _of_choices((*picks, *search_path()))
     return {key: value for key, value in ours.items() if key not in theirs or theirs[key] != value}
 
 
@@ -297,7 +312,7 @@ def differences(cfg: Any, picks: list[str]) -> dict[str, Any]:
 def _of_choices(words: tuple[str, ...]) -> dict[str, Any]:
     from hydra import compose
 
-    return flat(OmegaConf.to_container(compose("config", overrides=list(words)), resolve=True))
+    return flat(resolved(compose("config", overrides=list(words)), "config"))
 
 
 def from_overrides(overrides: list[str]) -> RunConfig:
@@ -535,7 +550,7 @@ def model(name: str, values: dict[str, Any]) -> Component:
             cfg = compose("config", overrides=[f"model={name}", *search_path()])
         except Exception as error:
             raise composition_error(error, [f"model={name}"]) from None
-    return component("model", over(OmegaConf.to_container(cfg.model, resolve=True), values))
+    return component("model", over(resolved(cfg.model, "model"), values))
 
 
 def over(base: Any, values: dict[str, Any]) -> dict[str, Any]:

@@ -55,7 +55,15 @@ CHANGES = (
         {"pipeline": ("classify", "retrieve")},
         "evaluations after fewer than 100 steps measure batch-norm statistics; before, they took those of training",
         unless={
-            "model": ("cnn_bilstm2d", "cnn_lstm", "cnn_strokes", "sketchanet", "stroke_lstm", "vgg16"),
+            "model": (
+                "cnn_bilstm2d",
+                "cnn_lstm",
+                "cnn_strokes",
+                "sketchanet",
+                "stroke_lstm",
+                "stroke_transformer",
+                "vgg16",
+            ),
             "model.backbone": ("vgg16",),
             "model.norm": ("none",),
             "model.arch": ("alexnet",),

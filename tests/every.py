@@ -23,6 +23,14 @@ SMALL_DATA = [
     "data.splits.test=0.25",
 ]
 SMALL_RUN = ["loop.epochs=2", "loop.batch_size=4", "runtime.workers=0", "runtime.device=cpu", "run.keep_last=true"]
+# Networks of timm by one word, each with a twin of its family
+NETS = {"dinov2_s": "test_vit", "dinov2_b": "test_vit", "clip_b16": "test_vit", "clip_b32": "test_vit"}
+NETS |= {"vit_s": "test_vit", "convnext_t": "test_convnext", "resnet50": "test_resnet"}
+TIMM = ("timm", *NETS, *(f"siamese_{name}" for name in NETS), "zero_shot")  # what needs an optional extra
+if find_spec("open_clip"):
+    import open_clip
+
+    open_clip.add_model_config(Path(__file__).parent / "fixtures" / "clip_tiny.json")  # a text side of 0.8 million
 # A model that is too large for a fast test names its small twin here; any other is trained as it is.
 FRESH = ["model.weights=none", "model.tune=scratch"]
 RANDOM = ["model@model.backbone=vgg16", "model.backbone.weights=none", "model.backbone.tune=scratch"]  # features
@@ -64,24 +72,26 @@ TWINS: dict[str, list[str]] = {
     "dcgan_conditional": [*GAN, "model.pack=2"],
     "cyclegan": [*CYCLE, "model.blocks=1"],
     "small_cyclegan": [*CYCLE, "model.blocks=1"],
+    "zero_shot": [
+        *("model.backbone.weights=none", "model.backbone.tune=scratch", "model.backbone.arch=test_vit"),
+        *("model.backbone.input.size_px=32", "model.backbone.text=clip_tiny"),
+    ],
+    "stroke_transformer": ["model.width=16", "model.heads=2", "model.layers=2", *QUICK],
+    **{name: [*FRESH, f"model.arch={arch}", "model.input.size_px=32"] for name, arch in NETS.items()},
+    **{
+        f"siamese_{name}": [*EMBEDS, f"model.backbone.arch={arch}", "model.backbone.input.size_px=32"]
+        for name, arch in NETS.items()
+    },
 }
 # Of each pipeline and kind of input one, the quickest: what stands for all others among the fast tests.
 FAST = ("small_cnn", "stroke_lstm", "small_siamese", "small_dcgan", "small_cyclegan", "pixels_naive_bayes")
 # The twins of these still have ten million parameters and more.
-LARGE = ("alexnet", "googlenet", "resnet18", "resnet34", "inception_v3", "mobilenet_v2", "timm")
+LARGE = ("alexnet", "googlenet", "resnet18", "resnet34", "inception_v3", "mobilenet_v2", *TIMM)
 LARGE += ("siamese_googlenet", "siamese_resnet18", "siamese_mobilenet_v2")
 # Killing and resuming these goes through the lines of a quicker one.
 SHARED = (
-    *(
-        "vgg16",
-        "vgg16_sketchanet",
-        "sketchanet",
-        "cnn_lstm",
-        "cnn_strokes",
-        "cnn_bilstm2d",
-        "frames_vit",
-        "stroke_lstm",
-    ),
+    *("vgg16", "vgg16_sketchanet", "sketchanet", "cnn_lstm", "cnn_strokes", "cnn_bilstm2d", "frames_vit"),
+    *("stroke_lstm", "stroke_transformer"),
     *("features_random_forest", "features_logistic", "hog_svm", "pixels_logistic"),
     *("siamese", "siamese_vgg16"),
     *("dcgan", "dcgan_colour", "dcgan_conditional", "cyclegan"),
@@ -89,7 +99,10 @@ SHARED = (
 
 
 def choices(group: str) -> list[str]:
-    return sorted(p.stem for p in (config.conf_dir() / group).glob("*.yaml"))
+    """Those of the optional extra clip, which has timm, only where it is installed."""
+    found = sorted(p.stem for p in (config.conf_dir() / group).glob("*.yaml"))
+    here = find_spec("timm") and find_spec("open_clip")
+    return [name for name in found if group != "model" or name not in TIMM or here]
 
 
 def slow(*values: Any) -> list[Any]:
@@ -99,10 +112,8 @@ def slow(*values: Any) -> list[Any]:
 
 def models(long: tuple[str, ...], fast: tuple[str, ...] = FAST) -> list[Any]:
     """Every model; all but those in `fast` are marked slow, or long where they are in `long`."""
-    absent = pytest.mark.skipif(find_spec("timm") is None, reason="the optional extra timm is not installed")
     mark = {m: [] if m in fast else [pytest.mark.long if m in long else pytest.mark.slow] for m in choices("model")}
-    marks = {m: mark[m] + [absent] * (m == "timm") for m in mark}
-    return [pytest.param(m, marks=marks[m]) for m in marks]
+    return [pytest.param(m, marks=marks) for m, marks in mark.items()]
 
 
 def modules() -> list[str]:

@@ -76,7 +76,7 @@ def test_every_model_fits_its_own_pipeline_and_some_data_set(model):
         ),
         (
             ["model.weights=imagenet", "model.tune=frozen"],
-            "model.tune=frozen: expected one of freeze, finetune, scratch",
+            "model.tune=frozen: expected one of freeze, norms, finetune, scratch",
         ),
     ],
 )

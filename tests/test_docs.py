@@ -5,12 +5,15 @@ from __future__ import annotations
 import re
 import runpy
 import shlex
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
 import pytest
 
 from sketchlab import config, errors
+from tests import every
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")]
@@ -60,6 +63,8 @@ def test_what_is_typed_composes(words, monkeypatch):
         pytest.skip("of Hydra itself")
     if "experiment=mamin/cats_and_dogs" in words or any("scoring_classifier=" in word for word in words):
         pytest.skip("needs a finished run")
+    if any(word.removeprefix("model=") in every.TIMM for word in words):
+        pytest.importorskip("timm", reason="the optional extra timm is not installed")
     sweep = "-m" in words
     chosen = [word for word in words if word != "-m"]
     if sweep:
@@ -84,6 +89,13 @@ def test_messages_point_to_pages_that_a_checkout_and_a_wheel_have(tmp_path, monk
         folder = next((s for s in included if name == s or name.startswith(f"{s}/")), "")
         assert inside == (name.replace(folder, included[folder], 1) if folder else name)
         assert folder or name.startswith("sketchlab/")
+
+
+@pytest.mark.slow
+def test_networks_are_current():
+    pytest.importorskip("timm", reason="the optional extra timm is not installed")
+    done = subprocess.run([sys.executable, ROOT / "scripts" / "networks.py", "--check"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_commands_were_found():

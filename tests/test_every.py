@@ -26,6 +26,8 @@ def learn_by_heart(model: str, *words: str) -> None:
     data = run.data.build(run.model.config.input)
     runtime.seed(rng.fold(1, "init"))
     task = run.pipeline.build(run.model.build(len(data.classes)), data, run.loop, runtime, 1)
+    if model == "zero_shot":
+        pytest.skip("nothing is learnt: tests/pipelines/test_by_text.py")
     if hasattr(task, "fit"):  # a baseline: by heart means better than chance on what it was fitted to
         task.fit()
         assert task.evaluate("train")["accuracy"] > 1.5 / len(data.classes)

@@ -8,7 +8,6 @@ import functools
 import importlib
 from collections import defaultdict
 from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -113,10 +112,9 @@ def configs() -> set[tuple[type, str]]:
     """Every Config that a choice of conf/ fills, and what the code calls it."""
     found: set[tuple[type, str]] = {(fetch.Source, "source"), (fetch.File, "file")}
     for model in every.modules():
-        if model != "timm" or find_spec("timm"):
-            run = every.composed(model)
-            found |= {(type(getattr(run, group).config), f"{group}.config") for group in config.GROUPS}
-            found |= {(type(part), name) for name in ("loop", "runtime", "run") if (part := getattr(run, name))}
+        run = every.composed(model)
+        found |= {(type(getattr(run, group).config), f"{group}.config") for group in config.GROUPS}
+        found |= {(type(part), name) for name in ("loop", "runtime", "run") if (part := getattr(run, name))}
     return found | {(type(config.data(name, []).config), "data.config") for name in every.choices("data")}
 
 

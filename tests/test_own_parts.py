@@ -114,8 +114,8 @@ name: table
 classes: null
 file: ???
 """,
-    "conf/loss/supcon.yaml": """# @package pipeline
-loss: supcon
+    "conf/loss/learnt_supcon.yaml": """# @package pipeline
+loss: learnt_supcon
 loss_options: {temperature: 0.1}
 """,
 }
@@ -131,7 +131,7 @@ RUNS = {  # name → words
         "loop.schedule=constant",
         "augmentation=elastic",
     ],
-    "supervised contrastive": ["model=small_siamese", *SHAPES, "loss=supcon", "pipeline.sampler=all"],
+    "supervised contrastive": ["model=small_siamese", *SHAPES, "loss=learnt_supcon", "pipeline.sampler=all"],
     "autoencoder": ["model=vae_net", *SHAPES, "pipeline.sheet=4"],
     "macro F1, Lion": ["model=small_cnn", *SHAPES, "metric=macro_f1", "optimizer=lion", "loop.lr=0.001"],
 }
@@ -145,7 +145,7 @@ def write(root: Path) -> None:
     for place, text in {
         "models/points_transformer.py": TRANSFORMER,
         "data/sets/table.py": CSV,
-        "losses/supcon.py": SUPCON,
+        "losses/learnt_supcon.py": SUPCON,
         **YAMLS,
     }.items():
         (root / place).parent.mkdir(parents=True, exist_ok=True)

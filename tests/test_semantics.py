@@ -15,7 +15,7 @@ from sketchlab.layers import norms
 from sketchlab.layers.chain import moving_norms
 from sketchlab.report.comparison import groups
 from sketchlab.training import identity as ids
-from tests.every import composed, models
+from tests.every import TIMM, composed, models
 from tests.report.conftest import retrieval, sweep
 
 FRESH = ("model.backbone.weights=none", "model.backbone.tune=scratch")
@@ -73,12 +73,11 @@ def test_a_run_that_no_change_concerns_keeps_its_id(words, n_train, expected, mo
 
 @pytest.mark.parametrize("model", models(()))
 def test_few_updates_concern_just_the_networks_whose_batch_norms_move(model):
-    if model == "timm":
-        pytest.importorskip("timm")
     made = composed(model)
     plain = made.plain()
     net = made.model.build(3) if plain["pipeline"]["name"] in ("classify", "retrieve") else nn.Identity()
-    assert (semantics.numbers(plain, 100).get("loop") == 4) == bool(moving_norms(net))
+    concerned = semantics.numbers(plain, 100).get("loop") == 4
+    assert concerned == bool(moving_norms(net)) or (concerned and model in TIMM), "of timm's networks it is said of all"
     (change,) = [change for change in semantics.CHANGES if (change.part, change.number) == ("loop", 4)]
     assert change.where is not None and f"fewer than {norms.ENOUGH} steps" in change.description
     loop = {"epochs": 1, "eval_every": 1, "batch_size": 1}

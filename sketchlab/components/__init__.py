@@ -28,8 +28,8 @@ def take(folder: str) -> None:
 
 if _own := os.environ.get("SKETCHLAB_EXTRA"):
     take(_own)
-# group → the packages where its files are looked for, in this order. Those below `components` are of
-# the user's folder alone.
+# group → the packages where its files are looked for, in this order. Of those below `components` only losses has files
+# of the package; the others are of the user's folder alone.
 GROUPS = {
     "data": ("data.sets",),
     "model": ("models", "baselines"),
@@ -80,7 +80,7 @@ def implementations(group: str) -> dict[str, str]:
     found: dict[str, str] = {}
     for package in GROUPS[group]:
         own = own_folder(package)
-        if package.startswith("components."):
+        if package.startswith("components.") and package != "components.losses":
             folders = [own] if own else []
         else:
             parent = importlib.import_module(f"sketchlab.{package}")
@@ -103,7 +103,9 @@ def load(group: str, name: str) -> ModuleType:
     if name not in modules:
         ending = f"{name}/task.py" if group == "pipeline" else f"{name}.py"
         rooms = [package.replace(".", "/") for package in GROUPS[group]]
-        places = [f"sketchlab/{room}" for room in rooms if not room.startswith("components/")]
+        places = [
+            f"sketchlab/{room}" for room in rooms if not room.startswith("components/") or room.endswith("losses")
+        ]
         if EXTRA or not places:
             places += [f"{EXTRA or '$SKETCHLAB_EXTRA'}/{room.removeprefix('components/')}" for room in rooms]
         where = " or ".join(f"{place}/{ending}" for place in places)

@@ -16,13 +16,17 @@ from sketchlab.errors import UserError
 
 def make(parameters: list[Any], loop: Config, runtime: Runtime) -> torch.optim.Optimizer:
     """parameters: tensors, or groups {"params": [...], "lr": peak of this group, ...} as torch.optim takes them.
+    Tensors with an lr_scale (weights.decay_rates) form groups by it, whose peak is loop.lr times it.
 
     On a GPU one kernel for all parameters, whose rate and count are tensors: a recorded step (engine/steps.py) would
     keep numbers as they were. Checkpoints hold the rate as a number. Elsewhere torch's default.
     """
-    groups = [dict(p) if isinstance(p, dict) else {"params": [p]} for p in parameters]
+    groups: list[dict[str, Any]] = [dict(p) if isinstance(p, dict) else {"params": [p]} for p in parameters]
     if not any(isinstance(p, dict) for p in parameters):
-        groups = [{"params": list(parameters)}]
+        scaled: dict[float, list[Tensor]] = {}
+        for parameter in parameters:
+            scaled.setdefault(getattr(parameter, "lr_scale", 1.0), []).append(parameter)
+        groups = [{"params": of} | ({"lr": loop.lr * by} if by != 1 else {}) for by, of in scaled.items()]
     for group in groups:
         group["params"] = [group["params"]] if isinstance(group["params"], Tensor) else list(group["params"])
         if "lr" in group:

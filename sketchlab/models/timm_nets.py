@@ -1,6 +1,7 @@
 """Any network of timm (the optional extra: pip install sketchlab[timm]) that gives one feature vector an image.
 
 Layers and names are timm's; the last layer is a fresh linear one, so that every network is frozen or tuned alike.
+Layers of layer_decay are those of timm's group_matcher; weight decay is on all parameters, where timm spares vectors.
 """
 
 from __future__ import annotations
@@ -11,13 +12,15 @@ import os
 from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Annotated, Any
 
 from torch import nn
 
 from sketchlab import weights
 from sketchlab.errors import UserError
 from sketchlab.inputs import Input
+from sketchlab.schema import added
 from sketchlab.weights import files as weight_files
 
 GIVES = ("logits",)
@@ -33,14 +36,22 @@ class Config:
     input: Input  # images; with pretrained weights mean and std are those that they were trained with
     weights: str  # timm: $SKETCHLAB_WEIGHTS/<arch>.safetensors, .pth or .bin, else downloaded; none; a file of timm's
     # names; or a run folder
-    tune: str  # freeze: what is loaded stays; finetune: all trains; scratch: nothing is loaded, whatever `weights` says
+    tune: (
+        str  # freeze: what is loaded stays; norms: but its LayerNorms train; finetune: all trains; scratch: nothing is
+    )
+    # loaded, whatever `weights` says
     fresh: list[str]  # layers that start fresh although weights are loaded, such as features.blocks.11
     dropout: float  # probability, before the last layer
+    layer_decay: Annotated[float, added(1.0)]  # tune=finetune: the learning rate of each layer is that of the next one
+    # times this; 1 = one rate
+    text: Annotated[str, added("")]  # open_clip's name of the CLIP whose image side this is, for prompts; "" = none
 
     def __post_init__(self) -> None:
         weights.check(self)
         if not 0 <= self.dropout < 1:
             raise UserError(f"model.dropout={self.dropout}: expected a probability below 1")
+        if not 0 < self.layer_decay <= 1:
+            raise UserError(f"model.layer_decay={self.layer_decay}: expected above 0, and 1 for one rate")
 
 
 def build(config: Config, n_classes: int | None) -> nn.Module:
@@ -59,6 +70,8 @@ def build(config: Config, n_classes: int | None) -> nn.Module:
     net = nn.Sequential(
         OrderedDict(features=features, dropout=nn.Dropout(config.dropout), classifier=nn.Linear(width, n_classes))
     )
+    if config.layer_decay != 1:
+        weights.decay_rates(net, _depths(timm, net, config.arch), config.layer_decay)
     if loads and not from_timm:
         return weights.start(net, config, config.arch, head="classifier")
     loaded = {name for name, _ in net.named_parameters() if name.startswith("features.")} if loads else set()
@@ -66,6 +79,16 @@ def build(config: Config, n_classes: int | None) -> nn.Module:
         loaded -= _renew(net, _features(timm, config, load=False), config)
     weights.set_tune(net, config.tune, loaded)
     return net
+
+
+def _depths(timm: Any, net: Any, arch: str) -> dict[str, int]:
+    """Name of a parameter → number of its layer; the last layer is the classifier, with what timm has in its head."""
+    if not hasattr(net.features, "group_matcher"):
+        raise UserError(f"model.layer_decay: timm knows no layers of {arch}; expected 1")
+    names = [name.removeprefix("features.") for name, _ in net.named_parameters()]
+    whole = SimpleNamespace(named_parameters=lambda: zip(names, net.parameters(), strict=True))
+    of = timm.models.group_parameters(whole, net.features.group_matcher(coarse=False), reverse=True)
+    return {name: of[name.removeprefix("features.")] for name, _ in net.named_parameters()}
 
 
 def _renew(net: nn.Module, random: nn.Module, config: Config) -> set[str]:
@@ -116,7 +139,13 @@ def _features(timm: Any, config: Config, load: bool) -> nn.Module:
         return net
     except Exception as error:  # a network, a download or a file: each fails in its own way
         what = f"model.weights={config.weights}" if load else f"model.input.size_px={config.input.size_px}"
-        where = f"; or put {config.arch}.safetensors into SKETCHLAB_WEIGHTS" if load and file is None else ""
+        where = ""
+        if load and file is None:
+            folder = os.environ.get("SKETCHLAB_WEIGHTS")
+            where = (
+                f"; no {config.arch}.safetensors, .pth or .bin in SKETCHLAB_WEIGHTS{f'={folder}' if folder else ''}; "
+                f"get it from {source(known)} and give it this name"
+            )
         first = (str(error).strip().splitlines() or [""])[0][:200]
         raise UserError(f"{what}: timm cannot make {config.arch}: {type(error).__name__} {first}{where}") from error
 
@@ -169,3 +198,21 @@ def _at_hand(arch: str) -> Path | None:
 
 def _source(known: dict[str, Any]) -> str:
     return known.get("hf_hub_id") or known.get("url") or "no weights"
+
+
+def source(known: dict[str, Any]) -> str:
+    """Where the file of weights is published, of timm's description of them."""
+    if known.get("hf_hub_id"):
+        return f"https://huggingface.co/{known['hf_hub_id']} ({known.get('hf_hub_filename') or 'model.safetensors'})"
+    return _source(known)
+
+
+def described(arch: str) -> dict[str, Any]:
+    """Of the weights of an arch, as timm describes them: size_px, mean, std."""
+    known = _pretrained(_timm(), arch)
+    return {"size_px": known["input_size"][-1], "mean": [*known["mean"]], "std": [*known["std"]]}
+
+
+def trained_on(config: Config) -> str:
+    """What model.weights was trained on: timm's tag of it, such as augreg_in21k_ft_in1k; "" for a file of one's own."""
+    return str(_pretrained(_timm(), config.arch).get("tag") or "") if config.weights == PRETRAINED else ""

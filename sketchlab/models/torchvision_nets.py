@@ -120,6 +120,11 @@ def fingerprint(config: Config) -> str:
     return weights.fingerprint(config, config.arch)
 
 
+def trained_on(config: Config) -> str:
+    """What model.weights was trained on: ImageNet's 1,000 classes; "" for a file of one's own."""
+    return "imagenet_in1k" if config.weights == "imagenet" else ""
+
+
 def class_names(config: Config) -> list[str]:
     """The 1000 ImageNet classes of the stock network, in the order of its outputs."""
     return list(_meta(config.arch)["categories"])

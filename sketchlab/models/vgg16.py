@@ -122,6 +122,11 @@ def fingerprint(config: Config) -> str:
     return weights.fingerprint(config, ARCH)
 
 
+def trained_on(config: Config) -> str:
+    """What model.weights was trained on: ImageNet's 1,000 classes; "" for a file of one's own."""
+    return "imagenet_in1k" if config.weights == "imagenet" else ""
+
+
 def inflate_stem(state: dict[str, Tensor], kernel_px: int) -> dict[str, Tensor]:
     """Centre a smaller first filter (O, C, k, k) in zeros (O, C, K, K): with padding K//2 it computes the same maps."""
     key = f"{_STEM}.weight"

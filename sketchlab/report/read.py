@@ -233,6 +233,11 @@ class Run:
         text: Any = dict.fromkeys(("domain", "id", "label", "object"), str)
         return pd.read_csv(path, dtype=text, keep_default_na=False)
 
+    def by_text(self, split: str) -> pd.DataFrame:
+        """by_text_<split>.csv: class, photos, text, sketch_before, sketch; empty when it is not there."""
+        path = self.folder / f"by_text_{split}.csv"
+        return pd.read_csv(path, dtype={"class": str}, keep_default_na=False) if path.is_file() else pd.DataFrame()
+
     def array(self, name: str) -> np.ndarray | None:
         """arrays/<name>.npy memory-mapped, or None when the run did not write it."""
         path = self.folder / "arrays" / f"{name}.npy"

@@ -115,11 +115,23 @@ def _built(runtime: Any, run: RunConfig, folder: Any, data: Any) -> tuple[Any, A
             f"a batch has {loop.batch_size}"
         )
     task = run.pipeline.build(model, data, loop, runtime, run.seed)
+    if prompts := prompts_of(run):
+        from sketchlab.weights import clip_text
+
+        clip_text.check(prompts)
+        model = run.model.backbone or run.model
+        text = getattr(model.config, "text", "")
+        task.take_text(clip_text.text_side(text, model.config, data.classes, prompts))
     if folder_of_classifier := getattr(run.pipeline.config, "scoring_classifier", None):
         from sketchlab.runs.gan.scoring_classifier import scoring_classifier
 
         task.scoring_classifier = scoring_classifier(folder_of_classifier, data.classes, run.model.config.input)
     return task, loop
+
+
+def prompts_of(run: RunConfig) -> list[str]:
+    """What a model or a pipeline makes of the names of classes; [] where neither does."""
+    return getattr(run.model.config, "prompts", []) or getattr(run.pipeline.config, "prompts", [])
 
 
 def fitting(run: RunConfig, n: int, ranks: int) -> Any:
@@ -140,6 +152,9 @@ def describe_data(data: Any, run: RunConfig, folder: Any) -> None:
 
     parts = {name: s.sketch if isinstance(s, Pairs) else s for name, s in data.splits.items()}
     notes = list(data.notes)
+    if known := pretrained_on(run, data.classes):
+        folder.say(known)
+        notes.append(known)
     if hasattr(run.data.config, "on_bad"):
         found = check.warnings(domains.by_domain(data))
         notes += found
@@ -175,6 +190,16 @@ def describe_data(data: Any, run: RunConfig, folder: Any) -> None:
             for i, label in zip(s.ids, s.labels.tolist(), strict=True)
         ]
         folder.table("splits.csv", rows)
+
+
+def pretrained_on(run: RunConfig, classes: list[str]) -> str:
+    """Which of the classes the pretrained weights of a run may know already; "" without such weights."""
+    from sketchlab.weights.seen import line
+
+    model = run.model.backbone or run.model
+    loads = getattr(model.config, "tune", "scratch") != "scratch"
+    name = model.constant("trained_on", lambda _: "")(model.config) if loads else ""
+    return line(name, classes) if name else ""
 
 
 def n_groups(split: Any) -> int:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from sketchlab.errors import UserError
 from sketchlab.weights import files as weight_files
 
-TUNES = ("freeze", "finetune", "scratch")
+TUNES = ("freeze", "norms", "finetune", "scratch")
 State = dict[str, Tensor]
 
 
@@ -34,9 +34,10 @@ def check(config: Start) -> None:
             f"model.tune={config.tune} needs weights, but model.weights=none; "
             "use model.tune=scratch, or model.weights=imagenet, a file or a run folder"
         )
-    train_from = getattr(config, "train_from", None)
-    if train_from is not None and config.tune != "finetune":
-        raise UserError(f"model.train_from={train_from} needs model.tune=finetune, but model.tune={config.tune}")
+    for key, without in (("train_from", None), ("layer_decay", 1.0)):
+        value = getattr(config, key, without)
+        if value != without and config.tune != "finetune":
+            raise UserError(f"model.{key}={value} needs model.tune=finetune, but model.tune={config.tune}")
 
 
 def notes(config: Start) -> list[str]:
@@ -124,13 +125,25 @@ def load(
 
 
 def set_tune(net: nn.Module, tune: str, loaded: set[str]) -> None:
-    """Say which parameters train. freeze: those that were not loaded; finetune: all, on loaded ones; scratch: all."""
+    """Say which parameters train. freeze: those that were not loaded; norms: of what was loaded the LayerNorms too;
+    finetune: all, on loaded ones; scratch: all."""
     if tune == "scratch" and loaded:
         raise UserError(f"model.tune=scratch, but {len(loaded)} parameters were loaded")
     if tune != "scratch" and not loaded:
         raise UserError(f"model.tune={tune} needs loaded weights, but none were: see model.weights and model.fresh")
+    still = loaded if tune in ("freeze", "norms") else set()
+    if tune == "norms":
+        norms = loaded & {
+            f"{path}.{name}".lstrip(".")
+            for path, module in net.named_modules()
+            for name, _ in module.named_parameters(recurse=False)
+            if isinstance(module, nn.LayerNorm)
+        }
+        if not norms:
+            raise UserError("model.tune=norms: no LayerNorm was loaded in this network; expected freeze or finetune")
+        still = loaded - norms
     for name, parameter in net.named_parameters():
-        parameter.requires_grad_(tune != "freeze" or name not in loaded)
+        parameter.requires_grad_(name not in still)
     if not any(p.requires_grad for p in net.parameters()):
         last = _layer([name for name, _ in net.named_parameters()][-1])
         raise UserError(f"model.tune=freeze: every layer was loaded, so nothing trains; try model.fresh=[{last}]")
@@ -152,9 +165,20 @@ def freeze_before(net: nn.Module, loaded: set[str], block: str, blocks: Mapping[
             parameter.requires_grad_(False)
 
 
+def decay_rates(net: nn.Module, depths: Mapping[str, int], decay: float) -> None:
+    """Layer-wise decay of learning rates (Clark et al. 2020, section 3.4; Bao et al. 2022): each layer's is that of the
+    layer after it, times `decay`. depths: name of a parameter → number of its layer, the last one's is the largest.
+
+    The factor is kept at the parameter as lr_scale, by which engine/optim makes groups.
+    """
+    last = max(depths.values())
+    for name, parameter in net.named_parameters():
+        parameter.lr_scale = decay ** (last - depths[name])  # type: ignore[attr-defined]
+
+
 def starts_frozen(config: Start) -> bool:
     """Whether a part of the network is what `model.weights` names, and in no checkpoint of the run."""
-    return config.tune == "freeze" or getattr(config, "train_from", None) is not None
+    return config.tune in ("freeze", "norms") or getattr(config, "train_from", None) is not None
 
 
 def fingerprint(config: Start, arch: str) -> str:
@@ -172,7 +196,7 @@ def _state_of(weights: str, arch: str, own: State) -> State:
     if theirs != arch:
         raise UserError(f"model.weights={weights} is a run of {theirs}, not of {arch}")
     state = weight_files.read(weight_files.find(weights, arch), weight_files.parted(weights)[1])
-    partly = run.get("tune") == "freeze" or run.get("train_from") is not None
+    partly = run.get("tune") in ("freeze", "norms") or run.get("train_from") is not None
     if partly and not own.keys() <= state.keys():
         state = {**_state_of(run["weights"], arch, own), **state}
     return state

@@ -1,5 +1,7 @@
 """Networks on frames and points: frankenstein's sizes, and each layer against a plain twin."""
 
+import math
+
 import pytest
 import torch
 from torch import nn
@@ -39,12 +41,13 @@ def parameters(net):
         ("cnn_bilstm2d", 1_172_266),
         ("frames_vit", 1_175_850),
         ("stroke_lstm", 1_061_298),
+        ("stroke_transformer", 995_602),
     ],
 )
 def test_the_sizes_are_pinned(model, count):
     net = made(model).eval()
     assert parameters(net) == count
-    batch = torch.zeros(2, 7, 3) if model == "stroke_lstm" else torch.zeros(2, 8, 64, 64)
+    batch = torch.zeros(2, 7, 3) if model.startswith("stroke_") else torch.zeros(2, 8, 64, 64)
     assert net(batch).shape == (2, 18)
 
 
@@ -213,6 +216,11 @@ def test_points_are_read_as_a_packed_sequence_is():
         (["model=cnn_strokes", "model.channels=[]"], "model.channels=[]: expected one number"),
         (["model=cnn_bilstm2d", "model.blocks=0"], "model.blocks=0: expected at least 1"),
         (["model=stroke_lstm", "model.kernels=[5,4,3]"], "model.kernels=[5, 4, 3]: expected an odd number for each"),
+        (
+            ["model=stroke_transformer", "model.heads=3"],
+            "model.width=128: expected a multiple of twice model.heads=3, such",
+        ),
+        (["model=stroke_transformer", "model.layers=0"], "model.layers=0, mlp_ratio=3.0: expected at least 1"),
         (["model=stroke_lstm", "model.dropout=1"], "model.dropout=1.0: expected a probability below 1"),
         (["model=cnn_lstm", "model.tune=freeze"], "model.tune=freeze needs weights"),
     ],
@@ -245,3 +253,40 @@ def test_frames_vit_knows_places_by_their_position():
     assert net.tokens.position.shape == (64, 64) and net.tokens.position.std().item() == pytest.approx(0.02, rel=0.05)
     with pytest.raises(UserError, match=r"model.heads=5: expected a divisor of 64"):
         made("frames_vit", "model.heads=5")
+
+
+def attention(layer, x, heads):
+    """(L, width) → (L, width), of one drawing, head by head."""
+    q, k, v = (layer.self_attn.in_proj_weight @ x.T + layer.self_attn.in_proj_bias[:, None]).T.chunk(3, dim=1)
+    out = []
+    for a, b, c in zip(q.chunk(heads, 1), k.chunk(heads, 1), v.chunk(heads, 1), strict=True):
+        out.append((a @ b.T / a.shape[1] ** 0.5).softmax(1) @ c)
+    return layer.self_attn.out_proj(torch.cat(out, 1))
+
+
+@pytest.mark.parametrize("channels", [3, 5])
+def test_the_transformer_is_its_twin_for_drawings_of_any_length(channels):
+    words = ["model.width=12", "model.heads=3", "model.layers=2", f"model.input.channels={channels}"]
+    net = made("stroke_transformer", *words, classes=4).double().eval()
+    encoder, used = net[0], [6, 1, 4]
+    batch = torch.zeros(3, 9, channels, dtype=torch.float64)
+    batch[..., -1] = -1.0 if channels == 3 else 1.0
+    for row, n in zip(batch, used, strict=True):
+        row[:n, :2] = torch.randn(n, 2, dtype=torch.float64)
+        row[:n, -1] = 0
+    for row, n, ours in zip(batch, used, net(batch), strict=True):
+        points = row[:n]
+        place = torch.stack([points[: i + 1, :2].sum(0) for i in range(n)])
+        x = encoder.embed(torch.cat([points, place], 1))
+        for i in range(n):
+            for j in range(6):  # half the width; Vaswani et al. 2017: 10000^(2j/width)
+                x[i, j] += math.sin(i / 10_000 ** (2 * j / 12))
+                x[i, 6 + j] += math.cos(i / 10_000 ** (2 * j / 12))
+        for layer in encoder.layers:
+            x = x + attention(layer, layer.norm1(x), 3)
+            x = x + layer.linear2(nn.functional.gelu(layer.linear1(layer.norm2(x))))
+        torch.testing.assert_close(ours, net[1].linear(encoder.norm(x).mean(0)), rtol=1e-5, atol=1e-6)
+    net.train()
+    loss = net(batch).sum()
+    loss.backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in net.parameters())

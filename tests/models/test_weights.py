@@ -249,7 +249,7 @@ def test_tuning_without_weights_is_refused(tune):
         weights.check(_start(tune=tune))
     with pytest.raises(UserError, match="needs loaded weights"):
         weights.set_tune(_net(), tune, set())
-    with pytest.raises(UserError, match="model.tune=half: expected one of freeze, finetune, scratch"):
+    with pytest.raises(UserError, match="model.tune=half: expected one of freeze, norms, finetune, scratch"):
         weights.check(_start(tune="half"))
 
 

@@ -74,6 +74,10 @@ class Baseline:
         word = rng.fold(seed, "fit") % 2**32
         estimator.set_params(**{key: word for key in keys})
 
+    def take_text(self, side: Any) -> None:
+        """Names of the classes as CLIP has them, for an estimator that takes them."""
+        self.estimator.set_params(text=side)
+
     def pixels(self, split: str, view: int | None = None) -> np.ndarray:
         """(n, C·S·S) float32 of a split, in order; augmented when it is given a view."""
         samples, out = self.data.splits[split], []

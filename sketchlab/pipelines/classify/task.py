@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import torch
 from torch import Tensor, nn
 
-from sketchlab import components
+from sketchlab import components, rng
 from sketchlab.engine import optim
 from sketchlab.engine.features import Features
 from sketchlab.engine.protocols import Dataset, Raw, Split
@@ -17,7 +17,7 @@ from sketchlab.engine.settings import Config as Loop
 from sketchlab.engine.task import Explained, trainable
 from sketchlab.errors import UserError
 from sketchlab.layers.chain import Trained, flatten, frozen_prefix, set_train
-from sketchlab.pipelines.classify import bilstm2d, early, gradcam, pose
+from sketchlab.pipelines.classify import bilstm2d, early, gradcam, mix, pose
 from sketchlab.pipelines.classify.declared import ANSWERS as ANSWERS
 from sketchlab.pipelines.classify.declared import SCORES as SCORES
 from sketchlab.pipelines.classify.declared import TAKES as TAKES
@@ -38,6 +38,8 @@ class Config:
     loss: Annotated[str, added("cross_entropy")]  # or a file of your own: loss=<choice>
     loss_options: Annotated[dict[str, Any], added({})]  # of a loss of your own: the keys of its Config
     metrics: Annotated[dict[str, Any], added({})]  # scores of your own → the keys of their Config: metric=<choice>
+    mixup: Annotated[float, added(0.0)]  # α of mixup's Beta(α, α), such as 0.2 (mix.py); 0 = none
+    cutmix: Annotated[float, added(0.0)]  # α of CutMix, such as 1.0; 0 = none; with mixup each is for half the samples
 
     def __post_init__(self) -> None:
         if self.class_weights not in ("none", "balanced"):
@@ -50,8 +52,19 @@ class Config:
             raise UserError(
                 f"pipeline.loss={self.loss}: label_smoothing and class_weights are of cross_entropy, expected 0, none"
             )
+        if min(self.mixup, self.cutmix) < 0:
+            raise UserError(f"pipeline.mixup={self.mixup}, cutmix={self.cutmix}: expected 0 (none) or more")
+        if self.mixes and (self.loss != "cross_entropy" or self.pose_weight):
+            raise UserError(
+                "pipeline.mixup and cutmix give each sample two labels: expected pipeline.loss=cross_entropy and "
+                "pipeline.pose_weight=0"
+            )
         if self.explain < 0:
             raise UserError(f"pipeline.explain={self.explain}: expected a number of images, or 0 for none")
+
+    @property
+    def mixes(self) -> bool:
+        return self.mixup > 0 or self.cutmix > 0
 
 
 class Classify:
@@ -90,7 +103,9 @@ class Classify:
             self.parts["loss"] = self.loss
         prefix, rest = frozen_prefix(net)
         finite = not data.prepare.active or data.views > 0
-        cached = config.cache and finite and len(prefix) > 0 and self.pose is None
+        if config.mixes and not self.fixed_shapes:
+            raise UserError("pipeline.mixup and cutmix are of pixels, but this network takes points: expected 0")
+        cached = config.cache and finite and len(prefix) > 0 and self.pose is None and not config.mixes
         self.features, self.rest = (
             (Features(prefix, data.splits, data.prepare, data.views, runtime, seed), rest) if cached else (None, net)
         )
@@ -124,7 +139,11 @@ class Classify:
         labels = self.train.labels[places]
         if self.features is not None:
             return {"inputs": self.features.of("train", places, keys), "labels": labels}
-        return {"raw": self.train.gather(places), "labels": labels, "keys": keys}
+        out = {"raw": self.train.gather(places), "labels": labels, "keys": keys}
+        if self.config.mixes:
+            others = mix.partners(keys, self.n_train)
+            out |= {"other": self.train.gather(others), "other_labels": self.train.labels[others]}
+        return out
 
     def prepare(self, raw: dict[str, Any]) -> dict[str, Tensor]:
         labels = self.runtime.to_device(raw["labels"])
@@ -132,7 +151,22 @@ class Classify:
             return {"inputs": self.runtime.to_device(raw["inputs"]), "labels": labels}
         if self.pose is not None:
             return {"labels": labels, **self.pose.inputs(raw["raw"], raw["keys"])}
-        return {"labels": labels, "inputs": self._images(raw["raw"], raw["keys"])}
+        images = self._images(raw["raw"], raw["keys"])
+        if self.config.mixes:
+            return self._mixed(raw, images, labels)
+        return {"labels": labels, "inputs": images}
+
+    def _mixed(self, raw: dict[str, Any], images: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """The other sample of a mixture is augmented by another key."""
+        keys = raw["keys"]
+        others = self._images(raw["other"], rng.fold_each(rng.fold("other"), keys))
+        drawn = mix.drawn(keys, self.config.mixup, self.config.cutmix, *images.shape[-2:])
+        shares, boxes = (self.runtime.to_device(values) for values in drawn)
+        other_labels = self.runtime.to_device(raw["other_labels"])
+        return {
+            "labels": mix.targets(labels, other_labels, shares, len(self.data.classes)),
+            "inputs": self.runtime.layout(mix.mixed(images, others, shares, boxes)),
+        }
 
     def _images(self, raw: Raw, keys: Tensor | None) -> Tensor:
         """Raw samples → what the network takes, on the device."""

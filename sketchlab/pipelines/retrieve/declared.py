@@ -27,6 +27,8 @@ SCORES = (
     _hits("class_recall@10", "Recall@10 by class"),
     _mean("roc_area", "Area under the ROC curve of pairs", "Obuchowski 1997"),
     _mean("pair_accuracy", "Accuracy of pairs at the threshold of val"),
+    Score("text_class_mAP", "Photos by text: mean average precision by class", "larger", 0.0, 1.0, "share"),
+    Score("clip_class_mAP", "Photos by sketch in CLIP as it was: the same", "larger", 0.0, 1.0, "share"),
     Score("loss", "Loss over one matching and one other photo a sketch", "smaller", 0.0),
     Score("distance_match", "Mean distance of matching pairs", "neither", 0.0),
     Score("distance_other", "Mean distance of other pairs", "neither", 0.0),

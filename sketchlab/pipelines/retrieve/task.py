@@ -18,7 +18,7 @@ from sketchlab.engine.task import Explained, trainable
 from sketchlab.errors import UserError
 from sketchlab.layers.chain import Trained, frozen_prefix, set_train
 from sketchlab.metrics import retrieval as metrics
-from sketchlab.pipelines.retrieve import losses, mining
+from sketchlab.pipelines.retrieve import by_text, losses, mining
 from sketchlab.pipelines.retrieve import rankings as found
 from sketchlab.pipelines.retrieve.declared import ANSWERS as ANSWERS
 from sketchlab.pipelines.retrieve.declared import SCORES as SCORES
@@ -54,6 +54,9 @@ class Config:
     eval_batch: Machine[int]  # samples per forward pass where nothing is learnt
     sheet_rows: Shown[int]  # best, and as many worst, queries on the sheet; 0 = no sheet and no map
     loss_options: Annotated[dict[str, Any], added({})]  # of a loss of your own: the keys of its Config
+    # with {} for the name of a class: photos are searched by text, too, in CLIP's space, and by sketches as they were
+    # before training; needs a frozen image side of a CLIP, such as model=siamese_clip_b32; [] = not done
+    prompts: Annotated[list[str], added([])]
 
     def __post_init__(self) -> None:
         if self.match not in MATCHES:
@@ -109,6 +112,7 @@ class Retrieve:
         self.monitor = f"val/{MONITORS[config.match]}" if "val" in self.splits else ""
         for name in self.splits:
             found.check_gallery(data.splits[name], name, config.match)
+        self.text: Any = None  # weights.clip_text.TextSide
         self.searched: dict[str, tuple[Tensor, ...]] = {}  # by split, what its last evaluation found
         self.makers = {name: self._maker(name) for name in ("train", *self.splits)}
         self.loss: nn.Module | None = (
@@ -116,6 +120,10 @@ class Retrieve:
         )
         if config.own_loss:
             self.loss = components.make("loss", config.loss, config.loss_options, len(data.classes)).to(runtime.device)
+            if getattr(self.loss, "by_class", False) and config.match != "class":
+                raise UserError(
+                    f"pipeline.match={config.match}: pipeline.loss={config.loss} learns a vector per class; set class"
+                )
         self.optimizer = optim.make(self.learning(), loop, runtime)
         self.parts = {"net": Trained(net), "optimizer": self.optimizer}
         if self.loss is not None and self.loss.state_dict():
@@ -139,6 +147,15 @@ class Retrieve:
         if self.config.match == "instance" and len(pair.photo.labels.unique()) < 2:
             hard = 1.0  # what does not match is another object of the one class there is
         return PairMaker(pair.sketch, pair.photo, self.config.match, hard, self.data.classes, split)
+
+    def take_text(self, side: Any) -> None:
+        """Names of the classes as CLIP has them. Raises UserError where its image side is not kept as features."""
+        if "net" not in self.features:
+            raise UserError(
+                "pipeline.prompts needs a frozen image side that runs once per image: model.backbone.tune=freeze, "
+                "model.shared=true, pipeline.cache=true and no augmentation"
+            )
+        self.text = side
 
     # --- batches
 
@@ -251,6 +268,12 @@ class Retrieve:
             out.append(self.runtime.gather({"embedded": embedded}, len(samples))["embedded"])
         return out[0], out[1]
 
+    def _in_clip(self, split: str, domain: str) -> Tensor:
+        """(n, E) samples of a split in CLIP's own space."""
+        n = len(getattr(self.data.splits[split], domain))
+        batches = torch.arange(n).split(self.config.eval_batch)
+        return torch.cat([self.text.images(self._inputs(split, domain, places)).float() for places in batches])
+
     def norm_inputs(self, places: Tensor, keys: Tensor) -> list[tuple[nn.Module, Tensor]]:
         """Sketches and photos in the shares of training."""
         raw = self.draw(places, keys)
@@ -284,6 +307,11 @@ class Retrieve:
         device = self.runtime.exact
         scores = found.search(sketches.to(device), photos.to(device), pair)
         scores |= found.pairs(match, other, threshold)
+        in_clip: dict[str, Any] = {}
+        if self.text is not None:
+            asked, given = (self._in_clip(split, domain).to(device) for domain in DOMAINS)
+            trained, names = scores["class_mAP"], self.data.classes
+            in_clip = by_text.search(self.text.classes.to(device), asked, given, pair, trained, names)
         loss = mining.of_drawn(self.config.rule, match, other)  # with a loss of one's own the contrastive one
         distances, matches = (t.cpu() for t in metrics.nearest(sketches.to(device), photos.to(device), found.SHOWN))
         rank_by = torch.stack([scores[name].per_query for name in RANK_BY[self.config.match] if name in scores]).sum(0)
@@ -298,6 +326,7 @@ class Retrieve:
             "pairs": {"match": self.config.match, "threshold": threshold, "chosen_on": chosen_on},
             "warnings": found.warnings(scores),
             "protocol": found.protocol(list(scores), pair, self.config.match, chosen_on, split == chosen_on),
+            **in_clip,
         }
 
     def explain(self, split: str) -> Explained:

@@ -142,13 +142,33 @@ def section(run: Run, drawn: list[Plot]) -> str:
             page.picture(path, f"{split} retrieval", caption=f"{split} retrieval: {HOW_TO_READ_MATCHES}")
             for path in run.samples(f"{split}_retrieval")
         )
-        body += page.charts(drawn, "distances", split)
+        body += _by_text(run.by_text(split)) + page.charts(drawn, "distances", split)
         for plot in drawn:
             if plot.kind == "map" and plot.split == split:
                 body += page.picture(plot.path, plot.title, caption=HOW_TO_READ_MAP)
         body += _furthest(run.predictions(split), split)
         out += f"<h3>{page.escape(name.capitalize())}</h3>{body}" if split == first else page.details(name, body)
     return out
+
+
+def _by_text(table: pd.DataFrame) -> str:
+    """Average precision of photos by text beside that by sketch, class by class; "" where text was not asked."""
+    if not len(table):
+        return ""
+    kinds = {"text": "by text", "sketch_before": "by sketch, CLIP as it was", "sketch": "by sketch, trained"}
+    values = table[[*kinds]].apply(pd.to_numeric, errors="coerce")
+    rows = [
+        [name, str(n), *(scores.share(v) for v in own)]
+        for name, n, own in zip(table["class"], table["photos"], values.to_numpy(), strict=True)
+    ]
+    rows.append(["mean over classes", str(table["photos"].sum()), *(scores.share(v) for v in values.mean())])
+    how = (
+        "Photos of a class found by its name in prompts, and by its sketches: average precision by class over the "
+        "whole ranking, of sketches the mean over those of the class. Text has one query a class, and no interval. By "
+        "text, and by sketch in CLIP as it was, nothing was trained here."
+    )
+    header = ["class", "photos", *kinds.values()]
+    return page.paragraph(how) + page.table(header, rows, numbers=tuple(header[1:]))
 
 
 def _furthest(found: pd.DataFrame, split: str) -> str:

@@ -1,0 +1,1 @@
+"""Losses that are off by default, a file each: loss=<choice>; those of SKETCHLAB_EXTRA are found beside them."""
