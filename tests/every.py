@@ -32,6 +32,8 @@ GAN = ["pipeline.epoch_images=1", "pipeline.eval_images=8", "pipeline.features=r
 GAN += ["model.width=4", "model.widest=8", "model.z=8"]
 CYCLE = ["pipeline.epoch_images=1", "pipeline.eval_images=8", "pipeline.features=random", "pipeline.pool=3"]
 CYCLE += ["model.input.size_px=32", "model.width=4", "model.width_d=8", "model.halvings_d=2"]
+DRAW = ["pipeline.eval_images=8", "pipeline.features=random", "pipeline.image_px=16", "pipeline.max_points=30"]
+DRAW += ["model.decoder=12", "model.mixtures=3", "model.embedding=4"]
 TWINS: dict[str, list[str]] = {
     "features_logistic": [*RANDOM, "model.c=100"],
     "features_random_forest": [*RANDOM, "model.trees=20"],
@@ -61,6 +63,8 @@ TWINS: dict[str, list[str]] = {
     "dcgan_conditional": [*GAN, "model.pack=2"],
     "cyclegan": [*CYCLE, "model.blocks=1"],
     "small_cyclegan": [*CYCLE, "model.blocks=1"],
+    "sketch_rnn": [*DRAW, "model.encoder=8", "model.z=6"],
+    "sketch_rnn_small": DRAW,
 }
 # The twins of these still have ten million parameters and more.
 LARGE = ("alexnet", "googlenet", "resnet18", "resnet34", "inception_v3", "mobilenet_v2", "timm")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -55,7 +56,8 @@ def _of_strokes(data: Dataset, input: Input, seed: int) -> np.ndarray:
     places = _spread(split, seed, 24 if input.kind == "frames" else _COLUMNS * _ROWS)
     batch = data.prepare(split.gather(places).cpu(), rng.fold_each(rng.fold(seed, "augment", 0), places))
     if input.kind == "points":
-        return grid(pictures(of_points(batch, input)) / 255, _COLUMNS)
+        drawn = of_points(batch, input)
+        return grid(pictures(replace(drawn, points=drawn.points.clamp(0, 255))) / 255, _COLUMNS)
     images = batch * input.std[0] + input.mean[0]  # (B, T, S, S)
     return grid(images.flatten(0, 1)[:, None], input.channels * max(1, round(12 / input.channels)))
 

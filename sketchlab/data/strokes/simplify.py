@@ -83,6 +83,15 @@ def simplify(strokes: list[np.ndarray]) -> Drawing:
     return out
 
 
+def shortened(drawing: Drawing, most: int) -> Drawing:
+    """The drawing with at most so many points: simplified as above with ε that grows by half until it fits; strokes at
+    its end are left out where their end points alone are more. most: at least 2."""
+    strokes, epsilon = [np.array(stroke, dtype=np.float64).T for stroke in drawing][: most // 2], EPSILON_PX
+    while sum(map(len, strokes)) > most:
+        strokes, epsilon = [stroke[_kept(stroke, epsilon)] for stroke in strokes], epsilon * 1.5
+    return [stroke.astype(np.int64).T.tolist() for stroke in strokes]
+
+
 @njit(cache=True, nogil=True)
 def _one_px(stroke: np.ndarray) -> np.ndarray:
     """(n, 2) → points every 1 px along the same line, and its last point."""
