@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 from torchvision.utils import make_grid
 
@@ -15,9 +17,16 @@ from sketchlab.data.dataset import Dataset, Pairs, Split
 from sketchlab.data.strokes.prepare import of_points
 from sketchlab.data.strokes.raster import pictures
 from sketchlab.inputs import Input
+from sketchlab.storage.files import atomic
 
 _COLUMNS, _ROWS = 10, 6
 _MOST = 100_000  # of a larger split so many are looked at, sampled at random
+
+
+def save(path: Path, pixels: np.ndarray) -> None:
+    """(H, W) or (H, W, 3) uint8 → a PNG file, whole or not there."""
+    with atomic(path) as temporary:
+        Image.fromarray(pixels).save(temporary, format="PNG")
 
 
 def grid(images: Tensor, columns: int) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -125,8 +126,9 @@ class Drawn:
 
     def _shown(self, split: str) -> dict[str, Any]:
         samples, seed = self.task.data.splits[split], self.task.seed
-        chosen = rng.generator(seed, "drawn shown", split).permutation(len(samples))[:SHOWN]
-        places = torch.from_numpy(chosen).sort().values
+        order = rng.generator(seed, "drawn shown", split).permutation(len(samples))
+        first = np.unique(samples.labels.cpu().numpy()[order], return_index=True)[1]  # one of each class, then others
+        places = torch.from_numpy(np.concatenate([np.sort(order[first]), np.delete(order, first)])[:SHOWN])
         points = self.task._points(samples, places, None)
         labels, n = samples.labels[places].cpu(), inputs.lengths(points).cpu()
         names = [self.task.data.classes[int(label)] for label in labels]
