@@ -1,10 +1,10 @@
 """SketchRNN: an encoder of a drawing's points, a latent code, a decoder that draws point after point; or the decoder
-alone, told the class or not (Ha and Eck 2017, "A Neural Representation of Sketch Drawings", arXiv 1704.03477).
+alone, given the class or not (Ha and Eck 2017, "A Neural Representation of Sketch Drawings", arXiv 1704.03477).
 
 Points are rows (Δx, Δy, p1, p2, p3) as `inputs.Input` says (the paper's section 3.1). Deviations from the paper:
 the decoder is an LSTM with layer normalisation (Ba et al. 2016), not a HyperLSTM; each standard deviation has a floor
 of FLOOR raw units, since stored coordinates are whole numbers, whose density would have no bound; |ρ| stays below
-MOST_RHO; the class, when it is told, is an embedding beside the code; the first point's offset is from the corner of
+MOST_RHO; the class, where it is given, is an embedding beside the code; the first point's offset is from the corner of
 the canvas, so that a drawing's place is learnt too.
 """
 
@@ -35,8 +35,8 @@ class Config:
     decoder: int  # units of the LSTM that draws
     z: int  # numbers of the latent code; not used without an encoder
     mixtures: int  # Gaussians that a pen move is drawn from
-    labels: bool  # the decoder is told the class
-    embedding: int  # numbers that a class is told in
+    labels: bool  # the decoder is given the class
+    embedding: int  # numbers that stand for a class
     layer_norm: bool  # of the LSTMs' gates and cells; false, without recurrent dropout: torch's own LSTM, faster
     recurrent_dropout: float  # probability that what a cell would take up is left out (Semeniuta et al. 2016)
 
@@ -57,7 +57,7 @@ def build(config: Config, n_classes: int) -> SketchRNN:
 
 
 class PenMoves(NamedTuple):
-    """What is said of the next point, in normalised units: M Gaussians and three pen states."""
+    """The distribution of the next point, in normalised units: M Gaussians and three pen states."""
 
     weights: Tensor  # (…, M) logits
     mean: Tensor  # (…, M, 2)
@@ -77,7 +77,7 @@ class PenMoves(NamedTuple):
 class SketchRNN(nn.Module):
     """scale: raw units (0…255) that a normalised move of 1 is; set from the training data.
 
-    n_classes: 0 = the decoder is told none; class number n_classes stands for an unknown class.
+    n_classes: 0 = the decoder is given none; class number n_classes stands for an unknown class.
     """
 
     scale: Tensor  # ()
@@ -91,10 +91,10 @@ class SketchRNN(nn.Module):
             self.code = nn.Linear(2 * config.encoder, 2 * config.z)
         if n_classes:
             self.classes = nn.Embedding(n_classes + 1, config.embedding)
-        told = self.z + (config.embedding if n_classes else 0)
-        if told:
-            self.first = nn.Linear(told, 2 * config.decoder)
-        self.decoder = recurrent(5 + told, config.decoder, *how)
+        n_given = self.z + (config.embedding if n_classes else 0)
+        if n_given:
+            self.first = nn.Linear(n_given, 2 * config.decoder)
+        self.decoder = recurrent(5 + n_given, config.decoder, *how)
         self.moves = nn.Linear(config.decoder, 6 * config.mixtures + 3)
         self.register_buffer("scale", torch.ones(()))
 
@@ -115,23 +115,23 @@ class SketchRNN(nn.Module):
         mean, log_variance = self.code(torch.cat(both, 1)).float().chunk(2, 1)
         return mean, log_variance
 
-    def told(self, z: Tensor | None, classes: Tensor | None) -> Tensor | None:
-        """(B, z) and (B,) → (B, …) what the decoder is told in every step, None where that is nothing."""
+    def condition(self, z: Tensor | None, classes: Tensor | None) -> Tensor | None:
+        """(B, z) and (B,) → (B, …) what the decoder is given in every step, None where that is nothing."""
         parts = [*([] if z is None else [z]), *([] if classes is None else [self.classes(classes)])]
         return torch.cat(parts, 1) if parts else None
 
-    def decode(self, rows: Tensor, told: Tensor | None, state: State | None) -> tuple[Tensor, State]:
+    def decode(self, rows: Tensor, condition: Tensor | None, state: State | None) -> tuple[Tensor, State]:
         """(B, L, 5) normalised points → (B, L, 6 M + 3) of the point after each (`pen_moves` reads it), and the state.
 
         state: None at the start of a drawing (equation 5).
         """
-        if told is not None:
-            rows = torch.cat([rows, told[:, None].expand(-1, rows.shape[1], -1)], -1)
+        if condition is not None:
+            rows = torch.cat([rows, condition[:, None].expand(-1, rows.shape[1], -1)], -1)
             if state is None:
-                hidden, cells = torch.tanh(self.first(told)).chunk(2, 1)
+                hidden, cells = torch.tanh(self.first(condition)).chunk(2, 1)
                 state = hidden.contiguous(), cells.contiguous()
-        hidden, state = self.decoder(rows, state)
-        return self.moves(hidden), state
+        hidden, after = self.decoder(rows, state)
+        return self.moves(hidden), after
 
     def pen_moves(self, outputs: Tensor) -> PenMoves:
         outputs = outputs.float()
@@ -149,7 +149,7 @@ class SketchRNN(nn.Module):
             code = mean, log_variance = self.encode(rows)
             z = mean + (log_variance / 2).exp() * noise
         begin = rows.new_tensor([0.0, 0, 1, 0, 0]).expand(len(rows), 1, 5)
-        outputs, _ = self.decode(torch.cat([begin, rows], 1), self.told(z, classes), None)
+        outputs, _ = self.decode(torch.cat([begin, rows], 1), self.condition(z, classes), None)
         return outputs, *code
 
 
@@ -185,7 +185,7 @@ class Normed(nn.Module):
     def forward(self, x: Tensor, state: State | None) -> tuple[Tensor, State]:
         zeros = x.new_zeros(len(x), self.hidden)
         hidden, cells = (zeros, zeros) if state is None else state
-        said = []
+        states = []
         for given in self.inputs(x).unbind(1):  # (B, 4 · hidden)
             gates = (given + self.recurrent(hidden)).unflatten(1, (4, self.hidden))
             if self.layer_norm:
@@ -194,5 +194,5 @@ class Normed(nn.Module):
             taken = F.dropout(torch.tanh(new), self.dropout, self.training)
             cells = torch.sigmoid(keep + 1) * cells + torch.sigmoid(enter) * taken  # + 1: remembers from the start
             hidden = torch.sigmoid(leave) * torch.tanh(self.cells(cells) if self.layer_norm else cells)
-            said.append(hidden)
-        return torch.stack(said, 1), (hidden, cells)
+            states.append(hidden)
+        return torch.stack(states, 1), (hidden, cells)

@@ -146,6 +146,17 @@ def test_weight_of_the_divergence_and_rate_follow_the_paper():
     assert made.optimizer.param_groups[0]["lr"] == pytest.approx(0.0001 + 0.0009 * 0.99**10)
 
 
+@pytest.mark.parametrize("least", [0.0, 50.0])
+def test_the_step_adds_the_divergence_as_weighed(least):
+    """w_KL · η · max(L_KL, KL_min) beside the reconstruction (section 3.3)."""
+    words = ["pipeline.kl_weight=3", "pipeline.kl_start=0.25", f"pipeline.kl_min={least}", "pipeline.unknown_class=0"]
+    made = task(*words, model="sketch_rnn")
+    places = torch.arange(made.loop.batch_size)
+    logs = every.step(made, made.draw(places, places), 0.0)
+    expected = float(logs["reconstruction"]) + 3 * 0.25 * max(float(logs["kl"]), least)
+    assert float(logs["loss"]) == pytest.approx(expected, rel=1e-5)
+
+
 # --- what is trained on
 
 
@@ -177,7 +188,7 @@ def test_shortened_keeps_ends_and_order():
     ]
 
 
-def test_some_classes_are_not_told():
+def test_some_classes_are_left_out():
     made = task("pipeline.unknown_class=0.5")
     places = torch.arange(made.n_train)
     keys = rng.fold_each(7, places)
@@ -211,13 +222,13 @@ def test_temperature_divides_logits_and_multiplies_variances():
         made.moves.weight.zero_()
         made.moves.bias.copy_(torch.tensor([0.0, 1, -1, *[2.0, 3] * 3, *[0.3, -0.4] * 3, *[0.5] * 3, 1.0, 0, 9]))
     first = sample(made, keys(20_000), None, None, 0.25, 1)[:, 0]
-    said = made.pen_moves(made.moves.bias)
+    predicted = made.pen_moves(made.moves.bias)
     ends = torch.tensor([1.0, 0.0]).div(0.25).softmax(0)[1]  # a drawing does not end before its first point
     assert float((first[:, 4] > 0).double().mean()) == 0
-    std, mean = said.std[0] * 0.25**0.5 * 20, said.mean[0] * 20
+    std, mean = predicted.std[0] * 0.25**0.5 * 20, predicted.mean[0] * 20
     torch.testing.assert_close(first[:, :2].mean(0), mean, atol=0.5, rtol=0.02)
     torch.testing.assert_close(first[:, :2].std(0), std, atol=0.3, rtol=0.03)
-    assert float(first[:, :2].T.corrcoef()[0, 1]) == pytest.approx(float(said.rho[0]), abs=0.03)
+    assert float(first[:, :2].T.corrcoef()[0, 1]) == pytest.approx(float(predicted.rho[0]), abs=0.03)
     assert 0 < ends < 1
 
 
@@ -230,10 +241,10 @@ def test_endings_begin_as_they_were_begun():
 
 def test_the_state_after_a_beginning_is_that_of_one_pass():
     made, drawn = net(0), points(9)
-    told, rows = made.told(None, torch.tensor([1])), made.normalised(drawn)
-    whole = made.decode(rows, told, None)[0]
-    first, state = made.decode(rows[:, :5], told, None)
-    torch.testing.assert_close(torch.cat([first, made.decode(rows[:, 5:], told, state)[0]], 1), whole)
+    condition, rows = made.condition(None, torch.tensor([1])), made.normalised(drawn)
+    whole = made.decode(rows, condition, None)[0]
+    first, state = made.decode(rows[:, :5], condition, None)
+    torch.testing.assert_close(torch.cat([first, made.decode(rows[:, 5:], condition, state)[0]], 1), whole)
 
 
 def test_strokes_of_points():

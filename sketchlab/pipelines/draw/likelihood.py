@@ -28,13 +28,13 @@ class Terms(NamedTuple):
 
 def terms(net: Any, outputs: Tensor, points: Tensor, n_max: int) -> Terms:
     """net: models' SketchRNN. outputs: (B, L + 1, …) that it gave for points (B, L, 5) raw."""
-    said, n = net.pen_moves(outputs), inputs.lengths(points)
+    predicted, n = net.pen_moves(outputs), inputs.lengths(points)
     end = points.new_tensor([0.0, 0, 0, 0, 1]).expand(len(points), 1, 5)
     targets = torch.cat([net.normalised(points), end], 1)  # (B, L + 1, 5)
     place = torch.arange(targets.shape[1], device=points.device)[None]
     real, at_end = place < n[:, None], place == n[:, None]
-    moves = -said.log_density(targets[..., :2])
-    pen = -(F.log_softmax(said.pen, -1) * targets[..., 2:]).sum(-1)
+    moves = -predicted.log_density(targets[..., :2])
+    pen = -(F.log_softmax(predicted.pen, -1) * targets[..., 2:]).sum(-1)
     zero = moves.new_zeros(())
     return Terms(
         torch.where(real, moves, zero).sum(1),

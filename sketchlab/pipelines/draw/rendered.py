@@ -55,10 +55,10 @@ class Drawn:
         keys = rng.fold_each(rng.fold(key, "drawing"), places)
         if self.net.z and z is None:
             z = noise(rng.fold(key, "code"), places, self.net.z)
-        told = self.runtime.to_device(classes) if self.net.n_classes else None
+        given = self.runtime.to_device(classes) if self.net.n_classes else None
         z = None if z is None else self.runtime.to_device(z)
         most = self.config.max_points
-        return sample(self.net, self.runtime.to_device(keys), told, z, temperature, most, beginning).cpu()
+        return sample(self.net, self.runtime.to_device(keys), given, z, temperature, most, beginning).cpu()
 
     def pictures(self, points: Tensor) -> Tensor:
         """(n, L, 5) raw points → (n, 1, S, S) in [0, 1], in the ink of the network's Input, on the CPU."""
@@ -93,9 +93,9 @@ class Drawn:
         out: dict[str, Any] = {**scores}
         out["novelty"], quality["novelty"] = self._novelty(split, pictures)
         if (classifier := self.task.scoring_classifier) is not None:
-            said = classifier(pictures), classifier(self.reals.of(split))
+            probabilities = classifier(pictures), classifier(self.reals.of(split))
             n_classes = len(self.task.data.classes)
-            classified, on = gan_scores.classified(said, condition, self.reals.labels(split), n_classes)
+            classified, on = gan_scores.classified(probabilities, condition, self.reals.labels(split), n_classes)
             out, quality = {**out, **classified}, {**quality, **on}
         if split not in self.known:
             self.known[split] = self.calibration.against_real(split, real)

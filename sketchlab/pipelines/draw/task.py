@@ -50,7 +50,7 @@ class Config:
     kl_min: float  # KL_min: a smaller divergence gives no gradient
     lr_decay: float  # factor of the learning rate in every step; 1 = none, loop.schedule alone decides
     lr_min: float  # the rate falls no further by lr_decay
-    unknown_class: float  # share of training drawings whose class is not told, so that it can be left open later
+    unknown_class: float  # share of training drawings whose class is left out, so that it can be left open later
     temperature: float  # of the drawings that are scored and shown
     image_px: int  # side of the pictures of drawings that are scored
     eval_images: int  # drawings made for an evaluation, and the most real ones beside them
@@ -109,7 +109,7 @@ class Draw:
         self.n_max = int(self.sizes.max())
         for split in self.splits:
             self._lengths(split)
-        self.net = runtime.place(net)
+        self.net: Any = runtime.place(net)
         self.net.scale.fill_(self._scale())
         self.forward = runtime.forward(self.net)
         self.learnt = trainable(self.net)
@@ -155,11 +155,11 @@ class Draw:
         return {"raw": raw, "keys": keys, "labels": self.train.labels[places]}
 
     def prepare(self, raw: dict[str, Any]) -> dict[str, Tensor]:
-        """points (B, L, 5) raw; classes (B,), n_classes where it is not told; noise (B, z); as far as there are any."""
+        """points (B, L, 5) raw; classes (B,), n_classes where it is left out; noise (B, z); as far as there are any."""
         keys, batch = raw["keys"], {"points": self.runtime.prepared(self.look, raw["raw"], raw["keys"])}
         if self.net.n_classes:
-            told = rng.uniform(rng.fold_each(rng.fold("class told"), keys), 1)[:, 0] >= self.config.unknown_class
-            classes = torch.where(told, raw["labels"].cpu(), self.net.n_classes)
+            given = rng.uniform(rng.fold_each(rng.fold("class told"), keys), 1)[:, 0] >= self.config.unknown_class
+            classes = torch.where(given, raw["labels"].cpu(), self.net.n_classes)
             batch["classes"] = self.runtime.to_device(classes)
         if self.net.z:
             batch["noise"] = self.runtime.to_device(noise(rng.fold("code"), keys, self.net.z))
@@ -208,9 +208,9 @@ class Draw:
 
     @torch.no_grad()
     def likelihood(self, split: str) -> dict[str, float]:
-        """Of every drawing of a split: reconstruction and kl by the paper's formulas, loss = reconstruction + w_KL · kl,
-        and nats_per_point: the drawings' negative log-likelihood on the canvas 0…255 (with an encoder its bound, by one
-        code a drawing: the divergence is added), over all their points. A class is told."""
+        """Of every drawing of a split, its class given: reconstruction and kl by the paper's formulas, loss =
+        reconstruction + w_KL · kl, and nats_per_point: the drawings' negative log-likelihood on the canvas 0…255 (with
+        an encoder its bound, by one code a drawing: the divergence is added), over all their points."""
         samples = self.data.splits[split]
         self.runtime.same_buffers(self.net)
         self.net.eval()

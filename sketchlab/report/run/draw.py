@@ -38,23 +38,23 @@ def _moving(found: dict[str, Any]) -> str:
     warm = 1  # of the temperatures, the second
     figures = [_figure(row["made"][warm], row["class"], f"drawn{i}") for i, row in enumerate(found["rows"])]
     heat = found["temperatures"][warm]
-    told = f"As they were drawn, stroke by stroke, at temperature {heat:g}."
-    return f"<h3>Drawing</h3>{page.paragraph(told, 'soft')}<div class='drawn moving'>{''.join(figures)}</div>"
+    text = f"As they were drawn, stroke by stroke, at temperature {heat:g}."
+    return f"<h3>Drawing</h3>{page.paragraph(text, 'soft')}<div class='drawn moving'>{''.join(figures)}</div>"
 
 
 def _rows(found: dict[str, Any], split: str) -> str:
     heats = [f"temperature {heat:g}" for heat in found["temperatures"]]
     if found["encoder"]:
-        title, told = "Made again", f"Drawings of {split}, and what the decoder makes of their codes."
+        title, text = "Made again", f"Drawings of {split}, and what the decoder makes of their codes."
     else:
-        title, told = "By temperature", f"Drawings of {split} for comparison, and new ones of the same class."
+        title, text = "By temperature", f"Drawings of {split} for comparison, and new ones of the same class."
     body = "".join(
         _figure(drawing, name)
         for row in found["rows"]
         for drawing, name in zip((row["real"], *row["made"]), (row["class"], *heats), strict=True)
     )
     low = "A low temperature takes what is likeliest: clean lines, and drawings that are much alike."
-    return f"<h3>{title}</h3>{page.paragraph(f'{told} {low}', 'soft')}<div class='rows'><div class='drawn'>{body}</div></div>"
+    return _grid(title, f"{text} {low}", body)
 
 
 def _completions(found: dict[str, Any], split: str) -> str:
@@ -63,8 +63,12 @@ def _completions(found: dict[str, Any], split: str) -> str:
         + "".join(_figure(row["beginning"], "", added=ending) for ending in row["endings"])
         for row in found["completions"]
     )
-    told = f"The first half of the points of a drawing of {split}, and endings of it in another colour."
-    return f"<h3>Finished</h3>{page.paragraph(told, 'soft')}<div class='rows'><div class='drawn'>{body}</div></div>"
+    text = f"The first half of the points of a drawing of {split}, and endings of it in another colour."
+    return _grid("Finished", text, body)
+
+
+def _grid(title: str, text: str, body: str) -> str:
+    return f"<h3>{title}</h3>{page.paragraph(text, 'soft')}<div class='rows'><div class='drawn'>{body}</div></div>"
 
 
 def _figure(strokes: Strokes, name: str, moving: str = "", added: Strokes | None = None) -> str:

@@ -97,8 +97,8 @@ class Drawer:
             raise UserError(f"--temperature {heat}: expected above 0, as 0.4; 1 = as learnt")
         places, key = torch.arange(n), rng.fold(what, seed)
         codes = noise(rng.fold(key, "code"), places, self.net.z) if self.net.z else None
-        told = classes if self.net.n_classes else None
-        return sample(self.net, rng.fold_each(key, places), told, codes, heat, self.settings["max_points"], given)
+        condition = classes if self.net.n_classes else None
+        return sample(self.net, rng.fold_each(key, places), condition, codes, heat, self.settings["max_points"], given)
 
     def _stroke_prepare(self) -> stroke_prepare.Prepare:
         from sketchlab.runs import reading
