@@ -52,7 +52,7 @@ def task(*words: str, model: str = "sketch_rnn_small") -> Draw:
 
 
 def plain(made: sketch_rnn.SketchRNN, outputs: Tensor, drawing: Tensor, n_max: int) -> tuple[float, ...]:
-    """One drawing's N_max · L_s and N_max · L_p and the nats of its own rows, point by point (equation 9)."""
+    """One drawing's N_max · L_s and N_max · L_p point by point (equation 9), the latter up to its end and N_max."""
     M, floor, moves, pens = made.mixtures, sketch_rnn.FLOOR / 20, 0.0, []
     n = int((drawing[:, 4] == 0).sum())
     for i in range(len(outputs)):
@@ -70,7 +70,7 @@ def plain(made: sketch_rnn.SketchRNN, outputs: Tensor, drawing: Tensor, n_max: i
             gaussian = torch.distributions.MultivariateNormal(mean[k], covariance)
             density += float(weights[k]) * math.exp(gaussian.log_prob(target[:2] / 20))
         moves -= math.log(density)
-    return moves, sum(pens[:n_max]), moves + sum(pens[: n + 1])
+    return moves, sum(pens[: min(n_max, n + 1)])
 
 
 @pytest.mark.parametrize(("encoder", "layer_norm"), [(0, False), (4, True)])
@@ -79,20 +79,12 @@ def test_losses_are_the_plain_sums(encoder, layer_norm):
     made, drawn = net(encoder, layer_norm=layer_norm), points(4, 9, 1)
     batch = torch.cat([drawn, torch.tensor([0.0, 0, 0, 0, 1]).expand(3, 3, 5)], 1)  # 12 rows and the end
     outputs = made(batch, torch.tensor([0, 3, 2]), torch.randn(3, 5))[0].detach()
-    found = likelihood.terms(made, outputs, batch, n_max=12)
+    found = likelihood.terms(made, outputs, batch)
     for i, n in enumerate((4, 9, 1)):
-        moves, pen, own = plain(made, outputs[i], batch[i], 12)
+        moves, pen = plain(made, outputs[i], batch[i], 12)
         assert found.n[i] == n
         assert float(found.moves[i]) == pytest.approx(moves, rel=1e-4, abs=1e-4)
-        assert float(found.pen[i] + found.padding[i]) == pytest.approx(pen, rel=1e-4)
-        assert float(found.moves[i] + found.pen[i] + found.end[i]) == pytest.approx(own, rel=1e-4, abs=1e-4)
-
-
-def test_a_drawing_as_long_as_all_rows_has_no_end_among_them():
-    made, drawn = net(), points(6)
-    outputs = made(drawn, torch.tensor([1]), torch.zeros(1, 5))[0]
-    found = likelihood.terms(made, outputs.detach(), drawn, n_max=6)
-    assert float(found.padding) == 0 and float(found.end) > 0
+        assert float(found.pen[i] + found.end[i]) == pytest.approx(pen, rel=1e-4)
 
 
 @pytest.mark.parametrize(("encoder", "layer_norm"), [(0, False), (4, True), (4, False)])
@@ -104,7 +96,7 @@ def test_padding_changes_nothing(encoder, layer_norm):
 
     def terms(batch: Tensor, rows: slice) -> tuple[Tensor, Tensor]:
         outputs, *code = made(batch, classes[rows], noise[rows])
-        found = likelihood.terms(made, outputs, batch, 20)
+        found = likelihood.terms(made, outputs, batch)
         loss = (found.moves + found.pen + found.end)[0]
         loss = loss + likelihood.divergence(*code)[0] if code else loss
         return loss, torch.autograd.grad(loss, made.moves.weight)[0]
@@ -268,15 +260,15 @@ def test_scores_are_declared_and_likelihood_is_that_of_each_drawing(model):
         at = torch.tensor([i])
         drawn = made._points(samples, at, None)
         n = drawn.shape[1]
-        padded = torch.cat([drawn, torch.tensor([0.0, 0, 0, 0, 1]).expand(1, made.n_max - n, 5)], 1)
         noise = rendered.noise(rng.fold("code", "val"), at, made.net.z) if made.net.z else None
         classes = samples.labels[at] if made.net.n_classes else None
         with torch.no_grad():
-            outputs, *code = made.net(padded, classes, noise)
-        t = likelihood.terms(made.net, outputs, padded, made.n_max)
+            outputs, *code = made.net(drawn, classes, noise)
+        t = likelihood.terms(made.net, outputs, drawn)
         kl = float(likelihood.divergence(*code)) if code else 0.0
         nats += float(t.moves + t.pen + t.end) + made.net.z * kl + 2 * n * math.log(float(made.net.scale))
-        paper, points = paper + float(t.moves + t.pen + t.padding) / made.n_max, points + n
+        end = float(t.end) if n < made.n_max else 0.0
+        paper, points = paper + (float(t.moves + t.pen) + end) / made.n_max, points + n
     assert found["nats_per_point"] == pytest.approx(nats / points, rel=1e-4)
     assert found["reconstruction"] == pytest.approx(paper / len(samples), rel=1e-4)
     assert ("kl" in found) == (model == "sketch_rnn")

@@ -1,8 +1,9 @@
 """What a drawing is worth to a network: log-likelihoods of its points, with exact masks.
 
-The paper's reconstruction loss (equation 9): L_s over a drawing's own N_s points and L_p, the pen's cross-entropy,
-over all N_max, both divided by N_max. In training the rows after the first one of padding carry no loss (the paper has
-L_p over them too): so a drawing's loss does not depend on the batch it stands in.
+The paper's reconstruction loss (equation 9): L_s over a drawing's own N_s points and L_p, the pen's cross-entropy, over
+all N_max, both divided by N_max. Here a drawing that has ended stays so with probability 1, as samples do: of the
+N_max − N_s rows of padding the first has a loss, the others have none (the paper learns them too). So a batch is as
+long as its longest drawing, and no loss depends on the batch that a drawing stands in.
 """
 
 from __future__ import annotations
@@ -22,11 +23,10 @@ class Terms(NamedTuple):
     moves: Tensor  # −log density of the offsets of its points: N_max · L_s
     pen: Tensor  # −log probability of the pen states of its points
     end: Tensor  # of the end, in the row after them
-    padding: Tensor  # of the pen states of all rows after them, up to row N_max: with pen, N_max · L_p
     n: Tensor  # int64, points
 
 
-def terms(net: Any, outputs: Tensor, points: Tensor, n_max: int) -> Terms:
+def terms(net: Any, outputs: Tensor, points: Tensor) -> Terms:
     """net: models' SketchRNN. outputs: (B, L + 1, …) that it gave for points (B, L, 5) raw."""
     predicted, n = net.pen_moves(outputs), inputs.lengths(points)
     end = points.new_tensor([0.0, 0, 0, 0, 1]).expand(len(points), 1, 5)
@@ -40,7 +40,6 @@ def terms(net: Any, outputs: Tensor, points: Tensor, n_max: int) -> Terms:
         torch.where(real, moves, zero).sum(1),
         torch.where(real, pen, zero).sum(1),
         torch.where(at_end, pen, zero).sum(1),
-        torch.where(~real & (place < n_max), pen, zero).sum(1),
         n,
     )
 

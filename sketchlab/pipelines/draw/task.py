@@ -187,7 +187,7 @@ class Draw:
     def train_step(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         with self.runtime.autocast():
             outputs, *code = self.forward(*self._inputs(batch))
-        found = likelihood.terms(self.net, outputs, batch["points"], self.n_max)
+        found = likelihood.terms(self.net, outputs, batch["points"])
         reconstruction = (found.moves + found.pen + found.end).mean() / self.n_max
         logs, loss = {"reconstruction": reconstruction}, reconstruction
         if code:
@@ -218,8 +218,6 @@ class Draw:
         shard = self.runtime.shard(len(samples))
         for at in self.runtime.bar(shard.split(self.config.eval_batch), f"evaluating {split}"):
             points = self._points(samples, at, None)
-            end = points.new_tensor([0.0, 0, 0, 0, 1])  # the paper looks at N_max rows of every drawing
-            points = torch.cat([points, end.expand(len(points), max(0, self.n_max - points.shape[1]), 5)], 1)
             batch = {"points": points}
             if self.net.n_classes:
                 batch["classes"] = self.runtime.to_device(samples.labels[at])
@@ -227,14 +225,14 @@ class Draw:
                 batch["noise"] = self.runtime.to_device(noise(rng.fold("code", split), at, self.net.z))
             with self.runtime.autocast():
                 outputs, *code = self.forward(*self._inputs(batch))
-            found = likelihood.terms(self.net, outputs, points, self.n_max)
+            found = likelihood.terms(self.net, outputs, points)
             kl = likelihood.divergence(*code) if code else torch.zeros_like(found.moves)
-            ours, paper = found.moves + found.pen + found.end, found.moves + found.pen + found.padding
-            rows.append(torch.stack([ours, paper / self.n_max, kl, found.n], 1).double().cpu())
+            points_nats = found.moves + found.pen
+            rows.append(torch.stack([points_nats, found.end, kl, found.n], 1).double().cpu())
         of = self.runtime.gather({"rows": torch.cat(rows)}, len(samples))["rows"]
-        ours, paper, kl, n = of.unbind(1)
-        nats = ours + self.net.z * kl + 2 * n * math.log(self.net.scale.item())
-        reconstruction = paper.mean().item()
+        points_nats, end, kl, n = of.unbind(1)
+        nats = points_nats + end + self.net.z * kl + 2 * n * math.log(self.net.scale.item())
+        reconstruction = ((points_nats + torch.where(n < self.n_max, end, 0.0)).mean() / self.n_max).item()
         out = {"nats_per_point": (nats.sum() / n.sum()).item(), "reconstruction": reconstruction}
         mean_kl = kl.mean().item()
         if self.net.z:
