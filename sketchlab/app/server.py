@@ -28,6 +28,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from sketchlab.app import keep
 from sketchlab.app.clean import clean
 from sketchlab.app.eye_test import EyeTest
+from sketchlab.app.page_drawer import PageDrawer
 from sketchlab.app.page_generator import PageGenerator, png
 from sketchlab.app.page_model import PageModel, PhotoModel
 from sketchlab.data.strokes import simplify
@@ -49,13 +50,16 @@ _EYE: dict[str, type] = {"run": int, "test": int, "place": int}
 Answer = Callable[[dict[str, Any]], Any]
 PageModels = Sequence[PageModel | PhotoModel]
 PageGenerators = Sequence[PageGenerator]
+PageDrawers = Sequence[PageDrawer]
 Run = TypeVar("Run")
 
 
-def application(models: PageModels, save: Path | None, host: str, generators: PageGenerators = ()) -> ASGIApp:
+def application(
+    models: PageModels, save: Path | None, host: str, generators: PageGenerators = (), drawers: PageDrawers = ()
+) -> ASGIApp:
     """save: folder for labelled drawings, None = none. host: as given to --host, for the check of Host.
 
-    generators: runs of a GAN; requests count them from 0 too, apart from the models.
+    generators: runs of a GAN, drawers: runs that finish drawings; requests count each from 0 too.
     """
     questions: dict[str, tuple[Answer, dict[str, type]]] = {
         "/predict": (lambda body: _predict(models, body), {"run": int, "drawing": list}),
@@ -63,6 +67,7 @@ def application(models: PageModels, save: Path | None, host: str, generators: Pa
         "/read": (lambda body: keep.read(body["line"]), {"line": str}),
         "/ndjson": (lambda body: {"line": _line(models, body).decode()}, {"run": int, "label": str, "drawing": list}),
         "/save": (lambda body: _save(models, save, body), {"run": int, "label": str, "drawing": list}),
+        "/finish": (lambda body: _finish(drawers, body), {"run": int, "drawing": list, "class": str, "seed": int}),
         "/make": (lambda body: _of(generators, body).make(body["class"], body["seed"]), _MAKE),
         "/eye": (lambda body: _eye_picture(generators, body), _EYE),
         "/eye/answer": (lambda body: _eye_answer(generators, body), {**_EYE, "said": str, "who": str}),
@@ -70,6 +75,7 @@ def application(models: PageModels, save: Path | None, host: str, generators: Pa
     }
     facts = {"runs": [model.facts() for model in models], "save": save is not None}
     facts["generators"] = [generator.facts() for generator in generators]
+    facts["drawers"] = [drawer.facts() for drawer in drawers]
     routes = [Route(path, _asked(answer, keys), methods=["POST"]) for path, (answer, keys) in questions.items()]
     routes.append(Route("/runs", lambda request: JSONResponse(facts, headers=_HEADERS), methods=["GET"]))
     routes += [Route(path, _file(content, kind), methods=["GET"]) for path, content, kind in static()]
@@ -214,6 +220,10 @@ def _clean(models: PageModels, body: dict[str, Any]) -> dict[str, Any]:
         says += f" (the run itself says {heard}{pose[1] * reach:.0f} on the longer side)"
     lines = [[axis.round(2).tolist() for axis in stroke.T] for stroke in found.strokes]
     return {"strokes": lines, "size": found.size, "turn_deg": found.turn_deg, "says": says}
+
+
+def _finish(drawers: PageDrawers, body: dict[str, Any]) -> dict[str, Any]:
+    return _of(drawers, body).finish(body["drawing"], body["class"], body["seed"])
 
 
 def _line(models: PageModels, body: dict[str, Any]) -> bytes:

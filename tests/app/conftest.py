@@ -26,6 +26,7 @@ MODELS = {
     "pose": "cnn_lstm",
     "gan": "small_dcgan",
     "gan_classes": "dcgan_conditional",
+    "drawer": "sketch_rnn_small",
 }
 
 
@@ -57,7 +58,7 @@ def run_of(tmp_path_factory, words):
             overrides += ["loop.epochs=8", "loop.lr=0.02"] * gan  # enough for pictures that differ
             overrides += ["pipeline.pose_weight=1", "data/stroke_augment=mild"] * (kind == "pose")
             overrides += ["data/raster=picture"] * (kind in ("strokes", "baseline"))
-            overrides += ["pipeline.explain=0"] * (kind not in ("baseline", "photos") and not gan)
+            overrides += ["pipeline.explain=0"] * (kind not in ("baseline", "photos", "drawer") and not gan)
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr(session, "report", lambda folder: None)
                 session.execute(config.from_overrides(every.small(MODELS[kind], *overrides)))

@@ -24,7 +24,7 @@ from tests.app.conftest import NAMES
 KINDS = ("images", "frames", "points", "strokes", "baseline")
 LINE = [[[0, 200], [0, 200], [0, 9]]]
 HERE = "http://127.0.0.1:8004"
-SCRIPTS = ("/app.js", "/ask.js", "/gallery.js", "/sheet.js")
+SCRIPTS = ("/app.js", "/ask.js", "/finish.js", "/gallery.js", "/sheet.js")
 
 
 @pytest.fixture(scope="session")

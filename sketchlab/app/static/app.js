@@ -1,4 +1,5 @@
 import { ask } from "./ask.js";
+import * as finish from "./finish.js";
 import * as gallery from "./gallery.js";
 import { Sheet } from "./sheet.js";
 
@@ -16,6 +17,7 @@ const sheet = new Sheet($("sheet"), (drawn) => {
   $("clear").disabled = $("download").disabled = !sheet.drawing.length;
   $("keep").disabled = !sheet.drawing.length || !$("label").value.trim();
   strokesLeft();
+  finish.changed();
   predict(drawn);
 });
 
@@ -48,6 +50,7 @@ function predict(drawn = false) {
     answer = said;
     tell("");
     SHOW[said.kind](said);
+    finish.changed();
     await offer(drawn);
   });
 }
@@ -284,10 +287,10 @@ function pills(fieldset, name, found, changed) {
 }
 
 attempt(async () => {
-  let generators;
+  let generators, drawers;
   $("auto").value = localStorage.getItem(KEPT) ?? OFF;
   showAuto();
-  ({ runs, generators, save: canSave } = await ask("runs"));
+  ({ runs, generators, drawers, save: canSave } = await ask("runs"));
   pills($("runs"), "run", runs, choose);
   pills($("generators"), "generator", generators, gallery.choose);
   document.querySelectorAll("#views input").forEach((input) => input.addEventListener("change", () => view(input.value)));
@@ -296,6 +299,7 @@ attempt(async () => {
   if (generators.length) gallery.start(generators);
   $("keep").hidden = !canSave;
   if (!runs.length) return;
+  finish.start(drawers, sheet, () => answer?.classes?.[0] ?? null, attempt);
   sheet.set([]);
   choose();
 });

@@ -84,18 +84,19 @@ export class Sheet {
     });
   }
 
-  // What would replace the drawing.
-  show(strokes) {
+  // What would replace the drawing, or (kind "added") join it.
+  show(strokes, kind = "") {
     this.ghost.replaceChildren();
+    this.ghost.setAttribute("class", kind);
     for (const stroke of strokes) path(this.ghost).setAttribute("d", outline(stroke));
   }
 }
 
-function path(parent) {
+export function path(parent) {
   return parent.appendChild(document.createElementNS(NS, "path"));
 }
 
-function outline([xs, ys]) {
+export function outline([xs, ys]) {
   const points = xs.map((x, i) => `${x} ${ys[i]}`);
   return `M${points.join("L")}${points.length === 1 ? `L${points[0]}` : ""}`; // a dot is a line to itself
 }
