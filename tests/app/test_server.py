@@ -192,8 +192,8 @@ def test_files_that_are_no_pictures(models, content):
 def test_models_of_strokes_take_svg_and_no_pictures(models):
     client = client_of(models("frames"))
     assert "a picture has no strokes" in said(sent(client, picture("PNG")))
-    text = b'<svg xmlns="http://www.w3.org/2000/svg"><path d="M10 10 L 110 10 L 110 60"/></svg>'
-    assert sent(client, text, "/svg").json() == {"drawing": [[[0, 255, 255], [0, 0, 128]]]}
+    text = b'<svg xmlns="http://www.w3.org/2000/svg"><path d="M10 10 L 110 10 L 110 90"/></svg>'
+    assert sent(client, text, "/svg").json() == {"drawing": [[[0, 255, 255], [0, 0, 204]]]}
     assert "transform" in said(sent(client, text.replace(b"<path", b'<path transform="scale(1,2"'), "/svg"))
 
 
@@ -219,7 +219,7 @@ def test_examples_are_held_out_and_answered_as_in_the_evaluation(models, kind):
     found = client.post("/examples", json={"run": 0}).json()
     data = config.component("data", model.run.config["data"]).build(model.run.input)
     split = data.splits["test"].sketch if kind == "photos" else data.splits["test"]
-    expected = sorted({data.classes[int(label)] for label in split.labels})
+    expected = [data.classes[label] for label in sorted(set(split.labels.tolist()))]
     assert found["split"] == "test" and [one["class"] for one in found["examples"]] == expected[: examples.MOST]
     for one in found["examples"]:
         place = list(split.ids).index(one["id"])

@@ -121,7 +121,7 @@ function showClasses(said) {
 // Of a retrieval run: the photos nearest to the drawing.
 function showPhotos(said) {
   const far = (distance) => `distance ${distance.toPrecision(3)}`;
-  $("top").replaceChildren("Nearest photos", quiet(", 0 = identical"));
+  $("top").textContent = "Nearest photos";
   $("bars").replaceChildren();
   $("photos").replaceChildren(...said.photos.map(({ name, class: kind, distance, src }) => {
     const figure = document.createElement("figure"), caption = document.createElement("figcaption");
@@ -171,8 +171,9 @@ function blank() {
 
 function facts(said) {
   const time = said ? [`answered in ${said.ms < 1 ? "under 1" : Math.round(said.ms)} ms`] : [];
-  const seen = said?.src ? [`it sees this picture at ${said.side_px} × ${said.side_px} pixels`] : [];
-  $("facts").textContent = [...runs[chosen()].about, ...seen, ...time].join(" · ");
+  const far = said?.photos ? ["distance between embeddings, without a unit: 0 is the same"] : [];
+  const seen = said?.src ? [`the sheet shows the picture as the model sees it, ${said.side_px} × ${said.side_px} pixels`] : [];
+  $("facts").textContent = [...runs[chosen()].about, ...far, ...seen, ...time].join(" · ");
 }
 
 function strokesLeft() {
