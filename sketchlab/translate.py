@@ -7,8 +7,8 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from sketchlab.data.sheet import save
 from sketchlab.errors import UserError, exit_on_error
-from sketchlab.generate import save
 from sketchlab.predict import listed
 from sketchlab.runs import OpenedRun, reading
 from sketchlab.runs.gan import generator

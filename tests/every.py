@@ -42,6 +42,8 @@ GAN = ["pipeline.epoch_images=1", "pipeline.eval_images=8", "pipeline.features=r
 GAN += ["model.width=4", "model.widest=8", "model.z=8"]
 CYCLE = ["pipeline.epoch_images=1", "pipeline.eval_images=8", "pipeline.features=random", "pipeline.pool=3"]
 CYCLE += ["model.input.size_px=32", "model.width=4", "model.width_d=8", "model.halvings_d=2"]
+DRAW = ["pipeline.eval_images=8", "pipeline.features=random", "pipeline.image_px=16", "pipeline.max_points=30"]
+DRAW += ["model.decoder=12", "model.mixtures=3", "model.embedding=4"]
 TWINS: dict[str, list[str]] = {
     "features_logistic": [*RANDOM, "model.c=100"],
     "features_random_forest": [*RANDOM, "model.trees=20"],
@@ -82,9 +84,19 @@ TWINS: dict[str, list[str]] = {
         f"siamese_{name}": [*EMBEDS, f"model.backbone.arch={arch}", "model.backbone.input.size_px=32"]
         for name, arch in NETS.items()
     },
+    "sketch_rnn": [*DRAW, "model.encoder=8", "model.z=6"],
+    "sketch_rnn_small": DRAW,
 }
 # Of each pipeline and kind of input one, the quickest: what stands for all others among the fast tests.
-FAST = ("small_cnn", "stroke_lstm", "small_siamese", "small_dcgan", "small_cyclegan", "pixels_naive_bayes")
+FAST = (
+    "small_cnn",
+    "stroke_lstm",
+    "small_siamese",
+    "small_dcgan",
+    "small_cyclegan",
+    "pixels_naive_bayes",
+    "sketch_rnn_small",
+)
 # The twins of these still have ten million parameters and more.
 LARGE = ("alexnet", "googlenet", "resnet18", "resnet34", "inception_v3", "mobilenet_v2", *TIMM)
 LARGE += ("siamese_googlenet", "siamese_resnet18", "siamese_mobilenet_v2")

@@ -10,8 +10,9 @@ import pytest
 import torch
 from PIL import Image
 
-from sketchlab import generate, translate
+from sketchlab import generate, open_run, report, translate
 from sketchlab.data.sets.shapes import photo
+from sketchlab.data.strokes import svg
 from sketchlab.errors import UserError
 from sketchlab.runs import OpenedRun
 from sketchlab.runs.gan import generator
@@ -28,6 +29,9 @@ def folders(tmp_path_factory) -> dict[str, Path]:
         "small_dcgan": finished.trained(tmp_path_factory, "small_dcgan"),
         "small_cyclegan": finished.trained(tmp_path_factory, "small_cyclegan"),
         "classifier": classifier,
+        "sketch_rnn_small": finished.run(
+            tmp_path_factory, *every.small("sketch_rnn_small", "loop.epochs=1", "loop.lr=0.02", "data/raster=picture")
+        ),
     }
 
 
@@ -145,3 +149,61 @@ def test_mistakes_in_one_line(folders, tmp_path, capsys):
     (folders["small_dcgan"] / "checkpoints" / "last.pt").rename(tmp_path / "last.pt")
     assert main(generate, folders["small_dcgan"], "--weights", "last") == 1
     assert "no checkpoints/last.pt: there is best" in capsys.readouterr().err
+
+
+def test_drawings_follow_from_seed_and_number(folders, tmp_path):
+    run = folders["sketch_rnn_small"]
+    more = {"a": ["-n", 6], "b": ["-n", 6], "c": ["-n", 2], "d": ["-n", 6, "--temperature", 2]}
+    for name, words in more.items():
+        assert main(generate, run, *words, "--out", tmp_path / name) == 0
+    files = {name: sorted((tmp_path / name).glob("0*.svg")) for name in "abcd"}
+    read = {name: [path.read_bytes() for path in found] for name, found in files.items()}
+    assert len(read["a"]) == 6 and read["a"] == read["b"] and read["c"] == read["a"][:2] and read["d"] != read["a"]
+    assert [path.stem for path in files["a"][:3]] == ["00000_circle", "00001_square", "00002_line"]
+    lines = [json.loads(line) for line in (tmp_path / "a" / "drawings.ndjson").read_text().splitlines()]
+    again = open_run(run).generate(6)
+    assert [line["drawing"] for line in lines] == again and lines[1]["word"] == "square"
+    corners = [[min(min(stroke[axis]) for stroke in one) for axis in (0, 1)] for one in again]
+    assert corners == [[0, 0]] * 6
+    for one, path in zip(again, files["a"], strict=True):  # an SVG holds the drawing's own coordinates
+        assert [s.tolist() for s in svg.strokes(path.read_bytes())] == [
+            list(map(list, zip(*s, strict=True))) for s in one
+        ]
+
+
+def test_endings_stay_on_the_canvas_of_the_beginning(folders, tmp_path):
+    run, begun = folders["sketch_rnn_small"], [[[100, 140, 90], [60, 70, 200]]]
+    (tmp_path / "begun.ndjson").write_text(json.dumps({"word": "house", "drawing": begun}) + "\n")
+    words = ["--complete", tmp_path / "begun.ndjson", "-n", 3, "--class", "square", "--out", tmp_path / "out"]
+    assert main(generate, run, *words) == 0
+    lines = [json.loads(line) for line in (tmp_path / "out" / "drawings.ndjson").read_text().splitlines()]
+    assert len(lines) == 3 and all(line["drawing"][:1] == begun and len(line["drawing"]) > 1 for line in lines)
+    assert all(0 <= v <= 255 for line in lines for stroke in line["drawing"] for axis in stroke for v in axis)
+    assert [line["drawing"][1:] for line in lines] == open_run(run).complete(begun, 3, "square")
+    assert (tmp_path / "out" / "00000_square.svg").read_text().count('stroke="#c2410c"') == len(lines[0]["drawing"]) - 1
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--class", "cat"], "class cat: no such class"),
+        (["--temperature", 0], "--temperature 0"),
+        (["-n", 0], "-n 0"),
+        (["--complete", "missing.ndjson"], "missing.ndjson: No such file"),
+    ],
+)
+def test_mistakes_about_drawings_are_one_line(folders, words, says, capsys):
+    assert main(generate, folders["sketch_rnn_small"], *words) == 1
+    assert says in capsys.readouterr().err
+
+
+def test_only_drawings_are_finished(folders, capsys):
+    assert main(generate, folders["small_dcgan"], "--complete", "x.ndjson") == 1
+    assert "expected drawings" in capsys.readouterr().err
+    with pytest.raises(UserError, match="leaves the canvas"):
+        open_run(folders["sketch_rnn_small"]).complete([[[0, 300], [0, 1]]])
+
+
+def test_the_page_shows_drawings(folders):
+    page = (report.write(folders["sketch_rnn_small"])).read_text()
+    assert page.count("<svg viewBox") == 6 + 5 * 6 + 5 * 6 and "@keyframes drawn0_0" in page

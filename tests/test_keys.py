@@ -20,7 +20,7 @@ from tests import every
 
 PIPELINES = every.choices("pipeline")
 MODELS = {"baseline": "pixels_logistic", "classify": "small_cnn", "gan": "small_dcgan", "retrieve": "small_siamese"}
-MODELS |= {"translate": "small_cyclegan"}
+MODELS |= {"translate": "small_cyclegan", "draw": "sketch_rnn"}
 
 
 def task(model, *words):
@@ -164,11 +164,10 @@ def test_the_way_back_weighs_as_much_as_is_asked_for():
 # --- ranks
 
 
-@pytest.mark.parametrize("name", ["classify", "retrieve", "gan", "translate"])
+@pytest.mark.parametrize("name", ["classify", "retrieve", "gan", "translate", "draw"])
 def test_an_evaluation_takes_rank_0s_buffers(name, monkeypatch):
     of, asked = task(MODELS[name], "loop.batch_size=4"), []
     monkeypatch.setattr(of.runtime, "same_buffers", asked.append)
     of.evaluate("val")
-    shown = {"classify": lambda: [of.net], "retrieve": lambda: [of.net], "gan": lambda: [of.G]}
-    nets = shown[name]() if name in shown else [of.nets["to_sketch"], of.nets["to_photo"]]
+    nets = [of.nets["to_sketch"], of.nets["to_photo"]] if name == "translate" else [of.G if name == "gan" else of.net]
     assert all(any(net is one for one in asked) for net in nets)

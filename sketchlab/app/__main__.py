@@ -1,6 +1,6 @@
 """python -m sketchlab.app RUN [RUN …]: a page to draw on, with finished runs that say what it is after every stroke.
 
-Runs of a GAN show new pictures there, and ask people which are real.
+Runs of a GAN show new pictures there, and ask people which are real; runs of pipeline=draw finish drawings.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from pathlib import Path
 
 import uvicorn
 
+from sketchlab.app.page_drawer import PageDrawer, draws
 from sketchlab.app.page_generator import PageGenerator, makes
 from sketchlab.app.page_model import PageModel, PhotoModel, opened
 from sketchlab.app.server import application, is_loopback
@@ -31,7 +32,11 @@ def parser() -> argparse.ArgumentParser:
     what = (__doc__ or "").partition("\n")[0]
     out = argparse.ArgumentParser("python -m sketchlab.app", description=what, allow_abbrev=False)
     out.add_argument(
-        "runs", nargs="+", type=Path, metavar="RUN", help="folders of finished runs that classify, retrieve or generate"
+        "runs",
+        nargs="+",
+        type=Path,
+        metavar="RUN",
+        help="folders of finished runs that classify, retrieve, generate or draw",
     )
     out.add_argument(
         "--save", type=Path, metavar="DIR", help="folder for labelled drawings, as data=strokes reads them"
@@ -49,8 +54,8 @@ def serve(arguments: argparse.Namespace) -> None:
     with listener:
         if arguments.save is not None:
             made(arguments.save)
-        models, generators = runs(arguments.runs)
-        app = application(models, arguments.save, arguments.host, generators)
+        models, generators, drawers = runs(arguments.runs)
+        app = application(models, arguments.save, arguments.host, generators, drawers)
         host, port = listener.getsockname()[:2]
         print(f"draw at http://{f'[{host}]' if ':' in host else host}:{port}/ (Ctrl-C ends it)", flush=True)
         if not is_loopback(arguments.host):
@@ -59,21 +64,30 @@ def serve(arguments: argparse.Namespace) -> None:
         uvicorn.Server(options).run(sockets=[listener])
 
 
-def runs(paths: list[Path]) -> tuple[list[PageModel | PhotoModel], list[PageGenerator]]:
-    """Those that say something about a drawing, and those that make pictures; each is told of as it is opened."""
+def runs(paths: list[Path]) -> tuple[list[PageModel | PhotoModel], list[PageGenerator], list[PageDrawer]]:
+    """Those that say something about a drawing, that make pictures, that finish drawings; each is told of as it is
+    opened. Raises UserError where some finish drawings and none judges them."""
     models: list[PageModel | PhotoModel] = []
     generators: list[PageGenerator] = []
+    drawers: list[PageDrawer] = []
     for path in paths:
         run = OpenedRun(path)
         if makes(run):
             generators.append(PageGenerator(run))
             no_test = [f"no eye test: {generators[-1].why}"] * bool(generators[-1].why)
             about = [*generators[-1].facts()["about"], *no_test]
+        elif draws(run):
+            drawers.append(PageDrawer(run))
+            about = ["finishes drawings", *drawers[-1].facts()["about"]]
         else:
             models.append(opened(path))
             about = models[-1].facts()["about"]
         print(f"{path}: {', '.join(about)}", flush=True)
-    return models, generators
+    if drawers and not models:
+        raise UserError(
+            f"app: {drawers[0].run.path} finishes drawings, and no run judges them; expected a finished classifier too"
+        )
+    return models, generators, drawers
 
 
 def listen(host: str, port: int) -> socket.socket:

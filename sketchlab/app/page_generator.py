@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import math
 from typing import Any
 
-import numpy as np
-from PIL import Image
-
 from sketchlab.app.eye_test import EyeTest
-from sketchlab.app.page_model import choice, named
+from sketchlab.app.page_model import choice, named, png
 from sketchlab.errors import UserError
 from sketchlab.metrics.declared import FEATURES
 from sketchlab.runs import OpenedRun
@@ -70,10 +65,3 @@ class PageGenerator:
         ]
         found = sorted((key, value) for key, value in found if math.isfinite(value))  # test before val
         return [f"KID {value:.3g} on {key.replace('/kid@', ', ')} features" for key, value in found[:1]]
-
-
-def png(pixels: np.ndarray) -> str:
-    """(S, S[, 3]) uint8 → a data: address."""
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG")
-    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"

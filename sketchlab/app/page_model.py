@@ -9,7 +9,9 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
+from sketchlab.data.images.decode import BadImage
 from sketchlab.data.strokes.batch import of_drawings
 from sketchlab.errors import UserError
 from sketchlab.runs import KINDS, OpenedRun, reading
@@ -20,6 +22,7 @@ from sketchlab.storage.files import read_dict
 SHOWN = 6  # classes in an answer, the likeliest first
 PHOTOS = 10  # in an answer of a retrieval run, the nearest first
 THUMB_PX = 96  # their side
+Sample = reading.Drawing | np.ndarray  # strokes, or the (C, S, S) uint8 of a picture file
 _FIRST = [[[0, 255], [0, 255]]]  # a line: the first question compiles, allocates, and shows that the run can answer
 
 
@@ -29,19 +32,20 @@ class PageModel:
     def __init__(self, run: OpenedRun) -> None:
         run.check_classifier("app", KINDS)
         self.run, self.classes = run, run.classes
-        self.classifier = run.classifier()
+        self.classifier, self.reader = run.classifier(), run.reader()
+        self.inverts = run.ink != "none" and run.ink != run.input.ink  # the reader gives bright lines for dark ones
         if self.classifier.strokes is None:
             raise UserError(_channels(run))
         self.answer(_FIRST)
 
-    def probabilities(self, drawing: reading.Drawing) -> np.ndarray:
-        """(n_classes,) of a drawing in the convention of data/strokes/simplify.py."""
-        return self.classifier.logits(of_drawings([drawing])).double().softmax(1).numpy()[0]
+    def probabilities(self, sample: Sample) -> np.ndarray:
+        """(n_classes,) of a drawing in the convention of data/strokes/simplify.py, or of what `reader` gives."""
+        return np.asarray(self.classifier.probabilities([sample])[0])
 
-    def answer(self, drawing: reading.Drawing) -> dict[str, Any]:
+    def answer(self, sample: Sample) -> dict[str, Any]:
         """The likeliest classes, and how long that took."""
         start = perf_counter()
-        p = self.probabilities(drawing)
+        p = self.probabilities(sample)
         best = np.argsort(-p, kind="stable")[:SHOWN]
         classes = [{"name": self.classes[i], "p": round(float(p[i]), 6)} for i in best]
         return {"kind": "classes", "classes": classes, "ms": _since(start)}
@@ -64,6 +68,7 @@ class PageModel:
         return {
             **named(self.run),
             "about": [f"{len(self.classes)} classes of {choice(self.run, 'data')}", *_score(self.run, "accuracy")],
+            "finds": False,  # photos
             "limit": input.channels if frames else None,
             "late": reading.raster_of(self.run.config["data"], input).late if frames else None,
         }
@@ -77,15 +82,29 @@ class PhotoModel:
         self.retriever = Retriever(run)
         if run.input.channels not in reading.CHANNELS:
             raise UserError(_channels(run))
+        self.reader, self.inverts = self.retriever.read_sketch, self.retriever.inverts
         self.gallery = gallery.of_run(self.retriever)
         self.answer(_FIRST)
 
-    def answer(self, drawing: reading.Drawing) -> dict[str, Any]:
-        """The nearest photos with their distances, and how long that took."""
+    def answer(self, sample: Sample) -> dict[str, Any]:
+        """The nearest photos with their classes and distances, and how long that took."""
         start = perf_counter()
-        found = self.retriever.matches(drawing, self.gallery, PHOTOS)
-        photos = [{"name": one.name, "distance": one.distance, "src": self._picture(one.place)} for one in found]
+        found = self.retriever.matches(sample, self.gallery, PHOTOS)
+        photos = [
+            {
+                "name": one.name,
+                "class": self._class(one.name),
+                "distance": one.distance,
+                "src": self._picture(one.place),
+            }
+            for one in found
+        ]
         return {"kind": "photos", "photos": photos, "ms": _since(start)}
+
+    def _class(self, name: str) -> str | None:
+        """Of a photo whose id begins with it, as those of all data sets do that know classes."""
+        word = name.partition("/")[0]
+        return word if word in self.classes else None
 
     def _picture(self, place: int) -> str | None:
         """As a data: address; None when the photo can no longer be read."""
@@ -104,7 +123,24 @@ class PhotoModel:
 
     def facts(self) -> dict[str, Any]:
         about = [f"nearest of {len(self.gallery):,} photos: {self.gallery.where}", *_score(self.run, "recall@1")]
-        return {**named(self.run), "about": about, "limit": None, "late": None}
+        return {**named(self.run), "about": about, "finds": True, "limit": None, "late": None}
+
+
+def read_picture(model: PageModel | PhotoModel, content: bytes) -> np.ndarray:
+    """The bytes of an image file → (C, S, S) uint8, as `predict` and `retrieve` read it. Raises UserError."""
+    try:
+        return model.reader(content)
+    except BadImage as error:
+        raise UserError(f"the file cannot be used: {error}") from None
+    except MemoryError:
+        raise UserError("the file cannot be used: not enough memory") from None
+
+
+def png(pixels: np.ndarray) -> str:
+    """(S, S[, 3]) uint8 → a data: address."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
 def opened(path: Path) -> PageModel | PhotoModel:

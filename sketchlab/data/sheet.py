@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 from torchvision.utils import make_grid
 
@@ -14,9 +17,16 @@ from sketchlab.data.dataset import Dataset, Pairs, Split
 from sketchlab.data.strokes.prepare import of_points
 from sketchlab.data.strokes.raster import pictures
 from sketchlab.inputs import Input
+from sketchlab.storage.files import atomic
 
 _COLUMNS, _ROWS = 10, 6
 _MOST = 100_000  # of a larger split so many are looked at, sampled at random
+
+
+def save(path: Path, pixels: np.ndarray) -> None:
+    """(H, W) or (H, W, 3) uint8 → a PNG file, whole or not there."""
+    with atomic(path) as temporary:
+        Image.fromarray(pixels).save(temporary, format="PNG")
 
 
 def grid(images: Tensor, columns: int) -> np.ndarray:
@@ -55,7 +65,8 @@ def _of_strokes(data: Dataset, input: Input, seed: int) -> np.ndarray:
     places = _spread(split, seed, 24 if input.kind == "frames" else _COLUMNS * _ROWS)
     batch = data.prepare(split.gather(places).cpu(), rng.fold_each(rng.fold(seed, "augment", 0), places))
     if input.kind == "points":
-        return grid(pictures(of_points(batch, input)) / 255, _COLUMNS)
+        drawn = of_points(batch, input)
+        return grid(pictures(replace(drawn, points=drawn.points.clamp(0, 255))) / 255, _COLUMNS)
     images = batch * input.std[0] + input.mean[0]  # (B, T, S, S)
     return grid(images.flatten(0, 1)[:, None], input.channels * max(1, round(12 / input.channels)))
 

@@ -25,6 +25,7 @@ from sketchlab.errors import UserError
 _CPU = torch.device("cpu")
 _MOST_STEPS = 32  # whose samples are prepared at once
 _AHEAD_BYTES = {"cpu": 1 << 25, "cuda": 1 << 28, "mps": 1 << 28}  # of prepared samples
+_POOL = 32  # batches whose samples are sorted together where they have sizes
 _CHUNK = 8192  # positions whose places are computed at once
 _WORTH_S = 1e-3  # a draw that takes less costs more to hand to a thread: both then take turns at the interpreter's lock
 _OFTEN = 3.0  # four slow draws in a row pass it, or a third of many: one interrupted by other work does not
@@ -35,10 +36,14 @@ class Order:
 
     Position p of the stream belongs to epoch p // n; each epoch is its own keyed permutation of all n samples. Batches
     are always full: one that starts in an epoch may end in the next. Any step is computed without the steps before it.
+
+    sizes: (n,) of the samples, for batches of samples of about one size: each pool, _POOL batches of an epoch that
+    follow each other, is sorted by size, and its batches are put in a keyed order.
     """
 
-    def __init__(self, n: int, batch_size: int, seed: int, views: int = 0) -> None:
+    def __init__(self, n: int, batch_size: int, seed: int, views: int = 0, sizes: Tensor | None = None) -> None:
         self.n, self.batch_size, self.seed, self.views = n, batch_size, seed, views
+        self.sizes = None if sizes is None else sizes.numpy()
         self._start, self._places, self._keys = 0, torch.empty(0, dtype=torch.int64), torch.empty(0, dtype=torch.int64)
 
     def steps(self, epochs: int) -> int:
@@ -63,10 +68,33 @@ class Order:
         places, keys = np.empty_like(positions), np.empty_like(positions)
         for epoch in np.unique(epochs):
             here = epochs == epoch
-            places[here] = rng.permutation(within[here], self.n, rng.fold(self.seed, "order", int(epoch)))
+            places[here] = self._of_epoch(int(epoch), within[here])
             view = int(epoch) % self.views if self.views else int(epoch)
             keys[here] = rng.fold_each(rng.fold(self.seed, "augment", view), places[here])
         self._start, self._places, self._keys = start, torch.from_numpy(places), torch.from_numpy(keys)
+
+    def _of_epoch(self, epoch: int, within: np.ndarray) -> np.ndarray:
+        """(k,) consecutive positions within an epoch → which samples stand there."""
+        key, pool = rng.fold(self.seed, "order", epoch), _POOL * self.batch_size
+        if self.sizes is None:
+            return rng.permutation(within, self.n, key)
+        low, high = within[0] // pool, within[-1] // pool
+        pools = [self._pooled(epoch, key, k * pool, min((k + 1) * pool, self.n)) for k in range(low, high + 1)]
+        return np.concatenate(pools)[within - low * pool]
+
+    def _pooled(self, epoch: int, key: int, low: int, high: int) -> np.ndarray:
+        """The samples at positions low … high − 1 of an epoch. Batches of the stream need not begin where a pool does:
+        the smallest samples stand in the parts of batches at its ends."""
+        places = rng.permutation(np.arange(low, high), self.n, key)
+        assert self.sizes is not None
+        places = places[np.argsort(self.sizes[places], kind="stable")]
+        size = self.batch_size
+        before = min(-(epoch * self.n + low) % size, len(places))
+        whole = (len(places) - before) // size
+        first, rest = places[:before], places[before:]
+        rest, middle = rest[: len(rest) - whole * size], rest[len(rest) - whole * size :]
+        turn = rng.permutation(np.arange(whole), max(whole, 1), rng.fold(key, low))
+        return np.concatenate([first, middle.reshape(whole, size)[turn].ravel(), rest])
 
 
 class Feed:

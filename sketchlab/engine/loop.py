@@ -123,7 +123,7 @@ def fit(
             f"loop.accumulate={loop.accumulate}: choose a multiple of {runtime.ranks * loop.accumulate}"
         )
     watch = watched(task.monitor, folder.scores)
-    order = Order(task.n_train, loop.batch_size, seed, task.views)
+    order = Order(task.n_train, loop.batch_size, seed, task.views, getattr(task, "sizes", None))
     total = order.steps(loop.epochs)
     folder.say(f"{loop.epochs} epochs of {task.n_train:,} samples in batches of {loop.batch_size}: {total:,} steps")
     if total < FEW_STEPS:

@@ -34,6 +34,10 @@ class Drawings(Movable, Protocol):
 
     def cpu(self) -> Drawings: ...
 
+    def n_points(self) -> Tensor:
+        """(B,) int64, points of each drawing."""
+        ...
+
     def take(self, places: Tensor) -> Drawings:
         """(K,) places → those drawings, in that order."""
         ...
@@ -146,6 +150,18 @@ class StrokePrepare(Prepare, Protocol):
 
     def pose(self, raw: Raw, keys: Tensor) -> Tensor:
         """(B, 2) how far each drawing is turned by its key, in degrees, and how large it is."""
+        ...
+
+    def at_most(self, raw: Raw, most: int) -> Raw:
+        """Drawings simplified until none has more than `most` points."""
+        ...
+
+    def strokes(self, points: Tensor) -> Drawings:
+        """(B, L, 3 or 5) points, each drawing's at least one → drawings as they are stored."""
+        ...
+
+    def pictured(self, size_px: int) -> Prepare:
+        """Drawings → (B, 1, S, S) images in [0, 1]."""
         ...
 
     def ahead_posed(self, raw: Raw, keys: Tensor) -> tuple[Tensor | Movable, Tensor]:

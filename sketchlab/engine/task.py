@@ -77,6 +77,7 @@ class Task(Protocol):
         ...
 
     # explain(split) -> Explained, optional: what shows why the last answers were given, asked for once at the end
+    # sizes, optional: (n_train,) of the training samples, for batches of samples of about one size (loader.Order)
     # norm_inputs(places, keys) -> [(network, what it takes)], optional: of (B,) training samples, without augmentation.
     # Batch norms are then measured for evaluations after few updates (layers/norms.py), `norm_batch` // 2 at a time;
     # a network may be a part of those in `networks`

@@ -18,7 +18,7 @@ from sketchlab.metrics.declared import Score
 from sketchlab.pipelines.gan.sheets import noise, sheet
 
 TAKES = ("autoencoder",)  # what a model must give, one of these
-ANSWERS = "images"  # what a finished run is asked for: classes, matches, images or translations
+ANSWERS = "images"  # what a finished run is asked for: classes, matches, images, translations or drawings
 TITLE = "Autoencoders"  # of its runs in a comparison
 SCORES = (  # every number that evaluate and train_step give, the most important one first
     Score("loss", "Reconstruction and divergence a pixel", "smaller", 0.0, source="Kingma and Welling 2014"),

@@ -1,7 +1,8 @@
 """A run in Python code: asked about images, drawings, photos or classes as the commands ask it; shown in notebooks.
 
 run = sketchlab.open_run(folder)
-run.predict(images), run.embed(images), run.search(sketches, photos), run.generate(n, classes), run.translate(images)
+run.predict(images), run.embed(images), run.search(sketches, photos), run.generate(n, classes), run.translate(images),
+run.complete(strokes)
 
 A run offers what its pipeline answers with; any other method raises a UserError that names what the run can do.
 """
@@ -21,6 +22,7 @@ from torch import Tensor
 from sketchlab.errors import UserError
 from sketchlab.report import notebook
 from sketchlab.runs import BATCH, OpenedRun, reading
+from sketchlab.runs.draw.drawer import Drawer
 from sketchlab.runs.gan import generator
 from sketchlab.runs.retrieve import gallery
 from sketchlab.runs.retrieve.retriever import Retriever, stack
@@ -30,6 +32,7 @@ OFFERS = {  # what a pipeline answers with → the methods
     "matches": ("embed(images)", "search(sketches, photos)"),
     "images": ("generate(n, classes)",),
     "translations": ("translate(images)",),
+    "drawings": ("generate(n, classes)", "complete(strokes)"),
 }
 
 
@@ -84,16 +87,36 @@ class NotebookRun(OpenedRun):
         return pd.DataFrame({"query": queries, **columns})
 
     def generate(
-        self, n: int = 64, classes: str | list[str] | None = None, seed: int = 0, weights: str = "best"
-    ) -> np.ndarray:
-        """(n, S, S) or (n, S, S, 3) uint8, new images; drawings are dark on white. Image i follows from seed and i.
+        self,
+        n: int = 64,
+        classes: str | list[str] | None = None,
+        seed: int = 0,
+        weights: str = "best",
+        temperature: float | None = None,
+    ) -> Any:
+        """(n, S, S) or (n, S, S, 3) uint8, new images; drawings are dark on white. Image i follows from seed and i. Of
+        pipeline=draw: n drawings, the strokes [[x…], [y…]] of each, 0…255.
 
-        classes: one or several names, each in turn; null = all in turn. weights: best (by KID) or last.
+        classes: one or several names, each in turn; null = all in turn. weights: best (by val) or last. temperature:
+        of drawings, null = the run's own.
         """
         self._check("generate")
+        if self.scores.answers == "drawings":
+            names = [classes] if isinstance(classes, str) else classes
+            return Drawer(self, weights).new(n, seed, temperature, names)
         net = generator.generator(self, weights)
         names = [classes] if isinstance(classes, str) else list(classes or [])
         return generator.images(self, net, n, seed, generator.class_numbers(self, net, n, names))
+
+    def complete(
+        self, strokes: Any, n: int = 4, name: str | None = None, seed: int = 0, temperature: float | None = None
+    ) -> list[Any]:
+        """n endings of a drawing [[x…], [y…]]… within 0…255: the strokes of each that follow, on the same canvas.
+
+        name: its class, null = left open. Raises UserError for strokes that leave the canvas.
+        """
+        self._check("complete")
+        return Drawer(self).endings(reading.as_lists(strokes), n, seed, temperature, name)
 
     def translate(self, images: Any, to: str = "sketch", weights: str = "best") -> np.ndarray:
         """(n, S, S) or (n, S, S, 3) uint8: photos as sketches (dark on white), or with to="photo" sketches as photos.

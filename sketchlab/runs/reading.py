@@ -34,7 +34,7 @@ from sketchlab.data.sets.shapes import hand as shape_hand
 from sketchlab.data.strokes import batch as stroke_batch
 from sketchlab.data.strokes import ndjson as ndjson_files
 from sketchlab.data.strokes import prepare as stroke_prepare
-from sketchlab.data.strokes import raster, simplify
+from sketchlab.data.strokes import raster, simplify, svg
 from sketchlab.data.strokes.batch import Strokes
 from sketchlab.errors import UserError
 from sketchlab.inputs import Input
@@ -82,6 +82,11 @@ def picture_reader(data: dict[str, Any], input: Input, ink: str) -> Callable[[by
         return 255 - pixels if invert else pixels
 
     return read
+
+
+def for_people(pixels: np.ndarray) -> np.ndarray:
+    """(C, S, S) uint8 → (S, S) or (S, S, 3)."""
+    return pixels[0] if len(pixels) == 1 else np.ascontiguousarray(pixels.transpose(1, 2, 0))
 
 
 def squares(
@@ -140,6 +145,11 @@ def simplified(drawing: Any) -> Drawing | str:
         return simplify.convention(drawing)
     except simplify.BadDrawing as error:
         return str(error)
+
+
+def svg_drawing(content: bytes) -> Drawing:
+    """The bytes of an SVG file → its strokes as data.format=svg reads them. Raises simplify.BadDrawing."""
+    return simplify.simplify(svg.strokes(content))
 
 
 def as_lists(drawing: Any) -> Any:

@@ -262,6 +262,7 @@ NEXT = {  # what a pipeline answers with → what to do with a finished run
     "matches": "python -m sketchlab.retrieve {run} SKETCH",
     "images": "python -m sketchlab.generate {run} -n 64",
     "translations": "python -m sketchlab.translate {run} PHOTOS",
+    "drawings": "python -m sketchlab.generate {run} -n 64",
 }
 
 

@@ -22,6 +22,7 @@ MODELS = {
     "pose": "cnn_lstm",
     "gan": "small_dcgan",
     "gan_classes": "dcgan_conditional",
+    "drawer": "sketch_rnn_small",
 }
 
 
@@ -42,7 +43,7 @@ def run_of(tmp_path_factory, words):
         overrides = ["loop.epochs=1", *data]
         overrides += ["pipeline.pose_weight=1", "data/stroke_augment=mild"] * (kind == "pose")
         overrides += ["data/raster=picture"] * (kind in ("strokes", "baseline"))
-        overrides += ["pipeline.explain=0"] * (kind != "baseline")
+        overrides += ["pipeline.explain=0"] * (kind not in ("baseline", "drawer"))
         return finished.run(tmp_path_factory, *every.small(MODELS[kind], *overrides))
 
     return one

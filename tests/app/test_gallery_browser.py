@@ -1,4 +1,4 @@
-"""The gallery for generators in headless Chromium: new pictures, and a whole eye test by mouse and keys."""
+"""In headless Chromium: new pictures of generators, a whole eye test by mouse and keys; picture files; names for readers."""
 
 from __future__ import annotations
 
@@ -14,6 +14,10 @@ from typing import Any
 
 import pytest
 
+from sketchlab import open_run
+from tests.app.test_browser import DROP
+from tests.app.test_server import picture
+
 pytestmark = pytest.mark.browser
 
 
@@ -23,7 +27,8 @@ def served(run_of, tmp_path_factory) -> Iterator[tuple[str, Path]]:
     run = Path(
         shutil.copytree(run_of("gan_classes"), tmp_path_factory.mktemp("gan") / "dcgan_conditional-shapes" / "run")
     )
-    words = [sys.executable, "-m", "sketchlab.app", *map(str, (run_of("images"), run, run_of("gan"))), "--port", "0"]
+    runs = map(str, (run_of("images"), run_of("photos"), run, run_of("gan")))
+    words = [sys.executable, "-m", "sketchlab.app", *runs, "--port", "0"]
     process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
     assert process.stdout is not None
     try:
@@ -118,3 +123,59 @@ def test_all_controls_are_reached_by_keyboard(page):
         page.keyboard.press("Tab")
         reached.append(page.evaluate("() => document.activeElement.id"))
     assert reached == ["real", "generated", "stop"]
+
+
+def test_a_dropped_picture_is_judged_as_predict_does_and_undone(page, run_of, tmp_path):
+    page.locator("#views input").first.check()
+    page.evaluate(DROP, ["ring.png", list(picture("PNG"))])
+    (tmp_path / "ring.png").write_bytes(picture("PNG"))
+    wanted = open_run(run_of("images")).predict([tmp_path / "ring.png"])["prediction"][0]
+    page.wait_for_function("word => document.getElementById('top').textContent.startsWith(word + ',')", arg=wanted)
+    assert page.locator("#sheet").get_attribute("aria-label") == "Sheet with a picture: ring.png"
+    assert page.locator("#picture").get_attribute("href").startswith("data:image/png")
+    assert page.locator("#download").is_disabled() and not page.locator("#empty").is_visible()
+    page.locator("#runs input").nth(1).check()  # the same picture, asked of the retrieval run
+    page.wait_for_function("() => document.querySelectorAll('#photos img').length === 10")
+    page.keyboard.press("u")
+    page.wait_for_function("() => document.getElementById('top').textContent === 'What is it?'")
+    assert page.locator("#picture").get_attribute("href") is None and page.locator("#empty").is_visible()
+
+
+def test_examples_of_pictures_and_the_class_and_distance_of_photos(page):
+    page.locator("#views input").first.check()
+    page.locator("#runs input").nth(1).check()
+    page.locator("#examples summary").click()
+    page.locator("#tries button").first.click()
+    page.wait_for_function("() => document.querySelectorAll('#photos figcaption').length === 10")
+    captions = page.locator("#photos figcaption").all_inner_texts()
+    found = [re.fullmatch(r"(circle|line|square)\s+distance (\d\.?\d*(?:e-\d+)?)", text) for text in captions]
+    assert all(found), captions
+    distances = [float(one[2]) for one in found if one]
+    assert distances == sorted(distances)
+    assert "without a unit: 0 is the same" in page.locator("#facts").inner_text()
+    name, far = found[0].groups()
+    assert page.locator("#spoken").inner_text() == f"Nearest photo: {name}, distance {far}"
+
+
+@pytest.mark.parametrize("view", ["draw", "gallery", "test"])
+def test_all_that_takes_the_focus_has_a_name_for_screen_readers(page, view):
+    """As Chromium's accessibility tree has it."""
+    if view == "draw":
+        page.locator("#views input").first.check()
+        page.locator("#examples summary").click()
+        page.locator("#tries button").first.wait_for()
+    if view == "test":
+        page.locator("#start").click()
+        page.locator("#test").wait_for()
+    nodes = page.context.new_cdp_session(page).send("Accessibility.getFullAXTree")["nodes"]
+    nodes = [node for node in nodes if not node["ignored"]]
+
+    def takes_focus(node: dict) -> bool:
+        return any(one["name"] == "focusable" and one["value"]["value"] for one in node.get("properties", []))
+
+    focusable = [node for node in nodes if takes_focus(node) and node["role"]["value"] != "RootWebArea"]
+    assert len(focusable) >= {"draw": 12, "gallery": 5, "test": 4}[view]
+    assert not [node for node in focusable if not node.get("name", {}).get("value", "").strip()]
+    pictures = [node for node in nodes if node["role"]["value"] == "image"]
+    assert not [node for node in pictures if not node.get("name", {}).get("value", "").strip()]
+    assert sum(node["role"]["value"] == "main" for node in nodes) == 1

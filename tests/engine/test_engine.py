@@ -34,19 +34,31 @@ def settings(*overrides: str) -> Config:
 # --- order
 
 
-@pytest.mark.parametrize(("n", "batch"), [(10, 3), (7, 7), (5, 8), (1, 4), (100, 16)])
-def test_every_sample_once_an_epoch(n, batch):
-    order = Order(n, batch, seed=1)
+@pytest.mark.parametrize("sized", [False, True])
+@pytest.mark.parametrize(("n", "batch"), [(10, 3), (7, 7), (5, 8), (1, 4), (100, 16), (1001, 3)])
+def test_every_sample_once_an_epoch(n, batch, sized):
+    order = Order(n, batch, seed=1, sizes=torch.arange(n) % 7 if sized else None)
     epochs = 3
     stream = torch.cat([order.batch(step)[0] for step in range(order.steps(epochs))])
     assert len(stream) == order.steps(epochs) * batch
     for epoch in range(epochs):
         assert sorted(stream[epoch * n : (epoch + 1) * n].tolist()) == list(range(n))
-    assert n < 5 or stream[:n].tolist() != stream[n : 2 * n].tolist()
+    assert n < 5 or (sized and n <= batch) or stream[:n].tolist() != stream[n : 2 * n].tolist()
 
 
-def test_a_step_needs_no_steps_before_it():
-    whole, late = Order(1000, 32, seed=2), Order(1000, 32, seed=2)
+def test_batches_of_one_size_where_samples_have_sizes():
+    """The longest of a batch times its samples, which is what a padded batch costs, against the sum of sizes."""
+    sizes = torch.from_numpy(np.random.default_rng(0).integers(5, 100, 5003))
+    sorted_, plain = Order(5003, 32, 1, sizes=sizes), Order(5003, 32, 1)
+    cost = [sum(int(sizes[o.batch(k)[0]].max()) * 32 for k in range(o.steps(3))) for o in (sorted_, plain)]
+    assert cost[0] < 1.08 * int(sizes.sum()) * 3 < 0.65 * cost[1]
+    means = torch.stack([sizes[sorted_.batch(k)[0]].double().mean() for k in range(32, 64)])
+    assert not torch.equal(means, means.sort().values)  # lengths come in no order
+
+
+@pytest.mark.parametrize("sizes", [None, torch.arange(1000) % 50])
+def test_a_step_needs_no_steps_before_it(sizes):
+    whole, late = Order(1000, 32, seed=2, sizes=sizes), Order(1000, 32, seed=2, sizes=sizes)
     before = [whole.batch(step) for step in range(900)]
     for step in (899, 5, 300):
         places, keys = late.batch(step)

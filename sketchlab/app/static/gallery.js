@@ -41,8 +41,8 @@ export function choose() {
   $("class").replaceChildren(new Option("each in turn", ""), ...classes.map((name) => new Option(name)));
   $("begin").hidden = !eye.n;
   $("rules").textContent = eye.n
-    ? `${eye.n} pictures, one at a time, some real ones of the test data, some generated. What they were is told at the `
-      + "end; every answer is saved in the run folder."
+    ? `${eye.n} pictures, one at a time: some are real, from the test data, some are generated. Which is which is shown at `
+      + "the end. Every answer is saved in the run folder."
     : `There is no eye test of this run: ${eye.why}`;
   attempt(another);
 }

@@ -30,6 +30,7 @@ from sketchlab.storage.files import alive, sync_folder, write_json
 FORMATS = ("ndjson", "svg", "png")
 MARK = ".sketchlab-export.json"  # in a folder that this command wrote
 SIZE_PX = 256  # side of a picture
+ADDED = "#c2410c"  # colour of strokes that a network added
 _AT_ONCE = 1000  # drawings in memory
 
 
@@ -129,12 +130,14 @@ def _write(folder: Path, word: str, drawings: Iterator[One], to: str, bar: Any) 
     return n
 
 
-def svg(drawing: Drawing) -> str:
-    """A path for each stroke, in the order drawn, as TU-Berlin's files number them."""
+def svg(drawing: Drawing, begun: int | None = None) -> str:
+    """A path for each stroke, in the order drawn, as TU-Berlin's files number them; those from number `begun` on in
+    another colour."""
     paths = []
     for number, (xs, ys) in enumerate(drawing):
         points = " L".join(f"{x} {y}" for x, y in zip(xs, ys, strict=True))
-        paths.append(f'<path id="{number}" d="M{points}"/>')
+        colour = f' stroke="{ADDED}"' if begun is not None and number >= begun else ""
+        paths.append(f'<path id="{number}" d="M{points}"{colour}/>')
     style = 'fill="none" stroke="black" stroke-width="2" stroke-linecap="round" stroke-linejoin="round"'
     head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 256 256" overflow="visible"><g {style}>'
     return "\n".join([head, *paths, "</g></svg>"]) + "\n"

@@ -46,10 +46,13 @@ class Strokes:
         """(P,) int64: which drawing each point belongs to."""
         return self.drawing_of_stroke()[self.stroke_of_point()]
 
+    def n_points(self) -> Tensor:
+        """(B,) int64: points of each drawing."""
+        return torch.zeros_like(self.counts).index_add_(0, self.drawing_of_stroke(), self.lengths)
+
     def number_of_point(self) -> Tensor:
         """(P,) int64: 0 for the first point of each drawing, 1 for its second, …"""
-        sizes = torch.zeros_like(self.counts).index_add_(0, self.drawing_of_stroke(), self.lengths)
-        return _numbers(sizes, self.drawing_of_point())
+        return _numbers(self.n_points(), self.drawing_of_point())
 
     def number_of_stroke(self) -> Tensor:
         """(S,) int64: 0 for the first stroke of each drawing, 1 for its second, …"""

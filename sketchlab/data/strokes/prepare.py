@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -10,7 +10,8 @@ from torch import Tensor
 from sketchlab.data.images.augment import scale_of
 from sketchlab.data.strokes import augment as stroke_augment
 from sketchlab.data.strokes import raster
-from sketchlab.data.strokes.batch import Strokes
+from sketchlab.data.strokes.batch import Strokes, of_drawings, to_drawings
+from sketchlab.data.strokes.simplify import shortened
 from sketchlab.errors import UserError
 from sketchlab.inputs import Input
 
@@ -63,6 +64,25 @@ class Prepare:
         """(B, T or C, S, S) uint8, 255 = ink: what frames and images are made of."""
         return self._picture(raw)
 
+    def at_most(self, raw: Strokes, most: int) -> Strokes:
+        """The drawings, where one has more than `most` points simplified until it has no more (simplify.shortened)."""
+        if not len(raw) or int(raw.n_points().max()) <= most:
+            return raw
+        return of_drawings([shortened(drawing, most) for drawing in to_drawings(raw.cpu())]).to(raw.device)
+
+    def strokes(self, points: Tensor) -> Strokes:
+        """Points as __call__ gives them, or a network: brought to the convention of stored drawings, top left, longer
+        side 255. Every drawing has a point."""
+        drawn = of_points(points, self.input)
+        low, high = raster.boxes(drawn, drawn.points)
+        owner = drawn.drawing_of_point()
+        zoom = 255 / (high - low).amax(1, keepdim=True).clamp(min=1)
+        return replace(drawn, points=((drawn.points - low[owner]) * zoom[owner]).round().clamp(0, 255).to(torch.uint8))
+
+    def pictured(self, size_px: int) -> Prepare:
+        """The same drawings as one-channel images in [0, 1], never augmented."""
+        return replace(self, input=Input("images", size_px, 1, self.input.ink, [0.0], [1.0]), augment=None)
+
     @property
     def _picture(self) -> raster.Picture:
         if self.input.kind == "frames":
@@ -104,11 +124,12 @@ def points(raw: Strokes, input: Input) -> Tensor:
 
 
 def of_points(batch: Tensor, input: Input) -> Strokes:
-    """Back from points() to strokes in 0…255 (clamped), for people to look at."""
+    """Back from points() to strokes, 0…255 where they are on the canvas. A drawing's last point ends its stroke."""
     pen = batch[..., 2] if input.channels == 3 else batch[..., 3] - batch[..., 4]  # 1 = ends, 0 = goes on, −1 = padding
     real = pen >= 0
     step = torch.where(real[..., None], batch[..., :2] * input.std[0] + input.mean[0], 0.0)
     xy = (step.cumsum(1) * (255 / input.size_px))[real]
-    ends = (pen == 1)[real].nonzero()[:, 0] + 1
-    lengths = torch.diff(ends, prepend=ends.new_zeros(1))
-    return Strokes(xy.clamp(0, 255), lengths, (pen == 1).sum(1))
+    follows = torch.cat([real[:, 1:], torch.zeros_like(real[:, :1])], 1)
+    ends = real & ((pen == 1) | ~follows)
+    last = ends[real].nonzero()[:, 0] + 1
+    return Strokes(xy, torch.diff(last, prepend=last.new_zeros(1)), ends.sum(1))

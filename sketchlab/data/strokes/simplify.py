@@ -78,10 +78,24 @@ def simplify(strokes: list[np.ndarray]) -> Drawing:
     scale = SIDE / reach if reach > 0 else 0.0
     out = []
     for stroke in strokes:
-        fine = _one_px((stroke - corner) * scale)
-        kept = np.rint(fine[_kept(fine, EPSILON_PX)]).astype(np.int64)
+        kept = thinned((stroke - corner) * scale)
         out.append((kept if len(kept) > 1 else np.repeat(kept, 2, axis=0)).T.tolist())
     return out
+
+
+def thinned(stroke: np.ndarray) -> np.ndarray:
+    """(n, 2) float64 on the canvas → (k, 2) int64: the points that the recipe keeps, where they stand."""
+    fine = _one_px(stroke)
+    return np.rint(fine[_kept(fine, EPSILON_PX)]).astype(np.int64)
+
+
+def shortened(drawing: Drawing, most: int) -> Drawing:
+    """The drawing with at most so many points: simplified as above with ε that grows by half until it fits; strokes at
+    its end are left out where their end points alone are more. most: at least 2."""
+    strokes, epsilon = [np.array(stroke, dtype=np.float64).T for stroke in drawing][: most // 2], EPSILON_PX
+    while sum(map(len, strokes)) > most:
+        strokes, epsilon = [stroke[_kept(stroke, epsilon)] for stroke in strokes], epsilon * 1.5
+    return [stroke.astype(np.int64).T.tolist() for stroke in strokes]
 
 
 @njit()

@@ -49,7 +49,7 @@ def against_real(of: str = "") -> tuple[Score, ...]:
     )
 
 
-def _inception(name: str, better: str, title: str) -> tuple[Score, Score]:
+def inception(name: str, better: str, title: str) -> tuple[Score, Score]:
     """An inception score, from 1 to the number of classes, and its spread over parts."""
     spread = f"{title}: standard deviation over parts"
     return (
@@ -58,7 +58,7 @@ def _inception(name: str, better: str, title: str) -> tuple[Score, Score]:
     )
 
 
-def _classified(name: str, better: str, title: str) -> Score:
+def classified(name: str, better: str, title: str) -> Score:
     return Score(name, title, better, 0.0, 1.0, "share", measured="class_accuracy")
 
 
@@ -72,10 +72,10 @@ TRAINING = (
 )
 SCORES = (
     *against_real(),
-    _classified("class_accuracy", "larger", "Share classified as the requested class"),
-    *_inception("inception_score", "larger", "Inception score"),
-    *_inception("inception_score_real", "neither", "Inception score of real images"),
-    _classified("class_accuracy_real", "neither", "Share of real images that the scoring classifier gets right"),
+    classified("class_accuracy", "larger", "Share classified as the requested class"),
+    *inception("inception_score", "larger", "Inception score"),
+    *inception("inception_score_real", "neither", "Inception score of real images"),
+    classified("class_accuracy_real", "neither", "Share of real images that the scoring classifier gets right"),
     Score("ms_ssim_fake", "MS-SSIM between pairs of generated images", "neither", -1.0, 1.0, measured="ms_ssim"),
     Score("ms_ssim_real", "MS-SSIM between pairs of real images", "neither", -1.0, 1.0, measured="ms_ssim"),
     *TRAINING,

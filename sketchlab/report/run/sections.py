@@ -14,7 +14,7 @@ from sketchlab import components
 from sketchlab.report import page, scores
 from sketchlab.report.canvas import Plot
 from sketchlab.report.read import Run
-from sketchlab.report.run import bilstm2d, calibration, facts, gradcam, plots, pose, protocols, transfer
+from sketchlab.report.run import bilstm2d, calibration, draw, facts, gradcam, plots, pose, protocols, transfer
 from sketchlab.report.run import gan as generator
 from sketchlab.report.run import retrieve as retrieval
 from sketchlab.report.scores import share, text
@@ -44,6 +44,7 @@ def sections(run: Run, drawn: list[Plot]) -> list[tuple[str, str]]:
         "How turned, how large": lambda: pose.pose(run),
         "Worst mistakes": lambda: mistakes(run),
         "Where it looked": lambda: gradcam.looking(run) + bilstm2d.mixing(run),
+        "Drawings": lambda: draw.section(run),
         "Pictures": lambda: samples(run),
         "Not shown": lambda: not_shown(run),
         **_own(run),
@@ -54,7 +55,8 @@ def sections(run: Run, drawn: list[Plot]) -> list[tuple[str, str]]:
         "Environment": lambda: facts.environment(run),
         "Repeat it": lambda: facts.repeat(run),
     }
-    first = ("Pictures", "Curves") if generator.is_generator(run) else ()  # what one comes for, before its tables
+    # what one comes for, before its tables
+    first = ("Pictures", "Curves") if generator.is_generator(run) else ("Drawings",)
     order = [*first, *(title for title in parts if title not in first)]
     return [(title, run.attempt(f"“{title}”", parts[title], "")) for title in order]
 

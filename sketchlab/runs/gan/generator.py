@@ -29,9 +29,9 @@ def generator(run: OpenedRun, which: str = "best") -> nn.Module:
     it is no run of a GAN, or has no such checkpoint.
     """
     run.check_answers("images", "generate")
-    parts, file = _parts(run, which)
+    found, file = parts(run, which)
     net: Any = _built(run)["G"]
-    checkpoint.restore({"G": net}, {"G": parts.get("G_ema", parts["G"])}, file)
+    checkpoint.restore({"G": net}, {"G": found.get("G_ema", found["G"])}, file)
     return net.eval()
 
 
@@ -40,14 +40,15 @@ def translator(run: OpenedRun, to: str, which: str = "best") -> nn.Module:
     run.check_answers("translations", "translate")
     if to not in ("sketch", "photo"):
         raise UserError(f"translate: to={to}: expected sketch or photo")
-    parts, file = _parts(run, which)
+    found, file = parts(run, which)
     name = f"to_{to}"
     net: Any = _built(run)[name]
-    checkpoint.restore({name: net}, parts, file)
+    checkpoint.restore({name: net}, found, file)
     return net.eval()
 
 
-def _parts(run: OpenedRun, which: str) -> tuple[dict[str, Any], Any]:
+def parts(run: OpenedRun, which: str) -> tuple[dict[str, Any], Any]:
+    """What checkpoints/<which>.pt holds, and that file. Raises UserError where there is none."""
     file = run.path / "checkpoints" / f"{which}.pt"
     if not file.exists():
         there = [name for name in WHICH if (run.path / "checkpoints" / f"{name}.pt").exists()]
@@ -76,10 +77,14 @@ def class_numbers(run: OpenedRun, net: Any, n: int, names: list[str]) -> Tensor 
             )
         return None
     for name in names:
-        if name not in run.classes:
-            raise UserError(f"class {name}: no such class; {run.path} knows {', '.join(run.classes)}")
+        check_class(run, name)
     numbers = torch.tensor([run.classes.index(name) for name in names or run.classes])
     return numbers[torch.arange(n) % len(numbers)]
+
+
+def check_class(run: OpenedRun, name: str) -> None:
+    if name not in run.classes:
+        raise UserError(f"class {name}: no such class; {run.path} knows {', '.join(run.classes)}")
 
 
 @torch.no_grad()
