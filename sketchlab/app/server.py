@@ -51,7 +51,9 @@ _HEADERS = {
 }
 _MAKE: dict[str, type] = {"run": int, "class": str, "seed": int}
 _EYE: dict[str, type] = {"run": int, "test": int, "place": int}
-_HOST = re.compile(r"(?:\[([0-9a-f.%]*:[0-9a-f:.%]+)\]|([^\s:\[\]]+))(?::[0-9]{1,5})?")  # an IPv6 address stands in brackets
+_HOST = re.compile(
+    r"(?:\[([0-9a-f.%]*:[0-9a-f:.%]+)\]|([^\s:\[\]]+))(?::[0-9]{1,5})?"
+)  # an IPv6 address stands in brackets
 Answer = Callable[[dict[str, Any]], Any]
 PageModels = Sequence[PageModel | PhotoModel]
 PageGenerators = Sequence[PageGenerator]
