@@ -45,8 +45,10 @@ def put(path: Path, text: str) -> Path:
 
 
 def as_csv(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """For spreadsheets, which would run a class named "=…"; no command reads these files back, so it may be escaped."""
     out = io.StringIO()
-    csv.writer(out, lineterminator="\n").writerows([columns, *rows])
+    plain = [[f"'{cell}" if cell.startswith(("=", "@")) else cell for cell in row] for row in (columns, *rows)]
+    csv.writer(out, lineterminator="\n").writerows(plain)
     return out.getvalue()
 
 
