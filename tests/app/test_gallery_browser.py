@@ -1,4 +1,4 @@
-"""In headless Chromium: new pictures of generators, a whole eye test by mouse and keys; picture files; names for readers."""
+"""In headless Chromium: new pictures, a whole eye test by mouse and keys, picture files, names for readers."""
 
 from __future__ import annotations
 

@@ -26,6 +26,7 @@ from sketchlab.app import __main__ as app
 from sketchlab.app import examples, server
 from sketchlab.app.page_model import PageModel, PhotoModel, opened
 from sketchlab.data.sets import shapes
+from sketchlab.data.strokes import ndjson as ndjson_files
 from sketchlab.data.strokes import simplify
 from sketchlab.data.strokes.batch import to_drawings
 from tests import finished
@@ -364,6 +365,13 @@ def test_labelled_drawings_are_what_a_run_trains_on(models, tmp_path):
     run = config.from_overrides(["model=cnn_lstm", "data=strokes", f"data.root={tmp_path}", "runtime.device=cpu"])
     data = run.data.build(run.model.config.input)
     assert data.classes == ["ice cream", "line"] and sum(map(len, data.splits.values())) == 16
+
+
+def test_a_label_that_begins_with_an_equals_sign_stays_as_it_is(client, tmp_path):
+    """The file is read back by data=strokes: a class escaped for spreadsheets would be another class there."""
+    assert client.post("/save", json={"run": 0, "label": "=1+1", "drawing": LINE}).json() == {"label": "=1+1", "n": 1}
+    (path,) = tmp_path.iterdir()
+    assert json.loads(path.read_text())["word"] == "=1+1" and list(ndjson_files.words(tmp_path)) == ["=1+1"]
 
 
 def test_saving_twice_is_refused_and_a_cut_line_is_ended(client, tmp_path):
