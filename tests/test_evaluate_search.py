@@ -11,8 +11,9 @@ import torch
 
 from sketchlab import config, evaluate
 from sketchlab.metrics import retrieval as metrics
+from sketchlab.report.paper import protocols
 from sketchlab.report.read import read
-from sketchlab.report.run import protocols, transfer
+from sketchlab.report.run import transfer
 from sketchlab.training import session
 from tests import every
 

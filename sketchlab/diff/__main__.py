@@ -13,7 +13,7 @@ from typing import Any
 from sketchlab.errors import exit_on_error
 from sketchlab.report import scores
 from sketchlab.report.comparison import pairs
-from sketchlab.report.comparison.groups import Group, kind, settings
+from sketchlab.report.comparison.groups import Group, kind
 from sketchlab.report.read import Run, glance
 from sketchlab.report.run.facts import flat
 from sketchlab.storage import packed
@@ -36,7 +36,7 @@ def lines(first: Path, second: Path) -> Iterator[str]:
     """What differs, by chapter. UserError where one of the two is no run."""
     a, b = (glance(packed.unpacked(path) if packed.is_packed(path) else path) for path in (first, second))
     yield from _table("runs", [("folder", str(first), str(second)), ("state", a.state, b.state)])
-    yield from _table("settings", _differing(settings(a), settings(b)))
+    yield from _table("settings", _differing(a.settings, b.settings))
     yield from _table("data", _differing(_data(a), _data(b)))
     yield from _table("versions and machine", _differing(_environment(a), _environment(b)))
     yield from _code(a, b)

@@ -12,9 +12,8 @@ from sketchlab import report
 from sketchlab.errors import UserError, exit_on_error
 from sketchlab.report.comparison import compare, groups
 from sketchlab.report.comparison.family import Family
-from sketchlab.report.paper import appendix
+from sketchlab.report.paper import appendix, protocols
 from sketchlab.report.read import Run
-from sketchlab.report.run import protocols
 from sketchlab.storage import packed
 
 EPILOG = """

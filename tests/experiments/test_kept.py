@@ -28,6 +28,7 @@ import arms_table  # noqa: E402
 import arms_tests  # noqa: E402
 
 KEPT = sorted(path.name.removesuffix("_pairs.csv") for path in RESULTS.glob("*_pairs.csv"))
+NOT_RUN_YET = {"frankenstein_cost"}
 VERDICT = re.compile(r"\b(better|worse|outperforms?|beats?|helps?|wins?|no evidence|significant)\b", re.IGNORECASE)
 
 
@@ -46,7 +47,9 @@ def part(text: str, title: str) -> list[str]:
 
 def test_every_experiment_of_arms_has_a_kept_result():
     written = {path.stem for path in FOLDER.glob("*.py") if "EXPERIMENT = Experiment(" in path.read_text()}
-    assert set(KEPT) == written
+    assert set(KEPT) | NOT_RUN_YET == written and not NOT_RUN_YET & set(KEPT)
+    page = (FOLDER / "README.md").read_text().partition("## Written, not run yet\n")[2].partition("\n## ")[0]
+    assert set(re.findall(r"`python experiments/(\w+)\.py`", page)) == NOT_RUN_YET
     assert all((RESULTS / f"{name}{end}").is_file() for name in KEPT for end in (".csv", ".md", ".png"))
 
 

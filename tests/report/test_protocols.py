@@ -12,7 +12,7 @@ from torchmetrics.functional.retrieval import retrieval_average_precision
 
 from sketchlab.errors import UserError
 from sketchlab.metrics import retrieval as metrics
-from sketchlab.report.run import protocols
+from sketchlab.report.paper import protocols
 
 SIZES = (30, 90, 110, 60)  # photos of each class: fewer and more than k
 

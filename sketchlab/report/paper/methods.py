@@ -9,7 +9,7 @@ from pathlib import Path
 from sketchlab.errors import listed
 from sketchlab.report.comparison import leaderboard
 from sketchlab.report.comparison.family import Family
-from sketchlab.report.comparison.groups import CHANCE, settings
+from sketchlab.report.comparison.groups import CHANCE
 from sketchlab.report.read import Run
 
 BIB = Path(__file__).with_name("references.bib")
@@ -96,7 +96,7 @@ def _compared(family: Family, runs: Sequence[Run]) -> list[str]:
     sizes = list(dict.fromkeys(row.n for row in family.leaderboard))
     counts = sorted({len(row.single) for row in family.leaderboard})
     each = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-    chance = [key for key in CHANCE if len({settings(run).get(key) for run in runs}) > 1]
+    chance = [key for key in CHANCE if len({run.settings.get(key) for run in runs}) > 1]
     over = f" that differ in {listed(chance, 3)}" if chance else ""
     n = len(family.leaderboard)
     return [

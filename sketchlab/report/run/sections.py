@@ -13,8 +13,9 @@ import pandas as pd
 from sketchlab import components
 from sketchlab.report import page, scores
 from sketchlab.report.canvas import Plot
+from sketchlab.report.paper import protocols
 from sketchlab.report.read import Run
-from sketchlab.report.run import bilstm2d, calibration, draw, facts, gradcam, plots, pose, protocols, transfer
+from sketchlab.report.run import bilstm2d, calibration, draw, facts, gradcam, plots, pose, transfer
 from sketchlab.report.run import gan as generator
 from sketchlab.report.run import retrieve as retrieval
 from sketchlab.report.scores import share, text
