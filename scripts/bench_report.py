@@ -49,6 +49,7 @@ def compare(runs: int = 1000, repeats: int = 3) -> Iterator[Row]:
         for name, groups in ((f"{runs} runs in 40 groups", 40), (f"{runs} runs, each a group", runs)):
             root, out = Path(place) / str(groups), Path(place) / f"page{groups}"
             copies(trained, root, groups, runs // groups)
+            os.sync()  # else the first pages wait for the disk
 
             def plain(root: Path = root) -> float:
                 return timed([sys.executable, "-c", PLAIN, str(root)], environment)
