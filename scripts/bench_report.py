@@ -119,7 +119,7 @@ def predicted(folder: Path, split: str, table: pd.DataFrame, group: int, random:
     other = random.choice(names, len(table))
     own = table.assign(prediction=np.where(hits, table["label"], other))
     own.to_csv(folder / f"predictions_{split}.csv", index=False)
-    return float((own["prediction"] == own["label"]).mean())
+    return float(np.mean(own["prediction"].to_numpy() == own["label"].to_numpy()))
 
 
 def perturbed(line: dict[str, float], right: dict[str, float], random: np.random.Generator) -> dict[str, float]:
