@@ -49,6 +49,7 @@ def compare(runs: int = 1000, repeats: int = 3) -> Iterator[Row]:
         for name, groups in ((f"{runs} runs in 40 groups", 40), (f"{runs} runs, each a group", runs)):
             root, out = Path(place) / str(groups), Path(place) / f"page{groups}"
             copies(trained, root, groups, runs // groups)
+            os.sync()  # else the first pages wait for the disk
 
             def plain(root: Path = root) -> float:
                 return timed([sys.executable, "-c", PLAIN, str(root)], environment)
@@ -118,7 +119,7 @@ def predicted(folder: Path, split: str, table: pd.DataFrame, group: int, random:
     other = random.choice(names, len(table))
     own = table.assign(prediction=np.where(hits, table["label"], other))
     own.to_csv(folder / f"predictions_{split}.csv", index=False)
-    return float((own["prediction"] == own["label"]).to_numpy().mean())
+    return float(np.mean(own["prediction"].to_numpy() == own["label"].to_numpy()))
 
 
 def perturbed(line: dict[str, float], right: dict[str, float], random: np.random.Generator) -> dict[str, float]:

@@ -208,13 +208,13 @@ def concluded_with(study: Any, folder: Path, seed: int) -> str:
 
 
 def history(study: Any) -> str:
-    """The runs that were better than all before them, by their number in the table."""
+    """The trials that were better than all before them, counted from 0."""
     rises, top = [], -math.inf
     for trial in study.trials:
         if trial.value is not None and trial.value > top:
             top = trial.value
-            rises.append(f"{trial.user_attrs['score']:.4g} (run {trial.number})")
-    return f"history, best so far of {len(study.trials)} runs: {', '.join(rises)}"
+            rises.append(f"{trial.user_attrs['score']:.4g} (trial {trial.number})")
+    return f"history, best so far of {len(study.trials)} trials: {', '.join(rises)}"
 
 
 def importance(done: Sequence[Any], seed: int) -> str:

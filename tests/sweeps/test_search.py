@@ -209,7 +209,7 @@ def points(n: int) -> list[dict]:
 def test_history_names_the_runs_that_were_better_than_all_before(scores):
     study = studied([s / 10 for s in scores], points(len(scores)))
     rises = [i for i, s in enumerate(scores) if all(s > before for before in scores[:i])]
-    assert [int(n) for n in re.findall(r"run (\d+)", search_module.history(study))] == rises
+    assert [int(n) for n in re.findall(r"trial (\d+)", search_module.history(study))] == rises
 
 
 @given(st.lists(st.integers(0, 3), min_size=1, max_size=8))
