@@ -43,7 +43,7 @@ GAN += ["model.width=4", "model.widest=8", "model.z=8"]
 CYCLE = ["pipeline.epoch_images=1", "pipeline.eval_images=8", "pipeline.features=random", "pipeline.pool=3"]
 CYCLE += ["model.input.size_px=32", "model.width=4", "model.width_d=8", "model.halvings_d=2"]
 DRAW = ["pipeline.eval_images=8", "pipeline.features=random", "pipeline.image_px=16", "pipeline.max_points=30"]
-DRAW += ["model.decoder=12", "model.mixtures=3", "model.embedding=4"]
+DRAW += ["model.decoder=12", "model.mixtures=3", "model.embedding=4", "loop.lr=0.03"]
 TWINS: dict[str, list[str]] = {
     "features_logistic": [*RANDOM, "model.c=100"],
     "features_random_forest": [*RANDOM, "model.trees=20"],

@@ -137,7 +137,7 @@ def _limit(folder: Path) -> float:
     """Of one control group: cpu.max of version 2, or quota and period of version 1."""
     for names in (("cpu.max",), ("cpu.cfs_quota_us", "cpu.cfs_period_us")):
         try:
-            most, period = " ".join((folder / name).read_text("ascii") for name in names).split()
+            most, period = " ".join((folder / name).read_text("utf-8") for name in names).split()
             if most.isdigit() and int(period) > 0 and int(most) > 0:  # not "max" or -1
                 return int(most) / int(period)
         except (OSError, ValueError):  # another version's file, or a system's own content: no limit is known

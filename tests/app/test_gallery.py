@@ -251,8 +251,8 @@ def test_without_the_data_it_makes_pictures_and_says_why_there_is_no_test(run):
 
 
 def test_the_command_takes_them_apart_and_refuses_unfinished_ones(run, run_of, tmp_path, capsys):
-    models, generators = app.runs([run, run_of("images")])
-    assert len(models) == len(generators) == 1 and "trained on shapes" in capsys.readouterr().out
+    models, generators, drawers = app.runs([run, run_of("images")])
+    assert len(models) == len(generators) == 1 and not drawers and "trained on shapes" in capsys.readouterr().out
     for state, word in (("running", "still training"), ("interrupted", "not finished")):
         other = finished.change_status(run, tmp_path / state, state=state)
         with pytest.raises(SystemExit):
