@@ -12,6 +12,7 @@ from sketchlab import report
 from sketchlab.errors import UserError, exit_on_error
 from sketchlab.report.comparison import compare, groups
 
+SLACK_S = 30  # in which a page that is watched is drawn, at most
 EPILOG = """
 examples:
   python -m sketchlab.report outputs
@@ -46,6 +47,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, help="where the page, figures/ and tables/ go; default ./comparison")
     parser.add_argument("--published", type=Path, help="YAML of published values, drawn where the protocol is the same")
     parser.add_argument(
+        "--next-by", type=float, default=0.0, metavar="SECONDS", help=argparse.SUPPRESS
+    )  # while it trains
+    parser.add_argument(
         "--watch", nargs="?", type=int, const=10, metavar="SECONDS", help="write again whenever a run has moved on"
     )
     return parser
@@ -53,9 +57,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _once(chosen: argparse.Namespace, refresh_s: int) -> Path:
     only = chosen.folder[0]
-    alone = len(chosen.folder) == 1 and {"config.yaml", "status.json"} <= {p.name for p in only.glob("*.*")}
-    if alone and not (chosen.by or chosen.names or chosen.metric or chosen.out or chosen.published):
-        return report.write(only)
+    if _alone(chosen):
+        return report.write(only, chosen.next_by or (refresh_s and refresh_s + SLACK_S))
     return compare.compare(
         chosen.folder,
         by=[key for key in chosen.by.split(",") if key],
@@ -67,14 +70,24 @@ def _once(chosen: argparse.Namespace, refresh_s: int) -> Path:
     )
 
 
+def _alone(chosen: argparse.Namespace) -> bool:
+    """Whether one run's own page is asked for."""
+    run = {"config.yaml", "status.json"} <= {p.name for p in chosen.folder[0].glob("*.*")}
+    return (
+        len(chosen.folder) == 1
+        and run
+        and not (chosen.by or chosen.names or chosen.metric or chosen.out or chosen.published)
+    )
+
+
 def _watch(chosen: argparse.Namespace) -> None:
     """Until Ctrl-C, which leaves a page that no longer reloads itself."""
     if chosen.watch < 1:
         raise UserError(f"--watch {chosen.watch}: expected at least 1 second")
-    seen: object = None
+    seen, alone = None, _alone(chosen)
     try:
         while True:
-            if (now := _moved(chosen.folder)) != seen:
+            if (now := (_moved(chosen.folder), alone and time.time())) != seen:  # one run's page says when it is next
                 seen = now
                 try:
                     print(f"{time.strftime('%H:%M:%S')}  {_once(chosen, chosen.watch)}", flush=True)

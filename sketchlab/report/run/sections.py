@@ -53,7 +53,7 @@ def sections(run: Run, drawn: list[Plot]) -> list[tuple[str, str]]:
         "Environment": lambda: facts.environment(run),
         "Repeat it": lambda: facts.repeat(run),
     }
-    first = ("Pictures", "Curves") if generator.is_generator(run) else ()  # what one comes for, before its tables
+    first = ("Pictures", "Curves") if generator.is_generator(run) else ("Under stress",)  # what one comes for
     order = [*first, *(title for title in parts if title not in first)]
     return [(title, run.attempt(f"“{title}”", parts[title], "")) for title in order]
 
@@ -99,7 +99,8 @@ def result(run: Run) -> str:
             out += page.paragraph(_stability(run, key, moved), "soft")
     for split in scores.SPLITS:
         if measured := run.document("quality", split):
-            out += f"<h3>What the {page.escape(split)} scores were measured on</h3>" + page.pairs(facts.flat(measured))
+            what = f"What the {split} scores were measured on"
+            out += page.details(what, page.pairs(facts.flat(measured)))
     if any(s.method for s in found):
         out += page.paragraph(
             "Intervals say how far the score would move on other samples of the same kind; they know nothing of "
@@ -199,9 +200,8 @@ def _probability(value: float) -> str:
 
 def _said(row: dict[str, Any]) -> str:
     sure = "" if np.isnan(row["wrong"]) else f" {_probability(row['wrong'])}"
-    return (
-        f"<b>{page.escape(row['label'])}</b>, said {page.escape(row['prediction'])}{sure}<br>{page.escape(row['id'])}"
-    )
+    said = f"<b>{page.escape(row['label'])}</b>, said {page.escape(row['prediction'])}{sure}"
+    return said + page.identifier(row["id"])
 
 
 def samples(run: Run) -> str:
