@@ -8,6 +8,8 @@ from __future__ import annotations
 import runpy
 import sys
 
+from sketchlab.errors import documentation
+
 COMMANDS = {
     "run": "train one run, or with -m a sweep or a search, and write its report",
     "predict": "a finished run on pictures or drawings: a table and a CSV",
@@ -29,6 +31,7 @@ def main() -> None:
         print("commands, each with --help:\n")
         for name, what in COMMANDS.items():
             print(f"  python -m sketchlab.{name:10} {what}")
+        print(f"\nhow each is used: {documentation('docs/tasks.md')}")
         return
     name, rest = (words[0], words[1:]) if words[0] in COMMANDS else ("run", words)
     sys.argv = [f"sketchlab {name}", *rest]

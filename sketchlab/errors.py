@@ -26,6 +26,13 @@ class ReaderGone(Exception):
     """Nobody reads standard output any more, as after `| head`."""
 
 
+def documentation(name: str) -> Path:
+    """A page such as docs/tasks.md, data/README.md or sketchlab/README.md: of the checkout, else as a wheel has it."""
+    here = Path(__file__).resolve().parent
+    beside = here.parent / name
+    return beside if beside.is_file() else here / name.removeprefix("sketchlab/")
+
+
 def listed(names: Sequence[str], most: int = 12) -> str:
     """a, b, c and 9 more."""
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -70,7 +70,7 @@ def parser() -> argparse.ArgumentParser:
         help="what pictures of sketches are: dark lines on light, the reverse, or neither (default: as in training)",
     )
     out.add_argument(
-        "--out", type=Path, default=Path("matches"), metavar="DIR", help="where matches.csv and matches.png go"
+        "--out", type=Path, metavar="DIR", help="where matches.csv and matches.png go (default RUN/matches)"
     )
     return out
 
@@ -81,6 +81,7 @@ def retrieve(arguments: argparse.Namespace) -> int:
         raise UserError(f"-k {arguments.k}: expected at least 1")
     run = OpenedRun(arguments.run)
     check(run, "retrieve")
+    out = arguments.out or run.path / "matches"
     names = listed(arguments.sketches)
     retriever = Retriever(run, arguments.ink)
     photos = of_folder(retriever, arguments.gallery) if arguments.gallery else of_run(retriever)
@@ -88,12 +89,12 @@ def retrieve(arguments: argparse.Namespace) -> int:
     _tell(photos, arguments.k)
     search = _search(retriever, photos, k, arguments.index)
     try:
-        arguments.out.mkdir(parents=True, exist_ok=True)
+        out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"--out {arguments.out}: cannot make this folder: {error.strerror}") from None
+        raise UserError(f"--out {out}: cannot make this folder: {error.strerror}") from None
     n = bad = 0
     on_sheet: list[list[Cell]] = []
-    with _writer(arguments.out / "matches.csv", k) as write:
+    with _writer(out / "matches.csv", k) as write:
         for row, query, found in _searched(retriever, names, search):
             n += 1
             bad += isinstance(found, str)
@@ -102,10 +103,10 @@ def retrieve(arguments: argparse.Namespace) -> int:
             if not isinstance(found, str) and len(on_sheet) < ON_SHEET:
                 on_sheet.append(_cells(retriever, row, query, found, photos))
     if on_sheet:
-        with atomic(arguments.out / "matches.png") as temporary:
+        with atomic(out / "matches.png") as temporary:
             matches_sheet(on_sheet).save(temporary, format="PNG")
         some = f" (the first {ON_SHEET} sketches)" if n - bad > ON_SHEET else ""
-        print(f"written: {arguments.out / 'matches.csv'}, {arguments.out / 'matches.png'}{some}")
+        print(f"written: {out / 'matches.csv'}, {out / 'matches.png'}{some}")
     if bad:
         print(f"{bad} of {n} sketches could not be read", file=sys.stderr)
     return bad + len(photos.unreadable)

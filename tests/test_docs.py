@@ -6,11 +6,12 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
-from sketchlab import config
+from sketchlab import config, errors
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")]
@@ -69,6 +70,20 @@ def test_what_is_typed_composes(words, monkeypatch):
 def test_settings_are_current():
     done = subprocess.run([sys.executable, ROOT / "scripts" / "settings.py", "--check"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_messages_point_to_pages_that_a_checkout_and_a_wheel_have(tmp_path, monkeypatch):
+    sources = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "sketchlab").rglob("*.py"))
+    names = set(re.findall(r"documentation\(['\"](.+?)['\"]\)", sources))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    included = project["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"]
+    assert len(names) == 3 and all(errors.documentation(name) == ROOT / name for name in names)
+    monkeypatch.setattr(errors, "__file__", str(tmp_path / "sketchlab" / "errors.py"))
+    for name in names:
+        inside = errors.documentation(name).relative_to(tmp_path.resolve()).as_posix()
+        folder = next((s for s in included if name == s or name.startswith(f"{s}/")), "")
+        assert inside == (name.replace(folder, included[folder], 1) if folder else name)
+        assert folder or name.startswith("sketchlab/")
 
 
 def test_commands_were_found():

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from sketchlab.errors import UserError, own_mistake
+from sketchlab.errors import UserError, documentation, own_mistake
 
 EXTRA = os.environ.get("SKETCHLAB_EXTRA")
 __path__ += [os.path.realpath(EXTRA)] if EXTRA else []  # its losses are sketchlab.components.losses.<name>
@@ -107,7 +107,7 @@ def load(group: str, name: str) -> ModuleType:
         if mistake is None:
             raise
         if isinstance(error, ImportError) and (error.name or "").startswith("sketchlab"):
-            raise UserError(f"{mistake}; sketchlab/README.md says where what is") from None
+            raise UserError(f"{mistake}; {documentation('sketchlab/README.md')} says where what is") from None
         raise mistake from None
     if missing := [need for need in NEEDS[group] if not hasattr(module, need)]:
         now = " (FITS named pipelines; GIVES names what the network gives)" if hasattr(module, "FITS") else ""

@@ -67,7 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     two.set_defaults(do=check_)
     three = sub.add_parser("show", help="write one page: counts, samples, sizes and ink per class")
-    three.add_argument("--out", help="default <name>.html")
+    three.add_argument("--out", help="default <run.root>/data/<name>.html")
     three.set_defaults(do=show_)
     four = sub.add_parser("export", help="write the drawings of a set of strokes as files: ndjson, svg or png")
     four.add_argument("--to", choices=export.FORMATS, required=True, help="one file a class, or one a drawing")
@@ -217,15 +217,23 @@ def show_(chosen: argparse.Namespace) -> int:
     known = sources()
     needed = choices()[chosen.name][1]
     text = show.page(chosen.name, data, _files(component, data), known[needed[0]] if len(needed) == 1 else None)
-    out = Path(chosen.out or f"{chosen.name}.html")
+    out = Path(chosen.out) if chosen.out else _with_the_runs(f"{chosen.name}.html")
     temporary = out.with_name(f".{out.name}.tmp")
     try:
+        if not chosen.out:
+            out.parent.mkdir(parents=True, exist_ok=True)
         temporary.write_text(text, "utf-8")
         temporary.replace(out)
     except OSError as error:
         raise UserError(f"cannot write {out}: {error.strerror}") from None
     print(out)
     return 0
+
+
+def _with_the_runs(name: str) -> Path:
+    """Below run.root, which no version control sees."""
+    values = yaml.safe_load((config.conf_dir() / "config.yaml").read_text("utf-8"))
+    return Path(values["run"]["root"]) / "data" / name
 
 
 def export_(chosen: argparse.Namespace) -> int:

@@ -44,7 +44,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--by", default="", help="what names the groups: choices or dotted keys; default: what differs")
     parser.add_argument("--names", default="", help="what the groups are called, in their order: one,two,three")
     parser.add_argument("--metric", default="", help="such as val/accuracy; default: the result of each kind of run")
-    parser.add_argument("--out", type=Path, help="where the page, figures/ and tables/ go; default ./comparison")
+    where = "where the page, figures/ and tables/ go; default FOLDER/comparison, of several folders\n"
+    parser.add_argument("--out", type=Path, help=f"{where}or of a run comparison/ in the root above the (first) run")
     parser.add_argument("--published", type=Path, help="YAML of published values, drawn where the protocol is the same")
     parser.add_argument(
         "--next-by", type=float, default=0.0, metavar="SECONDS", help=argparse.SUPPRESS
@@ -64,7 +65,7 @@ def _once(chosen: argparse.Namespace, refresh_s: int) -> Path:
         by=[key for key in chosen.by.split(",") if key],
         names=[name.strip() for name in chosen.names.split(",")] if chosen.names else [],
         metric=chosen.metric,
-        out=chosen.out or Path("comparison"),
+        out=chosen.out or groups.root(chosen.folder) / "comparison",
         values=chosen.published,
         refresh_s=refresh_s,
     )

@@ -142,7 +142,7 @@ def test_show_writes_one_page_with_everything_inside(tmp_path, capsys):
 def test_show_what_is_built_in(capsys):
     code, _, err = run(capsys, "show", "shapes", "data.per_class=20", "data.classes=[circle,square]")
     assert code == 0, err
-    assert "circle" in Path("shapes.html").read_text()
+    assert "circle" in Path("outputs/data/shapes.html").read_text()
 
 
 @pytest.mark.parametrize(

@@ -223,7 +223,7 @@ def test_show_counts_photos_and_sketches_by_class_and_check_looks_across_splits(
     root = tree(tmp_path)
     monkeypatch.chdir(tmp_path)
     assert command(["show", "pairs", f"data.root={root}"]) == 0
-    page = (tmp_path / "pairs.html").read_text()
+    page = (tmp_path / "outputs" / "data" / "pairs.html").read_text()
     assert "photo 20, sketch 60" in page and "<td>cat<td class=n>10<td class=n>30" in page
     command(["check", "pairs", f"data.root={root}"])
     assert "train photo 16, train sketch 48" in capsys.readouterr().out

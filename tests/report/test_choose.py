@@ -115,6 +115,22 @@ def test_runs_that_are_not_counted_are_listed(tmp_path):
     assert [run["value"] is None for run in data["runs"]] == [False, True]
 
 
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (["."], "comparison"),
+        (["x-shapes"], "x-shapes/comparison"),
+        (["x-shapes/0.001_0"], "comparison"),
+        (["x-shapes", "y-shapes"], "comparison"),
+        (["sweeps/now"], "sweeps/now/comparison"),
+    ],
+)
+def test_a_page_goes_below_the_root_of_its_runs(given, expected, tmp_path):
+    root = sweep(tmp_path / "outputs", {"x": 0.5, "y": 0.6}, seeds=[0])
+    put(root, "sweeps/now/runs/0.json", {"folder": str(root / "x-shapes" / "0.001_0")})
+    assert groups.root([root / name for name in given]) / "comparison" == root / expected
+
+
 # --- curves
 
 

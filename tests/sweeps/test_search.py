@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import sys
+import tempfile
 from pathlib import Path
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sketchlab import config, run
 from sketchlab.engine.loop import Interrupted, Watch, median_pruning, watched
 from sketchlab.metrics.declared import Score, of_pipeline
 from sketchlab.sweeps import grid
+from sketchlab.sweeps import search as search_module
 from sketchlab.training import session
 from tests.sweeps.test_sweep import SMALL, run_score
 
@@ -154,8 +160,8 @@ def test_pruned_is_behind_the_median_of_that_epoch(rows, better, given_up):
     rows = [{"epoch": i + 1, "val/x": score} for i, score in enumerate(rows)]
     watch = Watch("val/x", Score("x", "x", better), "")
     assert bool(median_pruning(rows, watch, pruning)) == given_up
-    for given in (([], watch, pruning), (rows, watch, {}), (rows, None, pruning)):
-        assert median_pruning(*given) == ""
+    for nothing in (([], watch, pruning), (rows, watch, {}), (rows, None, pruning)):
+        assert median_pruning(*nothing) == ""
 
 
 @pytest.mark.parametrize(
@@ -175,3 +181,60 @@ def test_mistakes(words, said, search, capsys):
     with pytest.raises(SystemExit):
         search(*words)
     assert said in capsys.readouterr().err
+
+
+def studied(scores: list[float], params: list[dict], pruned: int = 0):
+    """A study as a search leaves it: a finished run for each score, then runs that were stopped early."""
+    import optuna
+
+    study, of = optuna.create_study(direction="maximize"), optuna.distributions
+    free = {"loop.lr": of.FloatDistribution(1e-4, 1, log=True), "model.dropout": of.FloatDistribution(0, 1)}
+    for score, values in zip(scores, params, strict=True):
+        attributes = {"folder": f"run {sorted(values.items())}", "score": score, "sign": 1, "curve": {}}
+        trial = optuna.trial.create_trial(params=values, distributions=free, value=score, user_attrs=attributes)
+        study.add_trial(trial)
+    for _ in range(pruned):
+        study.add_trial(optuna.trial.create_trial(state=optuna.trial.TrialState.PRUNED))
+    return study
+
+
+def points(n: int) -> list[dict]:
+    random = np.random.default_rng(3)
+    return [{"loop.lr": 10 ** random.uniform(-4, 0), "model.dropout": random.uniform()} for _ in range(n)]
+
+
+@given(st.lists(st.integers(0, 6), min_size=1, max_size=12))
+def test_history_names_the_runs_that_were_better_than_all_before(scores):
+    study = studied([s / 10 for s in scores], points(len(scores)))
+    rises = [i for i, s in enumerate(scores) if all(s > before for before in scores[:i])]
+    assert [int(n) for n in re.findall(r"trial (\d+)", search_module.history(study))] == rises
+
+
+@given(st.lists(st.integers(0, 3), min_size=1, max_size=8))
+def test_ties_have_no_best(scores):
+    with tempfile.TemporaryDirectory() as place:
+        said = search_module.concluded_with(studied([s / 10 for s in scores], points(len(scores))), Path(place), 0)
+        alone = scores.count(max(scores)) == 1
+        assert ("\nbest of" in said, "no best of" in said, Path(place, "best.json").exists()) == (
+            alone,
+            not alone,
+            alone,
+        )
+
+
+def test_one_run_proposed_twice_is_no_tie(tmp_path):
+    params = points(2)
+    said = search_module.concluded_with(studied([0.5, 0.7, 0.7], [*params, params[1]], pruned=2), tmp_path, 0)
+    assert "best of 2 finished, 2 stopped early: 0.7" in said
+
+
+def test_importance_finds_what_mattered_and_is_silent_with_too_few_runs():
+    params = points(30)
+    scores = [0.8 - 0.1 * (math.log10(p["loop.lr"]) + 2) ** 2 - 0.02 * p["model.dropout"] for p in params]
+    done = studied(scores, params).trials
+    said = search_module.importance(done, 0)
+    shares = dict(re.findall(r"(\S+) (\d\.\d\d)", said))
+    assert "on 30 finished runs" in said and float(shares["loop.lr"]) > 0.9 and len(shares) == 2
+    assert said == search_module.importance(done, 0)
+    assert search_module.importance(done[: search_module.ENOUGH - 1], 0) == ""
+    assert search_module.importance(studied([0.5] * 30, params).trials, 0) == ""

@@ -15,7 +15,7 @@ import numpy as np
 from sketchlab import rng
 from sketchlab.data import listing
 from sketchlab.data.images.decode import SUFFIXES
-from sketchlab.errors import UserError
+from sketchlab.errors import UserError, documentation
 
 PARTS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val"}
 PARTS |= {"test": "test", "testing": "test"}
@@ -49,7 +49,7 @@ def place(root: str | None, folder: str, source: str) -> Path:
     origin = "data.root" if root else "SKETCHLAB_DATA" if os.environ.get("SKETCHLAB_DATA") else "the default ./data"
     raise UserError(
         f"no folder {where} (from {origin}){_how(folder, source)}; or point data.root or SKETCHLAB_DATA at where it "
-        "lies (data/README.md tells the layouts)"
+        f"lies ({documentation('data/README.md')} tells the layouts)"
     )
 
 

@@ -61,7 +61,7 @@ def short(families: Sequence[Family]) -> Sentence:
     longest = max(map(len, names))
     lengths = [(n, True) for n in range(longest, min(longest, 12) - 1, -1)]
     for n, with_p in [*lengths, *((n, False) for n in range(longest, 5, -1))]:
-        out = made(*(canvas.short(name, n) for name in names), with_p)
+        out = made(canvas.short(names[0], n), canvas.short(names[1], n), with_p)
         if len(render(out)) <= LONGEST:
             break
     return out

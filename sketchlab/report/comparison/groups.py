@@ -71,6 +71,16 @@ def find(folders: Iterable[Path]) -> tuple[list[Path], list[str]]:
     return list(found), notes
 
 
+def root(folders: Sequence[Path]) -> Path:
+    """Where a page about these folders goes: the one folder that was named, or the root above the first run."""
+    paths, _ = find(folders)
+    if len(folders) == 1 and folders[0].resolve() != paths[0]:
+        return folders[0]
+    choices = glance(paths[0]).choices
+    named = f"{choices.get('model')}-{choices.get('data')}" == paths[0].parent.name
+    return paths[0].parent.parent if named else paths[0].parent
+
+
 def _of_sweep(folder: Path, found: dict[Path, None]) -> bool:
     """Add the runs that a sweep's folder lists (outputs/sweeps/<when>); False where it is no such folder."""
     records = sorted((folder / "runs").glob("*.json"), key=lambda path: path.stem.zfill(9))

@@ -24,7 +24,7 @@ LISTED = 2000  # runs listed on the page
 FOLDED = 30  # groups from which on their settings are folded away
 SCRIPT = Path(__file__).with_name("choose.js").read_text("utf-8")
 CSS = """
-body { max-width: 78rem; }
+body { max-width: 78rem; } td.number, th.number { white-space: normal; }
 .controls { display: flex; flex-wrap: wrap; gap: .5rem; max-width: none; } .controls input { flex: 1 1 14rem; }
 .controls input, button { font: inherit; color: inherit; background: var(--card); border: 1px solid var(--line);
   border-radius: .3rem; padding: .25rem .6rem; } button { cursor: pointer; }
@@ -40,7 +40,8 @@ th[aria-sort=ascending] button::after { content: " ↑"; } th[aria-sort=descendi
   width: max-content; font-size: .85rem; font-weight: 400; color: var(--warn); border: 1px solid var(--warn);
   border-radius: 1rem; padding: 0 .6rem; margin: .3rem 0; }
 .some .verdict { opacity: .75; }
-@media screen and (max-width: 40rem) { table.stack.sort thead { display: block; } .stack.sort thead tr { display: flex;
+@media screen and (max-width: 40rem) { h1 { font-size: .95rem; font-weight: 400; }
+  table.stack.sort thead { display: block; } .stack.sort thead tr { display: flex;
   flex-wrap: wrap; gap: .2rem .9rem; } .stack.sort th { border: 0; } .stack.sort tr > th:first-child::before {
   content: "sort by: "; color: var(--soft); font-weight: 400; } }
 @media print { .controls, #bar { display: none; } th button::after { content: none !important; } }
