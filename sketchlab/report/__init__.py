@@ -30,7 +30,7 @@ def write(folder: Path, next_s: float = 0.0) -> Path:
     under = [
         run.name,
         f"seed {seed}" if seed is not None else "",
-        str(status.get("ended") or status.get("started") or ""),
+        str(status.get("ended") or status.get("started") or "").replace("T", " "),
     ]
     text = page.render(
         title=run.attempt("its title", lambda: transfer.title(run), "") or title,

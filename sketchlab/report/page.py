@@ -60,7 +60,7 @@ details { margin: .6rem 0; } summary { cursor: pointer; color: var(--accent); }
   .stack td[data-label] { display: flex; gap: 1rem; justify-content: space-between; white-space: normal; }
   td[data-label]::before { content: attr(data-label); color: var(--soft); text-align: left; font-weight: 400; }
   table { font-size: .8rem; } th, td { padding-right: .45rem; }
-  .large svg { width: 42rem; } }
+  .large svg.chart { width: 34rem; } .stack td.none { display: none; } }
 @media print { body { max-width: none; padding: 0; font-size: 10pt; } nav, details:not([open]) { display: none; }
   .wide { grid-template-columns: 1fr 1fr; } summary { list-style: none; color: var(--ink); }
   figure, tr, .warnings { break-inside: avoid; } h2, h3 { break-after: avoid; } }
@@ -176,6 +176,8 @@ def _cell(cell: object, kind: str, label: str) -> str:
     if isinstance(cell, Cell):
         text = f'<a href="{escape(cell.href)}">{text}</a>' if cell.href else text
         order = f' data-order="{cell.order:.9g}"' if cell.order is not None else ""
+    if text == "–":  # of the cards on a narrow screen it is left out
+        kind = f'{kind[:-1]} none"' if kind else ' class="none"'
     return f"<td{kind}{label}{order}>{text}</td>"
 
 
@@ -201,18 +203,20 @@ def picture(path: Path, alt: str, style: str = "picture", caption: str = "") -> 
 
 
 def charts(drawn: list[Plot], kind: str, split: str = "") -> str:
-    found = [_chart(p) for p in drawn if p.kind == kind and split in ("", p.split)]
+    found = [chart(p) for p in drawn if p.kind == kind and split in ("", p.split)]
     return cards(found, wide=True) if len(found) > 1 else "".join(found)
 
 
-def _chart(plot: Plot) -> str:
-    """In the page's colours. A confusion matrix keeps its size on a phone and scrolls; every other figure shrinks."""
+def chart(plot: Plot, caption: str = "") -> str:
+    """A figure in the page's colours. On a phone a confusion matrix scrolls; every other one shrinks."""
     drawn = look.svg(
         plot.path.with_suffix(".svg"), plot.title, anchor(plot.path.stem), bool(plot.look), 1.7 if plot.look else 1.35
     )
     if plot.look:
         return look.curves(drawn, plot.look)
-    return f'<div class="{"scroll large matrix" if plot.kind == "confusion" else "still"}">{drawn}</div>'
+    style = {"confusion": "scroll large matrix", "map": "map"}.get(plot.kind, "still")
+    below = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
+    return f'<figure class="{style}">{drawn}{below}</figure>'
 
 
 def pixels(array: np.ndarray, alt: str, caption: str) -> str:

@@ -101,7 +101,9 @@ def panel(run: Run, axes: Axes, family: str, members: list[str]) -> list[dict[st
     unit = " (nats)" if family == "loss" and _cross_entropy(run) else ""
     title = family.capitalize() if family in ("loss", "accuracy") else family
     if generator.is_generator(run):
-        title = generator.title(family)
+        title, family = generator.title(family), generator.axis(family)
+    elif len(names) == 1 and run.declared[names[0]].title:
+        title = run.declared[names[0]].title
     canvas.plain(axes, title, x, family + unit)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     return told

@@ -95,7 +95,7 @@ def settings(run: Run) -> str:
 
 def time(run: Run, drawn: list[Plot]) -> str:
     started, ended = str(run.status.get("started") or ""), str(run.status.get("ended") or "")
-    rows = [(name, value) for name, value in (("started", started), ("ended", ended)) if value]
+    rows = [(name, value.replace("T", " ")) for name, value in (("started", started), ("ended", ended)) if value]
     if started and ended:
         took = datetime.datetime.fromisoformat(ended) - datetime.datetime.fromisoformat(started)
         rows.append(("from start to end", duration(took.total_seconds())))

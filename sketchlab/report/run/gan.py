@@ -231,6 +231,10 @@ def title(family: str) -> str:
     return TITLES.get(stem, stem.capitalize()) + (f" ({features} features)" if features else "")
 
 
+def axis(family: str) -> str:
+    return "mean prediction (1: real)" if family == "d" else family.partition("@")[0].replace("_", " ")
+
+
 def mark(run: Run, axes: Axes, family: str, members: list[str], x: str) -> None:
     """On a family's panel: where a discriminator cannot tell, KID's spread and its value before training, firings."""
     if not is_generator(run):

@@ -77,7 +77,7 @@ def _by_class(run: Run, split: str, title: str) -> Figure:
     table = scores.recalls(run, split)
     assert table is not None
     table = table.iloc[::-1].reset_index(drop=True)  # barh counts from below: the worst class ends on top
-    figure = canvas.new(7, 1.5 + 0.22 * len(table))
+    figure = canvas.new(5.4, 1.6 + 0.22 * len(table))
     axes = figure.subplots()
     rows, value = np.arange(len(table)), table["accuracy"].to_numpy(dtype=float)
     spread = np.abs(np.vstack([value - table["low"], table["high"] - value]))

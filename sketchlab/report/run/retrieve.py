@@ -143,7 +143,7 @@ def section(run: Run, drawn: list[Plot]) -> str:
         body += page.charts(drawn, "distances", split)
         for plot in drawn:
             if plot.kind == "map" and plot.split == split:
-                body += page.picture(plot.path, plot.title, caption=HOW_TO_READ_MAP)
+                body += page.chart(plot, HOW_TO_READ_MAP)
         body += _furthest(run.predictions(split), split)
         out += f"<h3>{page.escape(name.capitalize())}</h3>{body}" if split == first else page.details(name, body)
     return out
