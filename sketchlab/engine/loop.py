@@ -30,6 +30,7 @@ FIRST_STEPS = 3  # which do more than others, before those by which it is known 
 ESTIMATE_AFTER_S = {20: 10.0, 3: 15.0}  # at least so many steps → from so many seconds on
 LONG_S = 600.0  # from when on that is said
 WIDTH = 120  # characters of a line on the terminal
+TOLD_S = 10.0  # between two entries in progress.json, which the page of a run that trains reads
 LOOK_EVERY = 16  # steps after which a GPU's run looks whether to stop, save, or give up
 
 
@@ -71,6 +72,7 @@ class Remaining:
 
     def __init__(self, step: int) -> None:
         self.from_step, self.start, self.known = step + FIRST_STEPS, 0.0, False
+        self.told = time.perf_counter()
 
     def __call__(self, step: int, total: int) -> str:
         now = time.perf_counter()
@@ -82,6 +84,15 @@ class Remaining:
         self.known = True
         left_s = (total - step) * spent_s / steps
         return f"about {duration(left_s)} to go, evaluations not counted" if left_s >= LONG_S else ""
+
+    def progress(self, step: int, total: int) -> dict[str, Any] | None:
+        """For progress.json, every TOLD_S seconds; seconds_left: by all the time so far, evaluations among it."""
+        now, steps = time.perf_counter(), step - self.from_step
+        if now - self.told < TOLD_S:
+            return None
+        self.told = now
+        left_s = round((total - step) * (now - self.start) / steps) if steps > 0 else None
+        return {"step": step, "steps": total, "seconds_left": left_s}
 
 
 @contextlib.contextmanager
@@ -187,6 +198,8 @@ def fit(
             bar.update()
             if about := remaining(step, total):
                 folder.say(about)
+            if now := remaining.progress(step, total):
+                folder.document("progress.json", now)
 
             epoch = order.epochs_done(step)
             if epoch > order.epochs_done(step - 1) and (epoch % loop.eval_every == 0 or step == total):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from sketchlab.report import agg, page  # noqa: F401  agg before anything that imports matplotlib
+from sketchlab.report import agg, live, page  # noqa: F401  agg before anything that imports matplotlib
 from sketchlab.report.read import read
 from sketchlab.report.run import plots, transfer, warnings
 from sketchlab.report.run.headline import headline as headline_of
@@ -13,15 +13,16 @@ from sketchlab.report.run.sections import sections
 from sketchlab.report.sentences import render
 
 
-def write(folder: Path) -> Path:
+def write(folder: Path, next_s: float = 0.0) -> Path:
     """Draw plots/*.png and report.html of one run, whatever state it is in; returns the path of report.html.
 
+    next_s: of a run that trains, in how many seconds at most it is written again; the page reloads then. 0: it is not.
     Raises UserError when the folder is no run.
     """
     run = read(folder)
     drawn = [*plots.draw(run), *run.attempt("plots of a transfer", lambda: list(transfer.plots(run)), [])]
     made = sections(run, drawn)
-    headline = run.attempt("the headline", lambda: render(headline_of(run)), "")
+    headline = run.attempt("the headline", lambda: render(transfer.worst(run) or headline_of(run)), "")
     warning_lines = [*run.attempt("warnings of a transfer", lambda: transfer.warnings(run), []), *warnings.lines(run)]
     choices, status = run.choices, run.status
     title = f"{choices['model']} on {choices['data']}" if {"model", "data"} <= set(choices) else run.name
@@ -29,7 +30,7 @@ def write(folder: Path) -> Path:
     under = [
         run.name,
         f"seed {seed}" if seed is not None else "",
-        str(status.get("ended") or status.get("started") or ""),
+        str(status.get("ended") or status.get("started") or "").replace("T", " "),
     ]
     text = page.render(
         title=run.attempt("its title", lambda: transfer.title(run), "") or title,
@@ -38,6 +39,7 @@ def write(folder: Path) -> Path:
         under=" · ".join(filter(None, under)),
         warnings=warning_lines,
         sections=made,
+        live=live.line(run, next_s) if run.state == "running" else "",
     )
     out = run.folder / "report.html"
     part = out.with_name("report.html.part")

@@ -16,6 +16,7 @@ from sketchlab.report.paper import appendix, protocols
 from sketchlab.report.read import Run
 from sketchlab.storage import packed
 
+SLACK_S = 30  # in which a page that is watched is drawn, at most
 EPILOG = """
 examples:
   python -m sketchlab.report outputs
@@ -58,6 +59,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--pivot", default="", help="two settings against each other, as model,data, in the appendix")
     parser.add_argument("--margin", type=float, help="points (or the score's unit) within which two groups are equal")
     parser.add_argument(
+        "--next-by", type=float, default=0.0, metavar="SECONDS", help=argparse.SUPPRESS
+    )  # while it trains
+    parser.add_argument(
         "--watch", nargs="?", type=int, const=10, metavar="SECONDS", help="write again whenever a run has moved on"
     )
     return parser
@@ -71,10 +75,8 @@ def _once(chosen: argparse.Namespace, refresh_s: int) -> Path:
             raise UserError(f"--protocols: {len(chosen.folder)} folders; expected one run")
         protocols.write(only)
         return report.write(only)
-    alone = len(chosen.folder) == 1 and {"config.yaml", "status.json"} <= {p.name for p in only.glob("*.*")}
-    wanted = chosen.appendix or chosen.pivot or chosen.margin is not None
-    if alone and not (chosen.by or chosen.names or chosen.metric or chosen.out or chosen.published or wanted):
-        return report.write(only)
+    if _alone(chosen):
+        return report.write(only, chosen.next_by or (refresh_s and refresh_s + SLACK_S))
     keys = [key for key in chosen.pivot.split(",") if key]
 
     def paper(families: list[Family], runs: list[Run], out: Path) -> None:
@@ -88,18 +90,33 @@ def _once(chosen: argparse.Namespace, refresh_s: int) -> Path:
         out=chosen.out or groups.root(chosen.folder) / "comparison",
         values=chosen.published,
         refresh_s=refresh_s,
-        paper=paper if wanted else None,
+        paper=paper if _paper(chosen) else None,
     )
+
+
+def _alone(chosen: argparse.Namespace) -> bool:
+    """Whether one run's own page is asked for."""
+    run = {"config.yaml", "status.json"} <= {p.name for p in chosen.folder[0].glob("*.*")}
+    return (
+        len(chosen.folder) == 1
+        and run
+        and not (chosen.by or chosen.names or chosen.metric or chosen.out or chosen.published or _paper(chosen))
+    )
+
+
+def _paper(chosen: argparse.Namespace) -> bool:
+    """Whether the appendix is asked for."""
+    return bool(chosen.appendix or chosen.pivot or chosen.margin is not None)
 
 
 def _watch(chosen: argparse.Namespace) -> None:
     """Until Ctrl-C, which leaves a page that no longer reloads itself."""
     if chosen.watch < 1:
         raise UserError(f"--watch {chosen.watch}: expected at least 1 second")
-    seen: object = None
+    seen, alone = None, _alone(chosen)
     try:
         while True:
-            if (now := _moved(chosen.folder)) != seen:
+            if (now := (_moved(chosen.folder), alone and time.time())) != seen:  # one run's page says when it is next
                 seen = now
                 try:
                     print(f"{time.strftime('%H:%M:%S')}  {_once(chosen, chosen.watch)}", flush=True)

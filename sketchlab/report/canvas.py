@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -19,6 +20,8 @@ from sketchlab.report.read import Run
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 SPLIT_COLOUR = {"train": PALETTE[1], "val": PALETTE[0], "test": PALETTE[2]}
 DPI = 120
+PNG: dict[str, Any] = {"Software": None}  # metadata left out: the same bytes from the same folder
+SVG: dict[str, Any] = {"Date": None, "Creator": None}
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,7 @@ class Plot:
     kind: str  # curve, confusion, classes, calibration, early, mistakes, data or time: the section it belongs to
     split: str
     title: str
+    look: dict[str, Any] = field(default_factory=dict)  # of curves: what the page's script is told (look.curves)
 
 
 def new(width_in: float, height_in: float, layout: Literal["constrained"] | None = "constrained") -> Figure:
@@ -39,15 +43,26 @@ def new(width_in: float, height_in: float, layout: Literal["constrained"] | None
 
 
 def save(run: Run, figure: Figure, name: str, kind: str, split: str, title: str) -> Plot:
-    """plots/<name>.png, whole or not at all."""
-    return Plot(write(run.folder / "plots" / f"{name}.png", figure), kind, split, title)
+    """plots/<name>.png, and .svg for the page; whole or not at all, without the drawing library's name and version."""
+    path = run.folder / "plots" / f"{name}.png"
+    path.parent.mkdir(exist_ok=True)
+    if figure.get_layout_engine() is not None:
+        figure.draw_without_rendering()  # lays it out, once for both
+        figure.set_layout_engine("none")
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
+        files = [(path, PNG), (path.with_suffix(".svg"), SVG)]
+        for target, metadata in files[: 1 if kind == "mistakes" else 2]:  # of mistakes the page has cards
+            part = target.with_name(target.name + ".part")
+            figure.savefig(part, format=target.suffix[1:], metadata=metadata, dpi=DPI if target == path else 72)
+            os.replace(part, target)
+    return Plot(path, kind, split, title)
 
 
 def write(path: Path, figure: Figure) -> Path:
     """A PNG file, whole or not at all; without the drawing library's name and version in it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
-    figure.savefig(part, format="png", metadata={"Software": None})
+    figure.savefig(part, format="png", metadata=PNG)
     os.replace(part, path)
     return path
 
@@ -82,3 +97,8 @@ def plain(axes: Axes, title: str, x: str, y: str) -> None:
     axes.grid(alpha=0.25)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def legend(figure: Figure, columns: int = 2) -> None:
+    """Below the axes, where it hides no data."""
+    figure.legend(fontsize=9, frameon=False, loc="outside lower left", ncols=columns)

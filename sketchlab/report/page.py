@@ -12,6 +12,7 @@ from string import Template
 import numpy as np
 from PIL import Image
 
+from sketchlab.report import look
 from sketchlab.report.canvas import Plot
 
 CSS = """
@@ -46,9 +47,10 @@ td, th { overflow-wrap: normal; } td.number, th.number { text-align: right; whit
 tr.first td { font-weight: 600; } td.key { color: var(--soft); }
 figure { margin: .8rem 0; } img { max-width: 100%; height: auto; } img.picture { background: #888; }
 .cards.wide img { border: 0; width: auto; }
-.cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(6.4rem, 1fr)); gap: .8rem; }
+.cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(7.5rem, 1fr)); gap: .8rem; }
 .cards figure { margin: 0; } .cards img { width: 100%; border: 1px solid var(--line); display: block; }
-.cards b { color: var(--ink); }
+.cards b { color: var(--ink); } .cards figcaption { font-size: .8rem; line-height: 1.35; }
+.id { display: block; overflow-wrap: normal; overflow: hidden; text-overflow: ellipsis; }
 .wide { grid-template-columns: repeat(auto-fill, minmax(min(100%, 24rem), 1fr)); }
 pre { background: var(--card); padding: .7rem; white-space: pre-wrap; font-size: .85rem; margin: .5rem 0; }
 details { margin: .6rem 0; } summary { cursor: pointer; color: var(--accent); }
@@ -58,7 +60,7 @@ details { margin: .6rem 0; } summary { cursor: pointer; color: var(--accent); }
   .stack td[data-label] { display: flex; gap: 1rem; justify-content: space-between; white-space: normal; }
   td[data-label]::before { content: attr(data-label); color: var(--soft); text-align: left; font-weight: 400; }
   table { font-size: .8rem; } th, td { padding-right: .45rem; }
-  .large img { max-width: none; width: 42rem; } }
+  .large svg.chart { width: 34rem; } .stack td.none { display: none; } }
 @media print { body { max-width: none; padding: 0; font-size: 10pt; } nav, details:not([open]) { display: none; }
   .wide { grid-template-columns: 1fr 1fr; } summary { list-style: none; color: var(--ink); }
   figure, tr, .warnings { break-inside: avoid; } h2, h3 { break-after: avoid; } }
@@ -72,12 +74,12 @@ PAGE = Template("""<!doctype html>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>$title</title>
-<style>$css</style>$head
+<style>$css</style><script>$script</script>$head
 </head>
 <body>
 <header>
 <h1>$title <span class="badge">$state</span></h1>
-$above<p class="headline">$headline</p>
+$live$above<p class="headline">$headline</p>
 <p class="soft">$under</p>
 </header>
 $below
@@ -115,9 +117,10 @@ def render(
     sections: Iterable[tuple[str, str]],
     head: str = "",
     warnings_first: bool = False,
+    live: str = "",
 ) -> str:
-    """The whole page. sections: (title, HTML) in order, empty ones are left out; head: HTML; the rest is plain text.
-    warnings_first: above the headline, all but the first OPEN folded."""
+    """The whole page. sections: (title, HTML) in order, empty ones are left out; head, live: HTML; the rest is plain
+    text. warnings_first: above the headline, all but the first OPEN folded."""
     filled = [(name, body) for name, body in sections if body]
     lines = [f"<li>{escape(line)}</li>" for line in warnings]
     n = OPEN if warnings_first and len(lines) > OPEN + 1 else len(lines)
@@ -126,12 +129,14 @@ def render(
     )
     box = f'<section class="warnings" role="note"><h2>Before you believe it</h2>{listed}</section>' if warnings else ""
     return PAGE.substitute(
-        css=CSS,
+        css=CSS + look.CSS,
+        script=look.SCRIPT,
         head=head,
         title=escape(title),
         state=escape(state),
         headline=escape(headline),
         under=escape(under),
+        live=live,
         above=box if warnings_first else "",
         below="" if warnings_first else box,
         nav="".join(f'<a href="#{anchor(name)}">{escape(name)}</a>' for name, _ in filled),
@@ -176,6 +181,8 @@ def _cell(cell: object, kind: str, label: str, strong: bool) -> str:
     if isinstance(cell, Cell):
         text = f'<a href="{escape(cell.href)}">{text}</a>' if cell.href else text
         order = f' data-order="{cell.order:.9g}"' if cell.order is not None else ""
+    if text == "–":  # of the cards on a narrow screen it is left out
+        kind = f'{kind[:-1]} none"' if kind else ' class="none"'
     return f"<td{kind}{label}{order}>{text}</td>"
 
 
@@ -183,6 +190,11 @@ def pairs(rows: Iterable[tuple[object, object]]) -> str:
     """Keys and values, one below the other."""
     body = "".join(f'<tr><td class="key">{escape(key)}</td><td>{escape(value)}</td></tr>' for key, value in rows)
     return f'<div class="scroll"><table><tbody>{body}</tbody></table></div>' if body else ""
+
+
+def identifier(name: str) -> str:
+    """The id of a sample, which breaks at a slash alone."""
+    return f'<span class="id" title="{escape(name)}">{escape(name).replace("/", "/<wbr>")}</span>'
 
 
 def details(summary: str, body: str) -> str:
@@ -196,14 +208,20 @@ def picture(path: Path, alt: str, style: str = "picture", caption: str = "") -> 
 
 
 def charts(drawn: list[Plot], kind: str, split: str = "") -> str:
-    found = [_chart(p) for p in drawn if p.kind == kind and split in ("", p.split)]
+    found = [chart(p) for p in drawn if p.kind == kind and split in ("", p.split)]
     return cards(found, wide=True) if len(found) > 1 else "".join(found)
 
 
-def _chart(plot: Plot) -> str:
-    """A confusion matrix keeps its size on a phone and scrolls; every other figure shrinks."""
-    chart = picture(plot.path, plot.title, "chart")
-    return f'<div class="scroll large">{chart}</div>' if plot.kind == "confusion" else chart
+def chart(plot: Plot, caption: str = "") -> str:
+    """A figure in the page's colours. On a phone a confusion matrix scrolls; every other one shrinks."""
+    drawn = look.svg(
+        plot.path.with_suffix(".svg"), plot.title, anchor(plot.path.stem), bool(plot.look), 1.7 if plot.look else 1.35
+    )
+    if plot.look:
+        return look.curves(drawn, plot.look)
+    style = {"confusion": "scroll large matrix", "map": "map"}.get(plot.kind, "still")
+    below = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
+    return f'<figure class="{style}">{drawn}{below}</figure>'
 
 
 def pixels(array: np.ndarray, alt: str, caption: str) -> str:

@@ -249,6 +249,11 @@ class Run:
         return {path.stem: np.load(path, mmap_mode="r", allow_pickle=False) for path in paths}
 
     @cached_property
+    def progress(self) -> dict[str, Any]:
+        """step, steps, seconds_left of a run that trains; {} where it has not said."""
+        return _json(self.folder / "progress.json")
+
+    @cached_property
     def eye_test(self) -> list[dict[str, Any]]:
         """Answers of people who were shown real and generated pictures: truth, said, test, who; [] of any other run."""
         return [row for row in _lines(self.folder / "eye_test.jsonl", self.notes) if {"truth", "said"} <= row.keys()]

@@ -115,6 +115,13 @@ def count(run: Run, split: str) -> int | None:
     return len(run.predictions(split)) if split in run.predicted() else None
 
 
+def per_class(run: Run, split: str) -> dict[str, int]:
+    """How many samples of each class a split has; {} when data.json does not say."""
+    found = run.split(split).get("per_class") or {}
+    pairs = found.items() if isinstance(found, dict) else zip(run.classes, found, strict=False)
+    return {str(name): int(n) for name, n in pairs}
+
+
 def units(run: Run, split: str) -> int | None:
     """How many independent samples a split has: the objects its samples show, such as photos that were drawn."""
     known = run.split(split).get("groups")
@@ -184,11 +191,15 @@ def _of_samples(
 
 
 def scores(run: Run) -> list[Score]:
-    """Every final score, the result first, then test, val and train."""
+    """Every final score, the result first, then test, val and train, each in the order in which they are declared."""
     final = run.final()
     first = primary_key(run)
     order = {"test": 0, "val": 1, "train": 3}
-    keys = sorted((key for key in final if "/" in key), key=lambda k: (k != first, order.get(k.split("/")[0], 2), k))
+
+    def place(key: str) -> tuple:
+        return key != first, order.get(key.split("/")[0], 2), run.declared.place(key), key
+
+    keys = sorted((key for key in final if "/" in key), key=place)
     return [score(run, key, final[key]) for key in keys]
 
 

@@ -208,6 +208,7 @@ WORDS = {
     "runs of each": "{n:#run} of each",
     "runs of both": "{n:#run} of {a} and {m:#run} of {b}",
     # an evaluation on other data
+    "worst under stress": "{subject}: {value} right (95% {interval}, n = {n}); unchanged {unchanged}.",
     "one class asked": "1 of the run's {known} classes was asked about ({classes}): a network that always says so "
     "would score 1, so this tells nothing of telling classes apart.",
     "few classes": "{asked} of the run's {known} classes were asked about ({classes}): the run's own score beside it "

@@ -25,7 +25,7 @@ def carry_out(prepared: Prepared, reported: bool = True, pruning: dict[str, Any]
     pruning: of a search, which ends runs behind the median by it (sweeps/search.py). Raises UserError where the
     folder is owned elsewhere, or a run cannot go on.
     """
-    from sketchlab.training import launch, track
+    from sketchlab.training import launch, live, track
 
     run, folder = prepared.run, prepared.folder
     track.check(run.run.track)
@@ -37,7 +37,8 @@ def carry_out(prepared: Prepared, reported: bool = True, pruning: dict[str, Any]
             return None
         with track.following(run.run.track, folder.path, config.flat(run.plain())):
             if decision == "train":
-                train(prepared, pruning)
+                with live.page(folder):
+                    train(prepared, pruning)
             elif decision == "show":
                 show_anew(prepared)
             tidy(folder)
@@ -253,6 +254,7 @@ def _keeps_last(run: RunConfig, folder: Any) -> bool:
 
 def tidy(folder: Any) -> None:
     """Remove last.pt where the finished run does not keep it: only then, so that a kill never trains it again."""
+    (folder.path / "progress.json").unlink(missing_ok=True)
     if folder.written.get("keeps_last") is False:
         (folder.path / "checkpoints" / "last.pt").unlink(missing_ok=True)
 

@@ -48,7 +48,7 @@ def test_the_page_shows_both(folder):
     names = {plot.path.stem for plot in drawn if plot.kind in ("calibration", "early")}
     assert names == {"val_calibration", "test_calibration", "test_early"}
     page = calibration.sure(run, drawn)
-    assert page.count("<img") == 2 and "Expected calibration error" in page
+    assert page.count("<svg") == 2 and "Expected calibration error" in page
     assert "Answers after every stroke" in page and "nan" not in page
 
 

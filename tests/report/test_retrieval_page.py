@@ -35,7 +35,7 @@ def test_the_section_shows_sheet_distances_and_map(folder):
     before = kinds["map"].path.read_bytes()
     assert {plot.kind: plot for plot in plots.draw(read(folder))}["map"].path.read_bytes() == before
     text = retrieval.section(run, drawn)
-    assert text.count("<img") == 3 and "A thick green frame" in text and "t-SNE" in text
+    assert text.count("<img") == 1 and text.count("<svg") == 2 and "A thick green frame" in text and "t-SNE" in text
     assert "val retrieval" not in samples(run)
     said = result(run)
     assert "protocol" in said and "the object drawn is among the 1 nearest" in said

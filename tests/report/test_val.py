@@ -85,7 +85,7 @@ def test_n_is_what_the_score_was_measured_on(tmp_path):
     row = leaderboard.entry(group, Samples("val/kid"))
     axes = Figure().subplots()
     curves.panel(run, axes, "kid", ["val/kid"])
-    labels = [text.get_text() for text in axes.get_legend().get_texts()]
+    labels = [text.get_text() for text in axes.legend().get_texts()]
     assert found.n == scores.sample_size(run, "val/kid") == 32 and row.n == "32" and "val (n = 32)" in labels
     assert "n = 32" in words(report.write(folder)) and "n = 500" not in render(headline(run))
 

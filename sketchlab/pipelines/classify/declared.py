@@ -1,4 +1,7 @@
-"""The scores of a classifier: answers.py and pose.py compute them."""
+"""The scores of a classifier: predictions.py and pose.py compute them.
+
+Accuracy of training is that of its batches, as they are augmented and while the weights move, like its loss.
+"""
 
 from __future__ import annotations
 

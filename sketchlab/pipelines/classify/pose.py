@@ -17,6 +17,7 @@ from sketchlab.engine.protocols import Dataset, Raw, Split, StrokePrepare
 from sketchlab.engine.runtime import Runtime
 from sketchlab.errors import UserError
 from sketchlab.layers.chain import flatten, penultimate
+from sketchlab.pipelines.classify.predictions import right
 
 EXAMPLES = 1000  # training drawings that say how far the targets spread
 SMALLEST = 1 / 255  # size of a dot, share of the canvas: its logarithm must be finite
@@ -89,7 +90,8 @@ class Objective:
         logits, posed = outputs
         pose_loss = self.head.loss(posed.float(), targets(batch["pose"]))
         loss = self.loss(logits.float(), batch["labels"])
-        return {"pose_loss": pose_loss, "loss": loss + self.weight * pose_loss}
+        terms = {"pose_loss": pose_loss, "loss": loss + self.weight * pose_loss}
+        return {**terms, "accuracy": right(logits, batch["labels"])}
 
     @torch.no_grad()
     def evaluate(self, samples: Split, eval_batch: int, classes: list[str]) -> dict[str, Any]:

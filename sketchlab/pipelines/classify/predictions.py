@@ -49,6 +49,11 @@ def evaluation(
     return out
 
 
+def right(logits: Tensor, labels: Tensor) -> Tensor:
+    """(B, n_classes) logits, (B,) labels → the share that is right, a number on their device."""
+    return (logits.argmax(1) == labels).float().mean()
+
+
 def prediction_table(
     ids: Sequence[str], labels: Tensor, predicted: Tensor, probabilities: Tensor, classes: list[str]
 ) -> pd.DataFrame:

@@ -22,7 +22,7 @@ from sketchlab.pipelines.classify.declared import ANSWERS as ANSWERS
 from sketchlab.pipelines.classify.declared import SCORES as SCORES
 from sketchlab.pipelines.classify.declared import TAKES as TAKES
 from sketchlab.pipelines.classify.declared import TITLE as TITLE
-from sketchlab.pipelines.classify.predictions import evaluation
+from sketchlab.pipelines.classify.predictions import evaluation, right
 from sketchlab.schema import Machine, Shown, added
 
 
@@ -131,7 +131,7 @@ class Classify:
         return loss
 
     def _of_labels(self, logits: Tensor, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        return {"loss": self.loss(logits.float(), batch["labels"])}
+        return {"loss": self.loss(logits.float(), batch["labels"]), "accuracy": right(logits, batch["labels"])}
 
     # --- batches
 

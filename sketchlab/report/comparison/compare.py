@@ -189,7 +189,7 @@ def _head(refresh_s: int, runs: int) -> str:
     reload = f'<meta http-equiv="refresh" content="{refresh_s}">' if refresh_s else ""
     about = f':root {{ --about: "about all {runs} runs"; }}'
     style = f"<style>{inspect.CSS}{listings.CSS}{about}</style>"
-    return f"{reload}{style}<script>{inspect.SCRIPT}</script><script>{listings.SCRIPT}</script>"
+    return f"{reload}{style}<script>{listings.SCRIPT}</script>"
 
 
 def _verdict(html: str) -> str:

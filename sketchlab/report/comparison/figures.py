@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from sketchlab.report.canvas import short, two_lines
 from sketchlab.report.comparison.groups import Group
 from sketchlab.report.comparison.leaderboard import Entry, of_scores
 from sketchlab.report.comparison.published import Published
+from sketchlab.report.look import frame
 from sketchlab.report.read import Run
 
 SHOWN = 12  # groups with a line of their own; more cannot be told apart
@@ -68,8 +68,7 @@ class Drawn:
     stem: Path  # without its ending
     title: str
     lines: list[Look]
-    box: tuple[float, float, float, float]  # left, top, right, bottom in points of the SVG, y down
-    x_range: tuple[float, float]
+    frame: dict[str, Any]  # of look.frame
 
 
 def line(group: Group, key: str) -> Line | None:
@@ -265,12 +264,4 @@ def save(path: Path, figure: Figure, axes: Axes, title: str, lines: Sequence[Loo
             options: dict[str, Any] = {"metadata": metadata, "dpi": canvas.DPI if ending == "png" else 72}
             figure.savefig(part, format=ending, **options)
             os.replace(part, target)
-    place, (width, height) = axes.get_position(), 72 * figure.get_size_inches()
-    box = (place.x0 * width, (1 - place.y1) * height, place.x1 * width, (1 - place.y0) * height)
-    low, high = axes.get_xlim()
-    return Drawn(path, title, list(lines), tuple(round(float(v), 2) for v in box), (float(low), float(high)))  # type: ignore[arg-type]
-
-
-def finite(values: np.ndarray) -> list[float | None]:
-    """For JSON, which knows no NaN."""
-    return [float(f"{v:.5g}") if math.isfinite(v) else None for v in values]
+    return Drawn(path, title, list(lines), frame(axes))

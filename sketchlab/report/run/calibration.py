@@ -65,7 +65,7 @@ def early(run: Run, split: str) -> pd.DataFrame:
 
 
 def _calibration(run: Run, split: str, table: pd.DataFrame) -> Plot:
-    figure = canvas.new(5.2, 4.6)
+    figure = canvas.new(5.2, 4.8)
     axes, counts = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     axes.plot([0, 1], [0, 1], color="0.35", linestyle=":", linewidth=1.2, label="as often as stated")
     spread = [table["share"] - table["low"], table["high"] - table["share"]]
@@ -75,17 +75,17 @@ def _calibration(run: Run, split: str, table: pd.DataFrame) -> Plot:
     title = f"Stated probability and how often it is right, {scores.SPLITS.get(split, split)} (n = {table['n'].sum()})"
     canvas.plain(axes, title, "", "share that is right")
     axes.title.set_fontsize(10)
-    axes.legend(fontsize=8, frameon=False, loc="upper left")
     bars = counts.bar(table["from"] + 0.5 / BINS, table["n"], width=0.8 / BINS, color=PALETTE[4])
     counts.bar_label(bars, fontsize=7)
     counts.margins(y=0.25)
     canvas.plain(counts, "", "stated probability of the predicted class", "answers")
     counts.set_xlim(0, 1)
+    canvas.legend(figure)
     return canvas.save(run, figure, f"{split}_calibration", "calibration", split, title)
 
 
 def _early(run: Run, split: str, table: pd.DataFrame) -> Plot:
-    figure = canvas.new(5.8, 3.8)
+    figure = canvas.new(5.8, 4.1)
     axes = figure.subplots()
     strokes, n = table["strokes"], int(table["n"].iloc[0])
     axes.fill_between(strokes, table["low"], table["high"], color=PALETTE[0], alpha=0.18, linewidth=0)
@@ -97,7 +97,7 @@ def _early(run: Run, split: str, table: pd.DataFrame) -> Plot:
     title = f"Answers after every stroke, {scores.SPLITS.get(split, split)} (n = {n} drawings at every stroke)"
     canvas.plain(axes, title, "strokes seen", "share of drawings")
     axes.title.set_fontsize(10)
-    axes.legend(fontsize=8, frameon=False, loc="lower right")
+    canvas.legend(figure)
     return canvas.save(run, figure, f"{split}_early", "early", split, title)
 
 

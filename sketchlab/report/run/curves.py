@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from sketchlab import stats
-from sketchlab.report import canvas, scores
+from sketchlab.report import canvas, look, scores
 from sketchlab.report.canvas import PALETTE, SPLIT_COLOUR, Plot
 from sketchlab.report.read import Run, numbers
 from sketchlab.report.run import gan as generator
@@ -22,7 +24,7 @@ LEVEL = {"linestyle": ":", "linewidth": 1.6}  # of chance lines
 def families(run: Run) -> dict[str, list[str]]:
     """Metric keys by the panel they share: loss, accuracy, then recall@1 with recall@10, d_real with d_fake."""
     keys = [key for key in run.metrics.columns if "/" in key and len(run.curve(key, "step")[1]) > 1]
-    keys = [key for key in keys if not generator.hidden(run, key)]
+    keys = [key for key in keys if not generator.hidden(run, key) and not _same(run, key)]
     names = sorted({key.split("/", 1)[1] for key in keys})
     stems = {name: name.partition("@")[0] if "@" in name else name.rpartition("_")[0] or name for name in names}
     shared = {name: stem for name, stem in stems.items() if stem in names or list(stems.values()).count(stem) > 1}
@@ -34,6 +36,13 @@ def families(run: Run) -> dict[str, list[str]]:
     return {family: members for family, members in out.items() if members}
 
 
+def _same(run: Run, key: str) -> bool:
+    """Whether it is another score, number for number: the mean over classes where each has as many samples."""
+    split, name = key.split("/", 1)
+    counts = scores.per_class(run, split).values()
+    return name == "class_accuracy" and len(set(counts)) == 1 and f"{split}/accuracy" in run.metrics
+
+
 def _axis(table: pd.DataFrame) -> str:
     """epoch, unless several evaluations share one."""
     return "epoch" if "epoch" in table and len(set(numbers(table, "epoch"))) == len(table) else "step"
@@ -43,14 +52,20 @@ def curves(run: Run) -> Iterator[Plot]:
     """curve_<family>.png for each family of metrics that was measured more than once."""
     x = _axis(run.metrics)
     for family, members in families(run).items():
-        figure = canvas.new(*SIZE)
-        panel(run, figure.subplots(), family, members)
+        figure = canvas.new(SIZE[0], SIZE[1] + 0.17 * (len(members) // 2 + 1))  # room for the legend
+        axes = figure.subplots()
+        lines = panel(run, axes, family, members)
+        canvas.legend(figure)
         name = "".join(c if c.isalnum() else "_" for c in family)
-        yield canvas.save(run, figure, f"curve_{name}", "curve", "", f"{family} by {x}")
+        plot = canvas.save(run, figure, f"curve_{name}", "curve", "", f"{family} by {x}")
+        less = all(run.declared[key].better == "smaller" for key in members)
+        yield replace(plot, look={**look.frame(axes), "less": less, "axis": x, "lines": lines})
 
 
-def panel(run: Run, axes: Axes, family: str, members: list[str]) -> None:
-    """One family: colour tells the metric (or the split, when there is one metric), a dashed line is training."""
+def panel(run: Run, axes: Axes, family: str, members: list[str]) -> list[dict[str, Any]]:
+    """One family: colour tells the metric (or the split, when there is one metric), a dashed line is training.
+    Returns what the page's script is told of its lines."""
+    told = []
     x = _axis(run.metrics)
     names = sorted({key.split("/", 1)[1] for key in members}, key=_natural)
     colours: dict[str, str] = dict(zip(names, PALETTE * len(names), strict=False)) if len(names) > 1 else {}
@@ -62,10 +77,23 @@ def panel(run: Run, axes: Axes, family: str, members: list[str]) -> None:
         label = " ".join(filter(None, [split, metric if colours else "", f"(n = {n})" if n else ""]))
         marker = "o" if len(places) <= 30 else ""
         style = "--" if split == "train" else "-"
-        axes.plot(places, values, style, marker=marker, markersize=3, color=colour, label=label, linewidth=1.6)
+        line: dict[str, Any] = {"color": colour, "label": label, "gid": f"line{len(told)}"}
+        axes.plot(places, values, style, marker=marker, markersize=3, linewidth=1.6, **line)
+        texts = [scores.text(run.declared[key], value) for value in values]
+        swatch = look.swatch(colour, (3.7, 1.6) if style == "--" else ())
+        name = " ".join(filter(None, [split, metric if colours else ""]))
+        told.append(
+            {"name": name, "swatch": swatch, "x": look.finite(places), "mean": look.finite(values), "text": texts}
+        )
         if run.declared[key].interval == "wilson" and split != "train" and n and not colours:
             low, high = stats.wilson_band(values.clip(0, 1), scores.effective_n(run, split))
-            band = {"color": colour, "alpha": 0.18, "linewidth": 0, "label": f"95% Wilson interval of {split}"}
+            band = {
+                "color": colour,
+                "alpha": 0.18,
+                "linewidth": 0,
+                "label": f"95% Wilson interval of {split}",
+                "gid": f"{split}-band",
+            }
             axes.fill_between(places, low, high, **band)
     _levels(run, axes, family, members, colours)
     generator.mark(run, axes, family, members, x)
@@ -73,10 +101,12 @@ def panel(run: Run, axes: Axes, family: str, members: list[str]) -> None:
     unit = " (nats)" if family == "loss" and _cross_entropy(run) else ""
     title = family.capitalize() if family in ("loss", "accuracy") else family
     if generator.is_generator(run):
-        title = generator.title(family)
+        title, family = generator.title(family), generator.axis(family)
+    elif len(names) == 1 and run.declared[names[0]].title:
+        title = run.declared[names[0]].title
     canvas.plain(axes, title, x, family + unit)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.legend(fontsize=8, frameon=False)
+    return told
 
 
 def _natural(name: str) -> tuple:
@@ -135,7 +165,7 @@ def timeline(run: Run) -> Iterator[Plot]:
         for colour, (key, label) in zip(PALETTE, known.items(), strict=False):
             axes.plot(numbers(table, x), numbers(table, key), color=colour, marker="o", markersize=3, label=label)
         if len(known) > 1:
-            axes.legend(fontsize=8, frameon=False)
+            canvas.legend(figure, 3)
         axes.set_ylim(bottom=0)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         canvas.plain(axes, title, x, unit)

@@ -12,7 +12,6 @@ from sketchlab import semantics
 from sketchlab.report import page, scores
 from sketchlab.report.canvas import Plot
 from sketchlab.report.read import Run, flat, numbers, text_of
-from sketchlab.report.run import plots
 
 
 def data(run: Run, drawn: list[Plot]) -> str:
@@ -35,7 +34,7 @@ def data(run: Run, drawn: list[Plot]) -> str:
 
 def _each(run: Run, split: str) -> str:
     """Samples per class: one number where all classes have as many."""
-    counts = plots.per_class(run, split).values()
+    counts = scores.per_class(run, split).values()
     if not counts:
         return "–"
     return str(min(counts)) if min(counts) == max(counts) else f"{min(counts)} to {max(counts)}"
@@ -96,7 +95,7 @@ def settings(run: Run) -> str:
 
 def time(run: Run, drawn: list[Plot]) -> str:
     started, ended = str(run.status.get("started") or ""), str(run.status.get("ended") or "")
-    rows = [(name, value) for name, value in (("started", started), ("ended", ended)) if value]
+    rows = [(name, value.replace("T", " ")) for name, value in (("started", started), ("ended", ended)) if value]
     if started and ended:
         took = datetime.datetime.fromisoformat(ended) - datetime.datetime.fromisoformat(started)
         rows.append(("from start to end", duration(took.total_seconds())))

@@ -140,13 +140,20 @@ def section(run: Run) -> str:
     """Verdicts of the detectors, KID, firings of the gate, the eye test, and the training as a moving picture."""
     if not is_generator(run):
         return ""
-    found = [*detectors(run), *_kid(run), *_bias(run), *_gate(run)]
-    out = "".join(page.paragraph(line) for line in [*map(render, found), *eye_test.lines(run)])
+    facts = [(f"{d.subject}?", d.numbers["answer"], _capital(render(d.numbers["finding"]))) for d in detectors(run)]
+    for name, found in (("KID", _kid(run)), ("FID's bias", _bias(run)), ("Stuck gate", _gate(run))):
+        facts += [(name, "", render(sentence)) for sentence in found]
+    facts += [("Judged by eye", "", line) for line in eye_test.lines(run)]
+    out = page.table(("about", "", "what was found"), facts) if facts else ""
     moving = animation(run)
     if moving is not None:
         epochs = "the same noise" if run.declared.answers == "images" else "the same images"
         out += page.picture(moving, "training as a moving picture", caption=f"every evaluation of training, {epochs}")
     return out
+
+
+def _capital(line: str) -> str:
+    return line[:1].upper() + line[1:]
 
 
 def _kid(run: Run) -> Iterator[Sentence]:
@@ -224,6 +231,10 @@ def title(family: str) -> str:
     return TITLES.get(stem, stem.capitalize()) + (f" ({features} features)" if features else "")
 
 
+def axis(family: str) -> str:
+    return "mean prediction (1: real)" if family == "d" else family.partition("@")[0].replace("_", " ")
+
+
 def mark(run: Run, axes: Axes, family: str, members: list[str], x: str) -> None:
     """On a family's panel: where a discriminator cannot tell, KID's spread and its value before training, firings."""
     if not is_generator(run):
@@ -233,7 +244,8 @@ def mark(run: Run, axes: Axes, family: str, members: list[str], x: str) -> None:
     for key in members:
         (places, values), spread = run.curve(key, x), run.curve(_spread(run, key), x)[1]
         if len(spread) == len(values) > 1:
-            axes.fill_between(places, values - spread, values + spread, alpha=0.18, linewidth=0, color="0.4")
+            band = {"alpha": 0.18, "linewidth": 0, "color": "0.4", "gid": f"{key}-band"}
+            axes.fill_between(places, values - spread, values + spread, **band)
     for number, firing in enumerate(fired(run)):
         steps, places = run.curve(members[0], "step")[0], run.curve(members[0], x)[0]
         at = float(np.interp(firing["step"], steps, places)) if len(steps) else 0.0

@@ -70,7 +70,7 @@ def _caption(row: Any, table: Any) -> str:
     key = f"p_{row['prediction']}"
     sure = f" {share(float(row[key]), 2)}" if key in table else ""
     verdict = "right" if row["label"] == row["prediction"] else f"said {page.escape(row['prediction'])}"
-    return f"<b>{page.escape(row['label'])}</b>, {verdict}{sure}<br>{page.escape(row['id'])}"
+    return f"<b>{page.escape(row['label'])}</b>, {verdict}{sure}" + page.identifier(row["id"])
 
 
 def overlaid(pixels: np.ndarray, heat: np.ndarray) -> np.ndarray:

@@ -77,7 +77,7 @@ def _by_class(run: Run, split: str, title: str) -> Figure:
     table = scores.recalls(run, split)
     assert table is not None
     table = table.iloc[::-1].reset_index(drop=True)  # barh counts from below: the worst class ends on top
-    figure = canvas.new(7, 1.5 + 0.22 * len(table))
+    figure = canvas.new(5.4, 1.6 + 0.22 * len(table))
     axes = figure.subplots()
     rows, value = np.arange(len(table)), table["accuracy"].to_numpy(dtype=float)
     spread = np.abs(np.vstack([value - table["low"], table["high"] - value]))
@@ -91,8 +91,8 @@ def _by_class(run: Run, split: str, title: str) -> Figure:
     axes.axvline(1 / len(table), color="0.35", linestyle=":", linewidth=1.2, label=f"chance (1/{len(table)})")
     axes.set_xlim(0, 1.02)
     axes.set_ylim(-0.7, len(table) - 0.3)
-    axes.legend(fontsize=8, frameon=False, loc="upper right")
     canvas.plain(axes, title, "share of the class recognised", "")
+    canvas.legend(figure)
     return figure
 
 
@@ -131,16 +131,9 @@ def _mistakes(run: Run) -> Iterator[Plot]:
         yield canvas.save(run, figure, f"{split}_mistakes", "mistakes", split, title)
 
 
-def per_class(run: Run, split: str) -> dict[str, int]:
-    """How many samples of each class a split has; {} when data.json does not say."""
-    found = run.split(split).get("per_class") or {}
-    pairs = found.items() if isinstance(found, dict) else zip(run.classes, found, strict=False)
-    return {str(name): int(n) for name, n in pairs}
-
-
 def _balance(run: Run) -> Iterator[Plot]:
     """data.png: samples per class and split, where they differ; many classes go by their numbers."""
-    counts = {split: found for split in scores.SPLITS if (found := per_class(run, split))}
+    counts = {split: found for split in scores.SPLITS if (found := scores.per_class(run, split))}
     if len(run.classes) < 2 or all(len(set(found.values())) == 1 for found in counts.values()):
         return
     names = run.classes
@@ -161,5 +154,5 @@ def _balance(run: Run) -> Iterator[Plot]:
         axes.set_yticks(range(len(names)), [short(name) for name in names], fontsize=8, parse_math=False)
         axes.set_ylim(len(names) - 0.4, -0.6)
     canvas.plain(axes, "Samples per class", *(("samples", "") if named else ("class number", "samples")))
-    axes.legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    canvas.legend(figure, 3)
     yield canvas.save(run, figure, "data", "data", "", "Samples per class and split")

@@ -19,7 +19,6 @@ DOMAINS = {"sketch": (PALETTE[0], "^"), "photo": (PALETTE[1], "o")}
 THUMB_IN, APART_IN = 0.36, 0.42  # side of a thumbnail on the map, and the least distance between two
 NAMED = 30  # classes up to which their names stand on the map
 FURTHEST = 12
-ROOM = 1.3  # times the height of the bars: above them stands the legend
 MAP_IN, NAME_IN = 8.0, (0.12, 0.22)  # side of the map; width of a letter of a class name, height of its line
 HOW_TO_READ_MATCHES = (
     "each row is a sketch and its ten nearest photos, the nearest first. A thick green frame: of the sketch's class; "
@@ -46,7 +45,7 @@ def _histogram(run: Run, split: str, pairs: np.ndarray) -> Plot:
     """pairs (2, n): of every sketch the distance to a photo that matches and to one that does not."""
     how = run.document("pairs", split)
     title = f"Distances of pairs, {scores.SPLITS.get(split, split)}"
-    figure = canvas.new(6.4, 3.6)
+    figure = canvas.new(6.4, 3.9)
     axes = figure.subplots()
     bins = np.linspace(0, max(float(pairs.max()), 1e-9), 41).tolist()
     kinds = (f"matching by {how.get('match', 'class')}", "not matching")
@@ -56,10 +55,9 @@ def _histogram(run: Run, split: str, pairs: np.ndarray) -> Plot:
         axes.hist(values, bins, histtype="step", color=colour, linestyle=line, linewidth=1.6, label=label)
     if (at := how.get("threshold")) is not None:
         label = f"threshold {at:.3g}, best on {how.get('chosen_on')}"
-        axes.axvline(at, ymax=1 / ROOM, color="0.25", linestyle=":", linewidth=1.6, label=label)
+        axes.axvline(at, color="0.25", linestyle=":", linewidth=1.6, label=label)
     canvas.plain(axes, title, "Euclidean distance of the embeddings", "pairs")
-    axes.set_ylim(top=axes.get_ylim()[1] * ROOM)
-    axes.legend(fontsize=8, frameon=False, loc="upper left")
+    canvas.legend(figure, 1)
     return canvas.save(run, figure, f"{split}_distances", "distances", split, title)
 
 
@@ -145,7 +143,7 @@ def section(run: Run, drawn: list[Plot]) -> str:
         body += _by_text(run.by_text(split)) + page.charts(drawn, "distances", split)
         for plot in drawn:
             if plot.kind == "map" and plot.split == split:
-                body += page.picture(plot.path, plot.title, caption=HOW_TO_READ_MAP)
+                body += page.chart(plot, HOW_TO_READ_MAP)
         body += _furthest(run.predictions(split), split)
         out += f"<h3>{page.escape(name.capitalize())}</h3>{body}" if split == first else page.details(name, body)
     return out

@@ -57,7 +57,7 @@ def sections(run: Run, drawn: list[Plot]) -> list[tuple[str, str]]:
         "Repeat it": lambda: facts.repeat(run),
     }
     # what one comes for, before its tables
-    first = ("Pictures", "Curves") if generator.is_generator(run) else ("Drawings",)
+    first = ("Pictures", "Curves") if generator.is_generator(run) else ("Drawings", "Under stress")
     order = [*first, *(title for title in parts if title not in first)]
     return [(title, run.attempt(f"“{title}”", parts[title], "")) for title in order]
 
@@ -103,7 +103,8 @@ def result(run: Run) -> str:
             out += page.paragraph(_stability(run, key, moved), "soft")
     for split in scores.SPLITS:
         if measured := run.document("quality", split):
-            out += f"<h3>What the {page.escape(split)} scores were measured on</h3>" + page.pairs(facts.flat(measured))
+            what = f"What the {split} scores were measured on"
+            out += page.details(what, page.pairs(facts.flat(measured)))
     if any(s.method for s in found):
         out += page.paragraph(
             "Intervals say how far the score would move on other samples of the same kind; they know nothing of "
@@ -203,9 +204,8 @@ def _probability(value: float) -> str:
 
 def _said(row: dict[str, Any]) -> str:
     sure = "" if np.isnan(row["wrong"]) else f" {_probability(row['wrong'])}"
-    return (
-        f"<b>{page.escape(row['label'])}</b>, said {page.escape(row['prediction'])}{sure}<br>{page.escape(row['id'])}"
-    )
+    said = f"<b>{page.escape(row['label'])}</b>, said {page.escape(row['prediction'])}{sure}"
+    return said + page.identifier(row["id"])
 
 
 def samples(run: Run) -> str:
@@ -214,21 +214,20 @@ def samples(run: Run) -> str:
     for path in run.samples("*"):
         if path.stem != "data" and not path.stem.endswith("_retrieval"):
             series.setdefault(path.stem.rpartition("_")[0] if path.stem[-1].isdigit() else path.stem, []).append(path)
-    out = ""
-    by_use = {name: (not name.endswith(("_samples", "_translated")), name) for name in series}
-    for name, paths in sorted(series.items(), key=lambda one: by_use[one[0]]):  # what it makes, then what explains it
+    newest, folded, explaining = [], "", []
+    for name, paths in sorted(series.items()):
         places = np.unique(np.linspace(len(paths) - 1, 0, min(EPOCHS, len(paths))).round().astype(int))[::-1]
-        chosen = [paths[i] for i in places]
-        titles = [_title(path.stem) for path in chosen]
-        out += page.picture(chosen[0], titles[0], caption=titles[0])
-        out += page.cards(
-            [page.picture(p, t, caption=t) for p, t in zip(chosen[1:], titles[1:], strict=True)], wide=True
-        )
-        if len(paths) > len(chosen):
-            out += page.paragraph(
-                f"{len(chosen)} of {len(paths)} sheets of {name.replace('_', ' ')}; all are in samples/.", "soft"
-            )
-    return out
+        cards = [page.picture(paths[i], _title(paths[i].stem), caption=_title(paths[i].stem)) for i in places]
+        if not name.endswith(("_samples", "_translated")):
+            explaining.append(cards[0])
+            continue
+        newest.append(cards[0])
+        some = f"{len(cards)} of {len(paths)} sheets of {name.replace('_', ' ')}; all are in samples/."
+        left_out = page.paragraph(some, "soft") if len(paths) > len(cards) else ""
+        earlier = page.cards(cards[1:], wide=True) + left_out if len(cards) > 1 else ""
+        folded += page.details(f"Earlier epochs: {name.replace('_', ' ')}", earlier)
+    folded += page.details("What explains them", page.cards(explaining, wide=True))
+    return page.cards(newest, wide=True) + folded
 
 
 def not_shown(run: Run) -> str:

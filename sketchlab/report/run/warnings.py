@@ -12,7 +12,6 @@ from sketchlab import stats
 from sketchlab.report import scores
 from sketchlab.report.read import Run, column
 from sketchlab.report.run import gan as generator
-from sketchlab.report.run import plots
 from sketchlab.report.sentences import Sentence, Value, render, unique
 
 TINY = 100  # samples in an evaluated split below which one of them moves the score by more than a point
@@ -193,7 +192,7 @@ def _predicted(run: Run) -> set[str]:
 
 
 def _imbalance(run: Run) -> Iterator[Sentence]:
-    counts = plots.per_class(run, "train").values()
+    counts = scores.per_class(run, "train").values()
     if len(counts) > 1 and max(counts) > UNEQUAL * max(min(counts), 1):
         named = any(f"{split}/accuracy" in run.final() for split in ("val", "test"))
         accuracy = Sentence("accuracy of unequal classes", "train") if named else None
