@@ -96,9 +96,10 @@ def coloured(colour: str) -> str:
     return colour
 
 
-def svg(path: Path, title: str, name: str, focus: bool = False, scale: float = 1.7) -> str:
+def svg(path: Path, title: str, name: str, focus: bool = False, scale: float = 1.7, least: float = 0.0) -> str:
     """An SVG file as a part of a page: no header, no metadata, ids of its own (`name` before each), no background,
-    colours of the page. focus: by the keyboard, too; scale: pixels of the page per point, at most."""
+    colours of the page. focus: by the keyboard, too; scale, least: pixels of the page per
+    point, at most and at least."""
     text = path.read_text("utf-8")
     text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.S)
     head, rest = text.split(">", 1)
@@ -108,7 +109,8 @@ def svg(path: Path, title: str, name: str, focus: bool = False, scale: float = 1
     for patch in ("patch_1", "patch_2"):  # the paper of the figure and of its axes
         rest = rest.replace(f'<g id="{name}-{patch}">', f'<g id="{name}-{patch}" display="none">')
     rest = re.sub(r"(?<=: )#[0-9a-f]{6}\b", lambda found: coloured(found[0]), rest)
-    style = f"max-width: {scale * float(head.split('viewBox=')[1].split()[2]):.0f}px"
+    width = float(head.split('viewBox="')[1].split()[2])
+    style = f"max-width: {scale * width:.0f}px" + (f"; min-width: {least * width:.0f}px" if least else "")
     label = html.escape(title, quote=True)
     shown = f'<svg class="chart" style="{style}" role="img" aria-label="{label}"{" tabindex=0" * focus}'
     return head.replace("<svg", shown, 1) + ">" + rest

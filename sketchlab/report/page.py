@@ -60,7 +60,7 @@ details { margin: .6rem 0; } summary { cursor: pointer; color: var(--accent); }
   .stack td[data-label] { display: flex; gap: 1rem; justify-content: space-between; white-space: normal; }
   td[data-label]::before { content: attr(data-label); color: var(--soft); text-align: left; font-weight: 400; }
   table { font-size: .8rem; } th, td { padding-right: .45rem; }
-  .large svg.chart { width: 34rem; } .stack td.none { display: none; } }
+  .sheet img { max-width: none; width: 44rem; } .stack td.none { display: none; } }
 @media print { body { max-width: none; padding: 0; font-size: 10pt; } nav, details:not([open]) { display: none; }
   .wide { grid-template-columns: 1fr 1fr; } summary { list-style: none; color: var(--ink); }
   figure, tr, .warnings { break-inside: avoid; } h2, h3 { break-after: avoid; } }
@@ -214,12 +214,11 @@ def charts(drawn: list[Plot], kind: str, split: str = "") -> str:
 
 def chart(plot: Plot, caption: str = "") -> str:
     """A figure in the page's colours. On a phone a confusion matrix scrolls; every other one shrinks."""
-    drawn = look.svg(
-        plot.path.with_suffix(".svg"), plot.title, anchor(plot.path.stem), bool(plot.look), 1.7 if plot.look else 1.35
-    )
+    scale, least = 1.7 if plot.look else 1.35, 0.8 if plot.kind == "confusion" else 0.0
+    drawn = look.svg(plot.path.with_suffix(".svg"), plot.title, anchor(plot.path.stem), bool(plot.look), scale, least)
     if plot.look:
         return look.curves(drawn, plot.look)
-    style = {"confusion": "scroll large matrix", "map": "map"}.get(plot.kind, "still")
+    style = {"confusion": "scroll matrix", "map": "map"}.get(plot.kind, "still")
     below = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
     return f'<figure class="{style}">{drawn}{below}</figure>'
 

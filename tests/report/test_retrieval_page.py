@@ -1,5 +1,7 @@
 """The page of a retrieval run: distances of pairs, the map, protocols; drawn from files alone."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -54,3 +56,9 @@ def test_a_run_that_searched_nothing_has_no_section(run_folder):
     run = read(run_folder("gan"))
     assert retrieval.section(run, []) == "" and not list(retrieval.plots(run))
     assert "protocol" not in result(run)
+
+
+def test_scores_stand_in_the_order_in_which_they_are_declared(folder):
+    rows = re.findall(r"<tr[^>]*><td>val</td><td[^>]*>([^<]+)</td>", result(read(folder)))
+    known = [name for name in rows if name in ("recall@1", "recall@10", "class_mAP")]
+    assert known[:1] == ["recall@1"] and known == ["recall@1", "recall@10", "class_mAP"]

@@ -99,7 +99,7 @@ def panel(run: Run, axes: Axes, family: str, members: list[str]) -> list[dict[st
     generator.mark(run, axes, family, members, x)
     _scale(run, axes, family, members)
     unit = " (nats)" if family == "loss" and _cross_entropy(run) else ""
-    title = family.capitalize() if family in ("loss", "accuracy") else family
+    title = family[0].upper() + family[1:]
     if generator.is_generator(run):
         title, family = generator.title(family), generator.axis(family)
     elif len(names) == 1 and run.declared[names[0]].title:

@@ -12,12 +12,14 @@ from sketchlab import semantics
 from sketchlab.report import page, scores
 from sketchlab.report.canvas import Plot
 from sketchlab.report.read import Run, flat, numbers, text_of
+from sketchlab.report.sentences import counted
 
 
 def data(run: Run, drawn: list[Plot]) -> str:
     out, seen = "", run.folder / "samples" / "data.png"
     if seen.is_file():
-        out += page.picture(seen, "Samples as the network sees them", caption="Samples as the network sees them.")
+        what = "Samples as the network sees them"
+        out += f'<div class="scroll sheet">{page.picture(seen, what, caption=f"{what}.")}</div>'
     sizes = {split: n for split in scores.SPLITS if (n := scores.count(run, split)) is not None}
     rows = [(split, n, _each(run, split), run.split(split).get("digest", "–")) for split, n in sizes.items()]
     columns = ("split", "n", "per class", "digest of its ids")
@@ -28,7 +30,7 @@ def data(run: Run, drawn: list[Plot]) -> str:
     elsewhere = {"classes", "splits", "notes", *scores.SPLITS}
     out += page.pairs(flat({key: value for key, value in run.data.items() if key not in elsewhere}))
     if run.classes:
-        out += page.details(f"The {len(run.classes)} classes", page.paragraph(", ".join(run.classes)))
+        out += page.details(counted(len(run.classes), "class").capitalize(), page.paragraph(", ".join(run.classes)))
     return out
 
 
