@@ -1,7 +1,6 @@
 """Run folders made of plain files, as the engine leaves them: no training, no torch."""
 
 import json
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -274,16 +273,9 @@ def interrupted(folder: Path) -> Path:
 KINDS = {f.__name__: f for f in (classifier, collapsed, retrieval, gan, baseline, interrupted)}
 
 
-@pytest.fixture(scope="module")
-def browser():
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if path is None:
-        pytest.skip("neither chromium nor google-chrome is installed")
-    with sync_api.sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield browser
-        browser.close()
+@pytest.fixture
+def browser(chromium):
+    return chromium
 
 
 @pytest.fixture
