@@ -77,7 +77,7 @@ def panel(run: Run, axes: Axes, family: str, members: list[str]) -> list[dict[st
         label = " ".join(filter(None, [split, metric if colours else "", f"(n = {n})" if n else ""]))
         marker = "o" if len(places) <= 30 else ""
         style = "--" if split == "train" else "-"
-        line = {"color": colour, "label": label, "gid": f"line{len(told)}"}
+        line: dict[str, Any] = {"color": colour, "label": label, "gid": f"line{len(told)}"}
         axes.plot(places, values, style, marker=marker, markersize=3, linewidth=1.6, **line)
         texts = [scores.text(run.declared[key], value) for value in values]
         swatch = look.swatch(colour, (3.7, 1.6) if style == "--" else ())
