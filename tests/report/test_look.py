@@ -301,13 +301,19 @@ def test_while_it_trains_the_page_says_how_far_it_is(training):
 
 @pytest.mark.browser
 def test_the_page_reloads_until_it_is_not_written_again(opened, training):
-    file = report.write(training, next_s=3)
+    file = report.write(training, next_s=60)
+    text = file.read_text()
+
+    def write(step: str, in_s: float) -> None:
+        when = datetime.datetime.now().astimezone() + datetime.timedelta(seconds=in_s)
+        file.write_text(text.replace(due(text).isoformat(), when.isoformat()).replace("Step 1,200", f"Step {step}"))
+
+    write("1,200", 4)
     tab = opened(file)
     assert tab.locator(".live .late").is_hidden()
-    put(training, "progress.json", {"step": 2500, "steps": 4000, "seconds_left": 400})
-    report.write(training, next_s=3)
-    tab.wait_for_function("document.querySelector('.live').textContent.includes('Step 2,500')", timeout=15_000)
-    tab.locator(".live .late").wait_for(state="visible", timeout=15_000)  # killed: nobody writes it again
+    write("2,500", 8)
+    tab.wait_for_function("document.querySelector('.live').textContent.includes('Step 2,500')", timeout=20_000)
+    tab.locator(".live .late").wait_for(state="visible", timeout=30_000)  # killed: nobody writes it again
     loads = []
     tab.on("load", lambda _: loads.append(1))
     tab.wait_for_timeout(2500)
