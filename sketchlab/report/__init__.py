@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
-from sketchlab.report import agg, live, page  # noqa: F401  agg before anything that imports matplotlib
+from sketchlab.report import agg, live, page, tables  # noqa: F401  agg before anything that imports matplotlib
 from sketchlab.report.read import read
 from sketchlab.report.run import plots, transfer, warnings
 from sketchlab.report.run.headline import headline as headline_of
@@ -41,8 +40,4 @@ def write(folder: Path, next_s: float = 0.0) -> Path:
         sections=made,
         live=live.line(run, next_s) if run.state == "running" else "",
     )
-    out = run.folder / "report.html"
-    part = out.with_name("report.html.part")
-    part.write_text(text, encoding="utf-8")
-    os.replace(part, out)
-    return out
+    return tables.put(run.folder / "report.html", text)

@@ -11,9 +11,7 @@ from pathlib import Path
 from sketchlab import report
 from sketchlab.errors import UserError, exit_on_error
 from sketchlab.report.comparison import compare, groups
-from sketchlab.report.comparison.family import Family
 from sketchlab.report.paper import appendix, protocols
-from sketchlab.report.read import Run
 from sketchlab.storage import packed
 
 SLACK_S = 30  # in which a page that is watched is drawn, at most
@@ -77,21 +75,21 @@ def _once(chosen: argparse.Namespace, refresh_s: int) -> Path:
         return report.write(only)
     if _alone(chosen):
         return report.write(only, chosen.next_by or (refresh_s and refresh_s + SLACK_S))
-    keys = [key for key in chosen.pivot.split(",") if key]
-
-    def paper(families: list[Family], runs: list[Run], out: Path) -> None:
-        print(f"appendix: {appendix.write(families, runs, keys, chosen.margin, out)}")
-
-    return compare.compare(
+    out = chosen.out or groups.root(chosen.folder) / "comparison"
+    paper = appendix.Asked([key for key in chosen.pivot.split(",") if key], chosen.margin) if _paper(chosen) else None
+    page = compare.compare(
         chosen.folder,
         by=[key for key in chosen.by.split(",") if key],
         names=[name.strip() for name in chosen.names.split(",")] if chosen.names else [],
         metric=chosen.metric,
-        out=chosen.out or groups.root(chosen.folder) / "comparison",
+        out=out,
         values=chosen.published,
         refresh_s=refresh_s,
-        paper=paper if _paper(chosen) else None,
+        paper=paper,
     )
+    if paper is not None:
+        print(f"appendix: {out / appendix.PAGE}")
+    return page
 
 
 def _alone(chosen: argparse.Namespace) -> bool:

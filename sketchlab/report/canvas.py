@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -15,6 +14,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from sketchlab.report.read import Run
+from sketchlab.storage.files import atomic
 
 # Okabe and Ito's colour-blind-safe palette, without its yellow (too pale for a line on white)
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
@@ -52,18 +52,17 @@ def save(run: Run, figure: Figure, name: str, kind: str, split: str, title: str)
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
         files = [(path, PNG), (path.with_suffix(".svg"), SVG)]
         for target, metadata in files[: 1 if kind == "mistakes" else 2]:  # of mistakes the page has cards
-            part = target.with_name(target.name + ".part")
-            figure.savefig(part, format=target.suffix[1:], metadata=metadata, dpi=DPI if target == path else 72)
-            os.replace(part, target)
+            with atomic(target) as temporary:
+                dpi = DPI if target == path else 72
+                figure.savefig(temporary, format=target.suffix[1:], metadata=metadata, dpi=dpi)
     return Plot(path, kind, split, title)
 
 
 def write(path: Path, figure: Figure) -> Path:
     """A PNG file, whole or not at all; without the drawing library's name and version in it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    figure.savefig(part, format="png", metadata=PNG)
-    os.replace(part, path)
+    with atomic(path) as temporary:
+        figure.savefig(temporary, format="png", metadata=PNG)
     return path
 
 
@@ -71,9 +70,8 @@ def keep(run: Run, pixels: np.ndarray, name: str) -> None:
     """plots/<name>.png of (h, w) or (h, w, 3) uint8, whole or not at all."""
     path = run.folder / "plots" / f"{name}.png"
     path.parent.mkdir(exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    Image.fromarray(pixels).save(part, format="PNG")
-    os.replace(part, path)
+    with atomic(path) as temporary:
+        Image.fromarray(pixels).save(temporary, format="PNG")
 
 
 def short(name: str, length: int = 22) -> str:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 from collections.abc import Collection, Sequence
 from pathlib import Path
+
+from sketchlab.storage.files import atomic
 
 LATEX = {
     "\\": r"\textbackslash{}",
@@ -43,9 +44,8 @@ def write(
 def put(path: Path, text: str) -> Path:
     """A text file, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    part.write_text(text, encoding="utf-8")
-    os.replace(part, path)
+    with atomic(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
     return path
 
 

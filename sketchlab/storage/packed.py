@@ -21,7 +21,7 @@ from sketchlab.storage.files import atomic, digest
 
 SUFFIX = ".sketchlab.zip"
 LIST = "pack.json"  # in the archive: file → [bytes, SHA-256]
-LEFT = ("lock", "train.log", "report.html.part")  # of a run folder, decides nothing elsewhere
+LEFT = ("lock", "train.log")  # of a run folder, decides nothing elsewhere
 LARGEST = 64 * 2**30  # bytes that an archive may unpack to
 
 

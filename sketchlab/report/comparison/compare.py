@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib
@@ -29,11 +29,12 @@ from sketchlab.report.comparison.groups import Group, find, gather, kind, read_a
 from sketchlab.report.comparison.leaderboard import entry
 from sketchlab.report.comparison.pairs import Samples
 from sketchlab.report.comparison.published import Published
+from sketchlab.report.paper import appendix
+from sketchlab.report.paper.appendix import Asked
 from sketchlab.report.read import Run
 from sketchlab.report.sentences import Sentence, render
 
 PAGE = "comparison.html"
-Paper = Callable[[list[Family], list[Run], Path], object]  # what else is made of a comparison: paper/appendix.py
 
 
 def compare(
@@ -45,7 +46,7 @@ def compare(
     out: Path,
     values: Path | None = None,
     refresh_s: int = 0,
-    paper: Paper | None = None,
+    paper: Asked | None = None,
 ) -> Path:
     """Read every run at or below the folders and write comparison.html, figures/ and tables/ to `out`.
 
@@ -53,9 +54,8 @@ def compare(
     the order in which the page lists them. metric: the score to compare
     by, such as val/accuracy; without, each kind of run's result; of one without a direction, such as train/d_real, the
     curves are drawn, a panel per group. values: a YAML file of published values.
-    refresh_s: the page reloads itself that often; 0: never. paper: makes more of what was found. Returns the page's
-    path. Raises UserError for a folder without runs, an unknown key of `by`, and a metric that no run has (saying which
-    there are).
+    refresh_s: the page reloads itself that often; 0: never. paper: appendix.html too. Returns the page's path. Raises
+    UserError for a folder without runs, an unknown key of `by`, and a metric that no run has (saying which there are).
     """
     paths, notes = find(folders)
     runs, unread = read_all(paths)
@@ -96,7 +96,7 @@ def compare(
         warnings_first=True,
     )
     if paper is not None:
-        paper(families, runs, out)
+        appendix.write(families, runs, paper, out)
     return tables.put(out / PAGE, text)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from sketchlab.report.comparison.leaderboard import Entry, of_scores
 from sketchlab.report.comparison.published import Published
 from sketchlab.report.look import frame
 from sketchlab.report.read import Run
+from sketchlab.storage.files import atomic
 
 SHOWN = 12  # groups with a line of their own; more cannot be told apart
 THIN = 10  # single runs drawn of each group
@@ -260,8 +260,7 @@ def save(path: Path, figure: Figure, axes: Axes, title: str, lines: Sequence[Loo
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": path.name, "pdf.fonttype": 42}):
         for ending, metadata in METADATA.items():
             target = path.with_name(f"{path.name}.{ending}")
-            part = target.with_name(target.name + ".part")
             options: dict[str, Any] = {"metadata": metadata, "dpi": canvas.DPI if ending == "png" else 72}
-            figure.savefig(part, format=ending, **options)
-            os.replace(part, target)
+            with atomic(target) as temporary:
+                figure.savefig(temporary, format=ending, **options)
     return Drawn(path, title, list(lines), frame(axes))

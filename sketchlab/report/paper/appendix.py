@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from sketchlab.errors import listed
@@ -25,13 +26,18 @@ CSS = (
 )
 
 
-def write(
-    families: Sequence[Family], runs: Sequence[Run], keys: Sequence[str], margin: float | None, out: Path
-) -> Path:
-    """The page, its figures and tables below `out`. keys: of --pivot, or none; margin: of --margin, or None.
+@dataclass(frozen=True)
+class Asked:
+    keys: list[str]  # of --pivot: the setting of the rows and that of the columns; [] = no such table
+    margin: float | None  # of --margin
+
+
+def write(families: Sequence[Family], runs: Sequence[Run], asked: Asked, out: Path) -> Path:
+    """The page, its figures and tables below `out`.
 
     Raises UserError for keys that are not two settings of the runs, and for a margin that is none.
     """
+    keys, margin = asked.keys, asked.margin
     pivots = [pivot(_of(runs, family), keys, family.key) for family in families if keys and family.leaderboard]
     more = ["agarwal"] * bool(pivots) + ["demsar"] * any(p.critical for p in pivots)
     sections: list[tuple[str, str]] = []

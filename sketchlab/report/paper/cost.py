@@ -23,11 +23,6 @@ def parameters(run: Run) -> float:
     return float((run.env.get("parameters") or {}).get("total") or math.nan)
 
 
-def macs(run: Run) -> float:
-    """Multiplications with an addition, of one sample; NaN where the run did not count them."""
-    return float(run.env.get("macs") or math.nan)
-
-
 def training_s(run: Run) -> float:
     return math.nan if run.seconds is None else run.seconds
 
@@ -42,7 +37,6 @@ def use_ms(run: Run) -> float:
 
 COSTS: dict[str, Callable[[Run], float]] = {
     "parameters": parameters,
-    "MACs a sample": macs,
     "training, s": training_s,
     "use, ms a sample": use_ms,
 }

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from sketchlab.report import canvas, page
 from sketchlab.report.comparison.family import Table
 from sketchlab.report.comparison.groups import Group
+from sketchlab.report.examples import Examples, examples
 from sketchlab.report.read import Run
 
 CELLS = 15  # of the confusion that are listed
@@ -35,29 +37,28 @@ class Disagreement:
 
 def of(a: Group, b: Group, split: str) -> Disagreement | None:
     """None where they were not tested on the same samples, or do not answer with classes."""
-    runs = [*a.runs.values(), *b.runs.values()]
-    if a.gives != "classes" or b.gives != "classes" or any(split not in run.predicted() for run in runs):
+    runs, split_at = [*a.runs.values(), *b.runs.values()], len(a.runs)
+    if a.gives != "classes" or b.gives != "classes":
         return None
-    tables = [run.predicted_classes(split) for run in runs]
-    if any(not {"id", "label", "prediction"} <= set(table) for table in tables):
+    kept = [each for run in runs if isinstance(each := examples(run, f"{split}/accuracy"), Examples)]
+    if len(kept) < len(runs) or len({each.ids for each in kept}) > 1:
         return None
-    ids = [tuple(zip(table["id"], table["label"], strict=True)) for table in tables]
-    if len(set(map(frozenset, ids))) > 1 or len(ids[0]) != len(set(ids[0])):
-        return None
-    classes = runs[0].classes
-    number = {name: place for place, name in enumerate(classes)}
-    place = {key: i for i, key in enumerate(ids[0])}
-    right, counts = np.zeros((len(runs), len(place)), bool), np.zeros((len(runs), len(classes), len(classes)))
-    for run, (table, keys) in enumerate(zip(tables, ids, strict=True)):
-        for key, answer in zip(keys, table["prediction"], strict=True):
-            right[run, place[key]] = key[1] == answer
-            counts[run, number[key[1]], number[answer]] += 1
-    split_at = len(a.runs)
+    tables = [_confusion(run, split) for run in runs]
+    right, names = (
+        np.stack([each.values for each in kept]) == 1,
+        np.array([name.split("\n")[0] for name in kept[0].ids]),
+    )
     ours, theirs = right[:split_at], right[split_at:]
-    names = np.array([key[0] for key in ids[0]])
-    gap = counts[:split_at].mean(0) - counts[split_at:].mean(0)
+    gap = np.mean(tables[:split_at], 0) - np.mean(tables[split_at:], 0)
     only_a, only_b = (names[one.all(0) & ~other.any(0)].tolist() for one, other in ((ours, theirs), (theirs, ours)))
-    return Disagreement(a, b, split, classes, gap, only_a, only_b, len(place))
+    return Disagreement(a, b, split, runs[0].classes, gap, only_a, only_b, len(names))
+
+
+def _confusion(run: Run, split: str) -> NDArray[np.int64]:
+    """(C, C) label by answer."""
+    table = run.predicted_classes(split)
+    counts = pd.crosstab(table["label"], table["prediction"])
+    return counts.reindex(index=run.classes, columns=run.classes, fill_value=0).to_numpy()
 
 
 def table(found: Disagreement) -> Table:

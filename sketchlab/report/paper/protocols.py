@@ -17,7 +17,6 @@ that the run kept, rank all photos of the split by Euclidean distance for every 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -31,6 +30,7 @@ from scipy.stats import hypergeom
 from sketchlab.errors import UserError
 from sketchlab.report import page
 from sketchlab.report.read import Run, read
+from sketchlab.storage.files import atomic
 
 Array = NDArray[Any]
 K = (200, 100)  # of mAP@200 and P@200, of P@100
@@ -263,9 +263,8 @@ def write(folder: Path) -> Path:
         )
     made = table(*(np.asarray(array) for array in arrays))
     path = folder / f"protocols_{split}.csv"
-    part = path.with_name(path.name + ".part")
-    made.to_csv(part, index=False)
-    os.replace(part, path)
+    with atomic(path) as temporary:
+        made.to_csv(temporary, index=False)
     print("\n".join(_lines(made, split)), flush=True)
     return path
 

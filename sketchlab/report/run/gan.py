@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from sketchlab.report import page, scores
 from sketchlab.report.read import Run
 from sketchlab.report.run import eye_test
 from sketchlab.report.sentences import Sentence, render
+from sketchlab.storage.files import atomic
 
 ALIKE = 0.15  # collapsed: MS-SSIM between generated images over that between real ones
 STILL = 0.01  # stuck: both losses stay within this share of their mean …
@@ -202,11 +202,10 @@ def animation(run: Run) -> Path | None:
         frames.append(frame)
     path = run.folder / "plots" / "training.webp"
     path.parent.mkdir(exist_ok=True)
-    part = path.with_name(path.name + ".part")
     times = [FRAME_MS] * (len(frames) - 1) + [LAST_MS]
     how = {"save_all": True, "append_images": frames[1:], "duration": times, "loop": 0, "quality": QUALITY}
-    frames[0].save(part, format="WEBP", **how)
-    os.replace(part, path)
+    with atomic(path) as temporary:
+        frames[0].save(temporary, format="WEBP", **how)
     return path
 
 
