@@ -179,6 +179,15 @@ def test_overrides_of_a_runs_own_data_are_kept_apart(trained):
     assert other.data.config.classes is None and other.data.config.splits.train == 0.8
 
 
+def test_a_group_chosen_anew_replaces_the_runs_own_values_of_it(trained):
+    run = open_run(trained)
+    kept, anew = (transfer.compose(run, words).data.config for words in ([], ["data/splits=kfold"]))
+    assert (kept.splits.rule, anew.splits.rule) == ("fraction", "kfold") and kept.splits.train == 0.5
+    assert anew.per_class == kept.per_class and anew.classes == kept.classes
+    one = transfer.compose(run, ["data/splits=fraction", "data.splits.train=0.7", "data.splits.val=0.1"]).data.config
+    assert (one.splits.train, one.splits.val) == (0.7, 0.1)
+
+
 def test_page_with_drop_and_stress_and_found_again(trained, drawings, tmp_path, capsys):
     words = [
         trained,

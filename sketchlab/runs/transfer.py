@@ -48,7 +48,10 @@ def compose(run: OpenedRun, overrides: list[str]) -> config.RunConfig:
     below = [f"model@{key}={choice}" for key, choice in choices.items() if key.startswith("model.")]  # a backbone
     words = [f"model={choices['model']}", *below, *_words(run.config["model"], "model")]
     if not any(word.startswith("data=") for word in overrides):
-        words += [f"data={choices['data']}", *_words(run.config["data"], "data")]
+        own = _words(run.config["data"], "data")
+        groups = [key for word in overrides if (key := word.partition("=")[0].lstrip("+~")).startswith("data/")]
+        chosen_anew = tuple(f"++{key.partition('@')[2] or key.replace('/', '.')}." for key in groups)
+        words += [f"data={choices['data']}", *(word for word in own if not word.startswith(chosen_anew))]
     chosen = config.from_overrides([*words, *overrides])
     theirs, typed = chosen.data.config, [word.lstrip("+~") for word in overrides]
     if not reading.of_strokes(asdict(theirs), run.input) or any(map(_RASTER.match, typed)):
