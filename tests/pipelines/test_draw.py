@@ -132,7 +132,8 @@ def test_the_encoder_reads_each_drawing_both_ways():
 
 
 def test_weight_of_the_divergence_and_rate_follow_the_paper():
-    made = task("pipeline.kl_rate=0.9", "pipeline.lr_decay=0.99", "pipeline.lr_min=0.0001", model="sketch_rnn")
+    words = ["pipeline.kl_rate=0.9", "pipeline.lr_decay=0.99", "pipeline.lr_min=0.0001", "loop.lr=0.001"]
+    made = task(*words, model="sketch_rnn")
     made.begin_step(10 * made.loop.batch_size / made.n_train)
     assert float(made.eta) == pytest.approx(1 - 0.99 * 0.9**10)
     assert made.optimizer.param_groups[0]["lr"] == pytest.approx(0.0001 + 0.0009 * 0.99**10)

@@ -11,6 +11,7 @@ from sketchlab import config, rng
 from sketchlab.engine.runtime import Runtime
 from sketchlab.errors import UserError
 from sketchlab.pipelines.classify import mix
+from sketchlab.pipelines.classify.predictions import right
 from tests import every
 from tests.test_exact import kill_and_resume
 
@@ -100,3 +101,15 @@ def test_points_are_not_mixed():
     data = run.data.build(run.model.config.input)
     with pytest.raises(UserError, match="this network takes points"):
         run.pipeline.build(run.model.build(3), data, run.loop, Runtime(run.runtime), 1)
+
+
+def test_accuracy_of_a_mixture_counts_each_label_by_its_share():
+    """mixup's own code: λ times right by the first label, 1 − λ times right by the second."""
+    torch.manual_seed(0)
+    logits, first, second = torch.randn(40, 3), torch.randint(3, (40,)), torch.randint(3, (40,))
+    share = torch.rand(40)
+    answers = logits.argmax(1)
+    expected = (share * (answers == first) + (1 - share) * (answers == second)).mean()
+    labels = mix.targets(first, second, share, 3)
+    torch.testing.assert_close(right(logits, labels), expected)
+    torch.testing.assert_close(right(logits, first), (answers == first).float().mean())

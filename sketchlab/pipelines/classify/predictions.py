@@ -50,7 +50,10 @@ def evaluation(
 
 
 def right(logits: Tensor, labels: Tensor) -> Tensor:
-    """(B, n_classes) logits, (B,) labels → the share that is right, a number on their device."""
+    """(B, n_classes) logits, (B,) labels → the share that is right, a number on their device. Labels (B, n_classes) are
+    shares of a mixture: an answer counts by the share of its class, as in mixup's own code (Zhang et al. 2018)."""
+    if labels.dim() == 2:
+        return labels.gather(1, logits.argmax(1, keepdim=True)).mean()
     return (logits.argmax(1) == labels).float().mean()
 
 
