@@ -122,11 +122,15 @@ def set_rate(optimizer: torch.optim.Optimizer, loop: Config, epoch: float, lr: f
     with a rate of its own keeps its ratio to loop.lr."""
     for group in optimizer.param_groups:
         own = group.get("peak_lr")
-        value = rate(loop, epoch, lr if own is None else own if lr is None else own * lr / loop.lr)
-        if isinstance(group["lr"], Tensor):
-            group["lr"].fill_(value)
-        else:
-            group["lr"] = value
+        fill_rate(group, rate(loop, epoch, lr if own is None else own if lr is None else own * lr / loop.lr))
+
+
+def fill_rate(group: dict[str, Any], value: float) -> None:
+    """The rate of a group; where it is a tensor (on a GPU), that tensor is filled, since a recorded step reads it."""
+    if isinstance(group["lr"], Tensor):
+        group["lr"].fill_(value)
+    else:
+        group["lr"] = value
 
 
 def backward(

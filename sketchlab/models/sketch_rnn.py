@@ -148,7 +148,7 @@ class SketchRNN(nn.Module):
             assert noise is not None
             code = mean, log_variance = self.encode(rows)
             z = mean + (log_variance / 2).exp() * noise
-        begin = rows.new_tensor([0.0, 0, 1, 0, 0]).expand(len(rows), 1, 5)
+        begin = F.pad(rows.new_ones(len(rows), 1, 1), (2, 2))  # (B, 1, 5): the pen is on the paper
         outputs, _ = self.decode(torch.cat([begin, rows], 1), self.condition(z, classes), None)
         return outputs, *code
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -51,6 +53,8 @@ class NoWaits(TorchDispatchMode):
             self.found.add(name)
         if name == "repeat_interleave" and (kwargs or {}).get("output_size") is None:
             self.found.add("repeat_interleave without output_size")
+        if name == "lift_fresh":
+            self.found.add("numbers of the host made a tensor")
         if name in ("index", "index_put_", "index_put") and any(
             i is not None and i.dtype in (torch.bool, torch.uint8) for i in args[1]
         ):
@@ -65,6 +69,20 @@ def a_task(model: str, *words: str):
     runtime.seed(rng.fold(1, "init"))
     task = run.pipeline.build(run.model.build(len(data.classes)), data, run.loop, runtime, 1)
     return task, Order(task.n_train, run.loop.batch_size, 1), runtime
+
+
+@contextlib.contextmanager
+def rates_as_tensors(task):
+    """As on a GPU: what begins a step may fill the rate, neither read it nor put another in its place."""
+    groups = [g for part in task.parts.values() if isinstance(part, torch.optim.Optimizer) for g in part.param_groups]
+    rates = [torch.full((), group["lr"]) for group in groups]
+    for group, rate in zip(groups, rates, strict=True):
+        group["lr"] = rate
+    yield
+    assert all(group["lr"] is rate for group, rate in zip(groups, rates, strict=True))
+    with torch.utils._python_dispatch._disable_current_modes():
+        for group in groups:
+            group["lr"] = group["lr"].item()
 
 
 @pytest.mark.parametrize(("model", "words"), CASES, ids=lambda v: v if isinstance(v, str) else " ".join(v))
@@ -92,7 +110,8 @@ def test_nothing_waits_from_prepare_to_the_optimizer(model, words, monkeypatch):
         with mode:
             batch = task.prepare(raw)
             if step:
-                task.begin_step(0.0)
+                with rates_as_tensors(task):
+                    task.begin_step(0.0)
             task.train_step(batch)
         task.end_step()
     assert not mode.found
@@ -107,9 +126,11 @@ def test_waits_are_noticed():
         (x > 1).nonzero()
         x[torch.tensor([1, 2])]
         torch.repeat_interleave(x, x, output_size=15)
+        x.new_tensor([1, 2])
     assert mode.found == {
         "index by a mask",
         "repeat_interleave without output_size",
         "_local_scalar_dense",
         "nonzero",
+        "numbers of the host made a tensor",
     }

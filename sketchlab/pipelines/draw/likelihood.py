@@ -29,7 +29,7 @@ class Terms(NamedTuple):
 def terms(net: Any, outputs: Tensor, points: Tensor) -> Terms:
     """net: models' SketchRNN. outputs: (B, L + 1, …) that it gave for points (B, L, 5) raw."""
     predicted, n = net.pen_moves(outputs), inputs.lengths(points)
-    end = points.new_tensor([0.0, 0, 0, 0, 1]).expand(len(points), 1, 5)
+    end = F.pad(points.new_ones(len(points), 1, 1), (4, 0))  # (B, 1, 5); a list of numbers would make a GPU wait
     targets = torch.cat([net.normalised(points), end], 1)  # (B, L + 1, 5)
     place = torch.arange(targets.shape[1], device=points.device)[None]
     real, at_end = place < n[:, None], place == n[:, None]

@@ -90,5 +90,7 @@ def _point(predicted: Any, draws: Tensor, temperature: float, may_end: bool) -> 
 
 def _chosen(logits: Tensor, draws: Tensor) -> Tensor:
     """(n, K) and (n,) uniform → (n,) which of K, by inversion."""
-    passed = logits.double().softmax(1).cumsum(1) <= draws[:, None]
+    up_to = torch.ones(logits.shape[1], logits.shape[1], dtype=torch.bool, device=logits.device).triu()
+    # not cumsum, which has no deterministic kernel on a GPU
+    passed = torch.where(up_to, logits.double().softmax(1)[:, :, None], 0.0).sum(1) <= draws[:, None]
     return passed.sum(1).clamp(max=logits.shape[1] - 1)

@@ -178,10 +178,11 @@ class Draw:
         step = round(epoch * self.n_train / self.loop.batch_size)
         self.net.train()
         c = self.config
-        optim.set_rate(self.optimizer, self.loop, epoch)
-        if c.lr_decay < 1:
-            for group in self.optimizer.param_groups:
-                group["lr"] = min(c.lr_min, group["lr"]) + max(group["lr"] - c.lr_min, 0) * c.lr_decay**step
+        for group in self.optimizer.param_groups:
+            rate = optim.rate(self.loop, epoch, group.get("peak_lr"))
+            if c.lr_decay < 1:
+                rate = min(c.lr_min, rate) + max(rate - c.lr_min, 0) * c.lr_decay**step
+            optim.fill_rate(group, rate)
         self.eta.fill_(1 - (1 - c.kl_start) * c.kl_rate**step)
 
     def train_step(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
