@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from arms_tests import Tested, of_claim, score_of
+from arms_tests import Tested, all_runs, of_claim, score_of
 from arms_types import Arm, Experiment, Published
 
 from sketchlab import stats
@@ -42,7 +42,7 @@ def row(experiment: Experiment, group: Group) -> Row:
             out |= {"interval": OF.get(found.of, ""), "n": found.n, "single": json.dumps(found.single)}
             out["chance"] = scores.chance(run, *key.split("/", 1))
     for extra in experiment.extra:
-        out[extra.name] = float(np.mean([extra.of(each) for each in group.runs.values()]))
+        out[extra.name] = float(np.mean([extra.of(each) for each in all_runs(group)]))
     out["published"] = "; ".join(reference(p) for p in experiment.published if p.arm == group.name)
     out |= {"trained": trainable(group), "time": time(group), "device": device(group)}
     out["code"] = ", ".join(sorted({str(r.status.get("code") or "") for r in group.runs.values()}))

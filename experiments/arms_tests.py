@@ -68,7 +68,7 @@ def test(experiment: Experiment, groups: dict[str, Group]) -> list[Tested]:
             continue
         key = claim.key or experiment.keys[0]
         a, b, of = groups[claim.a], groups[claim.b], extras[key].of if key in extras else partial(_value, key)
-        ours, theirs = ([of(run) for run in group.runs.values()] for group in (a, b))
+        ours, theirs = ([of(run) for run in (all_runs(g) if key in extras else g.runs.values())] for g in (a, b))
         facts = {"difference": float(np.mean(ours) - np.mean(theirs)), "sizes": (len(ours), len(theirs))}
         if key in extras:
             alone = scores_alone(ours, theirs) or against_spread(ours, theirs)
@@ -98,6 +98,11 @@ def _judged(tested: Tested, p: float, many: int, experiment: Experiment) -> Test
     else:
         verdict = pairs.verdict_of(test, p, many, share=score.is_share, sign=score.sign)
     return replace(tested, p=p, many=many, verdict=verdict)
+
+
+def all_runs(group: Group) -> list[Run]:
+    """Those an Extra is taken of: also the runs whose answers are the first one's, which count once for a score."""
+    return [*group.runs.values(), *(group.aside if group.fixed else [])]
 
 
 def against_spread(a: Sequence[float], b: Sequence[float]) -> Test | None:
