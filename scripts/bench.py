@@ -141,7 +141,7 @@ def beside_fit(task: Any, run: Any, runtime: Any, bare_step: Callable[[int], obj
         folder = RunDir(Path(root) / "run")
         folder.open()
         folder.declare(of_pipeline(run.pipeline.name))
-        folder.say = lambda line: None  # type: ignore[method-assign]
+        folder.say = lambda *_: None  # type: ignore[method-assign]
         try:
             with contextlib.redirect_stderr(nowhere), contextlib.suppress(_Enough):  # the progress bar is drawn, unseen
                 fit(task, run.loop, run.seed, runtime, folder)
