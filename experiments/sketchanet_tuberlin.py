@@ -65,9 +65,7 @@ CLAIMS = [
     Claim("ten classes: whole", "ten classes: scale 64", ask="On ten classes, is scale 256 better than 64?"),
     Claim("ten classes: whole", "ten classes: no dropout", ask="On ten classes, does dropout help?"),
     Claim("ten classes: whole", "ten classes: no augmentation", ask="On ten classes, does augmentation help?"),
-    Claim(
-        "ten classes: whole", "ten classes: half as wide", ask="On ten classes, is the whole network better than half?"
-    ),
+    Claim("ten classes: whole", "ten classes: half as wide", ask="On ten classes, is it better than half as wide?"),
 ]
 TABLE = "250 classes; public reimplementation, one split"
 PUBLISHED = [
