@@ -7,8 +7,8 @@ norms from N(1, .02).
 Not in mamin: a batch norm of the discriminator keeps no running statistics (they would mix real and fake, and
 nothing uses them); last layers have a bias; instance norm has a scale and a shift to learn, and the generator's first
 layer follows `norm` too, which mamin leaves to batch norm. Packs of images for
-the discriminator, laid one on the other as channels (Lin, Khetan, Fanti, Oh 2018, PacGAN): one at a time, the generator
-soon draws the same circle from any noise; alike images in a pack betray it. Labels: an embedding beside
+the discriminator, laid one on the other as channels (Lin, Khetan, Fanti, Oh 2018, PacGAN), as an option: alike images
+in a pack betray a collapse, but one at a time KID was better (experiments/mamin_gan.py). Labels: an embedding beside
 the noise (Mirza, Osindero 2014), and a discriminator that adds the product of its features with the embedding of the
 class it is told (Miyato, Koyama 2018, projection); a pack then holds images of one class.
 """

@@ -209,7 +209,7 @@ def test_from_scratch_the_modified_stem_is_not_significant():
 
 def test_which_of_mamins_options_are_outside_the_spread():
     rows, tested = tables("mamin_gan")
-    default = json.loads(next(r["single"] for r in rows if r["arm"] == "house, default"))
+    default = json.loads(next(r["single"] for r in rows if r["arm"] == "house, D sees four at a time"))
     low, high = stats.prediction(default)
     assert [round(v, 3) for v in default] == [0.215, 0.227, 0.23]
     values = {r["arm"]: json.loads(r["single"]) for r in rows}
@@ -277,7 +277,7 @@ def test_some_arms_again_keep_the_other_rows_and_their_tests(kept_mamin):
     assert [row["arm"] for row in all_rows] == [row["arm"] for row in rows]
     assert next(row for row in all_rows if row["arm"] == "house, jrelu") is again
     one = next(row for row in all_tested if row["a"] == "house, jrelu")
-    default = json.loads(next(row for row in rows if row["arm"] == "house, default")["single"])
+    default = json.loads(next(row for row in rows if row["arm"] == "house, D sees four at a time")["single"])
     expected = scores_alone([0.130, 0.140, 0.137], default)
     assert one["p"] == expected.p and one["difference"] == pytest.approx(
         np.mean([0.13, 0.14, 0.137]) - np.mean(default)
@@ -292,8 +292,19 @@ def test_some_arms_again_keep_the_other_rows_and_their_tests(kept_mamin):
 def test_a_verdict_follows_holm_when_more_is_tested(kept_mamin):
     """The kept p = .0051 of "gd_ratio 2, per epoch" is .046 of 11; of 12 tests it is no longer significant."""
     rows, _ = tables("mamin_gan")
-    new = [row_again(rows, arm, [0.3, 0.31, 0.32]) for arm in ("18 shapes", "18 shapes, with classes")]
-    tests = [dict.fromkeys(arms_table.PAIR) | {"a": "18 shapes, with classes", "b": "18 shapes", "key": "", "p": 0.9}]
+    new = [
+        row_again(rows, arm, [0.3, 0.31, 0.32])
+        for arm in ("18 shapes, D sees four at a time", "18 shapes, with classes, D sees four at a time")
+    ]
+    tests = [
+        dict.fromkeys(arms_table.PAIR)
+        | {
+            "a": "18 shapes, with classes, D sees four at a time",
+            "b": "18 shapes, D sees four at a time",
+            "key": "",
+            "p": 0.9,
+        }
+    ]
     tests[0] |= {
         "difference": 0.01,
         "low": -0.2,

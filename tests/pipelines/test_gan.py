@@ -232,7 +232,7 @@ def test_discriminator_sees_a_pack_as_channels():
         (["model.activation_g=gelu"], "model.activation_g=gelu: expected one of relu, leaky, jrelu"),
         (["model.norm=layer"], "model.norm"),
         (["model.discriminator=vgg16"], "model.discriminator"),
-        (["model.discriminator=resnet18"], "needs model.pack=1"),
+        (["model.discriminator=resnet18", "model.pack=2"], "needs model.pack=1"),
         (["model.labels=true"], "the data set has 1 class, so there is no label to tell"),
         (["model.input.mean=[0.0]"], "model.input.mean"),
         (["model.pack=0"], "model.pack"),
@@ -384,7 +384,7 @@ def test_packs_hold_one_class_and_every_sample_of_it():
 
 
 def test_labels_reach_both_networks_and_the_sheet_has_a_row_a_class():
-    a_task = task(*OPTIONS["labels"], "loop.batch_size=16")
+    a_task = task(*OPTIONS["labels"], "loop.batch_size=16", "model.pack=4")
     classes = [0, 0, 1, 1]
     z = torch.zeros(4, 6)
     images = a_task.G.eval()(z, torch.tensor(classes))
