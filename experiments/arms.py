@@ -98,8 +98,11 @@ def train(experiment: Experiment, chosen: list[Arm], args: argparse.Namespace, r
     todo = []
     for seed in range(args.seeds):
         for arm in chosen:
-            words = experiment.smoke(arm, lambda words: execute([*words, *common], False)) if args.smoke else arm.words
-            todo.append((arm.name, seed, [*words, *experiment.of_seed(seed), *common]))
+            words = [*arm.words, *experiment.of_seed(seed)]
+            if args.smoke:  # last: classes that of_seed names are not those of the small twin
+                twin = experiment.smoke(arm, lambda words: execute([*words, *common], False))
+                words = [*experiment.of_seed(seed), *twin]
+            todo.append((arm.name, seed, [*words, *common]))
     return arms_train.train(todo, root, args.jobs, args.pages)
 
 

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 from arms_table import PAIR, Row, load, of_each
-from arms_tests import NOT_KEPT, SPREAD, against_spread, of_claim, score_of, spread_verdict
+from arms_tests import NOT_KEPT, SPREAD, against_spread, by_choice, of_claim, score_of, spread_verdict
 from arms_types import Claim, Experiment
 
 from sketchlab import stats
-from sketchlab.report.comparison.paired import Test, scores_alone
+from sketchlab.report.comparison.paired import scores_alone
 from sketchlab.report.comparison.pairs import ALPHA, NETWORK, WORTH, visible
 
 
@@ -50,7 +50,12 @@ def by_scores(experiment: Experiment, claim: Claim, a: Row, b: Row) -> Row:
     out |= {"verdict": NOT_KEPT, "runs": of_each(a["seeds"], b["seeds"])}
     if claim.key or (len(ours), len(theirs)) != (a["seeds"], b["seeds"]):
         return out  # `single` is of the first score
-    test: Test | None = scores_alone(ours, theirs) or against_spread(ours, theirs)
+    if not experiment.choices:
+        test = scores_alone(ours, theirs) or against_spread(ours, theirs)
+    elif len(ours) == len(theirs):  # in the order of the choices
+        test = by_choice(dict(enumerate(ours)), dict(enumerate(theirs)), experiment.choices)
+    else:
+        return out
     out |= {"difference": float(np.mean(ours) - np.mean(theirs)), "verdict": "too few to tell"}
     if test is not None:
         seen = visible(score_of(experiment, claim), test, 1)

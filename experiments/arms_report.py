@@ -12,7 +12,7 @@ from typing import Any
 import arms_kept
 import pandas as pd
 from arms_table import PAIR, Row, load, pair_row, row, share, short, wilson
-from arms_tests import NOT_KEPT, SPREAD, score_of, test
+from arms_tests import CHOICES, NOT_KEPT, SPREAD, score_of, test
 from arms_types import Claim, Experiment
 
 from sketchlab.errors import UserError
@@ -116,6 +116,8 @@ def change(score: Score, tested: Row) -> str:
     verdict, seen = tested["verdict"], seen_text(score, tested)
     if NOT_KEPT in verdict:
         return "The same runs again would tell: what the test needs was not kept."
+    if tested["test"] == CHOICES:
+        return "More classes would tell more; more seeds of these would not."
     if tested["test"] == SPREAD:
         return "Two more seeds of the one run would tell more."
     if "network" in verdict:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from arms_tests import Tested, all_runs, of_claim, score_of
+from arms_tests import Tested, all_runs, of_claim, over_choices, score_of
 from arms_types import Arm, Experiment, Published
 
 from sketchlab import stats
@@ -37,10 +37,16 @@ def row(experiment: Experiment, group: Group) -> Row:
     run = next(iter(group.runs.values()))
     for key in experiment.keys:
         found, name = entry(group, pairs.Samples(key)), short(key)
-        out |= {name: found.mean, f"{name} low": found.low, f"{name} high": found.high, f"{name} sd": found.sd}
+        low, high, of = found.low, found.high, OF.get(found.of, "")
+        if experiment.choices and len(found.single) > 1:
+            limits = stats.interval(over_choices(found.single, experiment.choices))
+            low, high, of = *map(found.score.clip, limits), "choices of these classes (corrected resampled t)"
+        out |= {name: found.mean, f"{name} low": low, f"{name} high": high, f"{name} sd": found.sd}
         if key == experiment.keys[0]:
-            out |= {"interval": OF.get(found.of, ""), "n": found.n, "single": json.dumps(found.single)}
-            out["chance"] = scores.chance(run, *key.split("/", 1))
+            out |= {"interval": of, "n": found.n, "single": json.dumps(found.single)}
+            guesses = [scores.chance(each, *key.split("/", 1)) for each in group.runs.values()]
+            known = [guess for guess in guesses if guess is not None]
+            out["chance"] = float(np.mean(known)) if known else None
     for extra in experiment.extra:
         out[extra.name] = float(np.mean([extra.of(each) for each in all_runs(group)]))
     out["published"] = "; ".join(reference(p) for p in experiment.published if p.arm == group.name)

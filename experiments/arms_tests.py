@@ -7,12 +7,13 @@ setting would lie (95%).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import numpy as np
-from arms_types import Claim, Experiment
+from arms_types import Choices, Claim, Experiment
 
 from sketchlab import stats
 from sketchlab.metrics.declared import Score, of_pipeline
@@ -36,6 +37,7 @@ WORDS = {  # (what the study claims, what was found) → of the claim
 }
 NOT_KEPT = "not kept"  # of results whose run folders are gone, where the test needs more than they tell
 SPREAD = "t, one more run"
+CHOICES = "corrected resampled t over choices of classes"
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,11 @@ def test(experiment: Experiment, groups: dict[str, Group]) -> list[Tested]:
         a, b, of = groups[claim.a], groups[claim.b], extras[key].of if key in extras else partial(_value, key)
         ours, theirs = ([of(run) for run in (all_runs(g) if key in extras else g.runs.values())] for g in (a, b))
         facts = {"difference": float(np.mean(ours) - np.mean(theirs)), "sizes": (len(ours), len(theirs))}
+        if experiment.choices:
+            ours, theirs = ({unit: of(run) for unit, run in group.runs.items()} for group in (a, b))
+            alone = by_choice(ours, theirs, experiment.choices)
+            found.append(Tested(claim, alone, None, "too few to tell", 0, (), **facts))
+            continue
         if key in extras:
             alone = scores_alone(ours, theirs) or against_spread(ours, theirs)
             found.append(Tested(claim, alone, None, "too few to tell", 0, (), **facts))
@@ -114,6 +121,24 @@ def against_spread(a: Sequence[float], b: Sequence[float]) -> Test | None:
     estimate = stats.Estimate(float(np.mean(a) - np.mean(b)), (spread,), 0)
     low, high = map(float, stats.interval(estimate))
     return Test(SPREAD, "spread", estimate, low, high, float(stats.p_value(estimate)), (len(a), len(b)))
+
+
+def over_choices(values: Sequence[float], choices: Choices) -> stats.Estimate:
+    """Mean of (S,) scores or differences, one a choice, where choices share classes: the corrected resampled t test
+    (Nadeau and Bengio 2003), with the degrees of freedom of so many classes, since no more can differ on its own."""
+    found = stats.estimate_scores(np.round(values, 12), test_per_train=choices.test_per_train)
+    (spread,) = found.spreads
+    return found._replace(spreads=(spread._replace(df=min(spread.df, choices.classes - 1)),))
+
+
+def by_choice(a: Mapping[Any, float], b: Mapping[Any, float], choices: Choices) -> Test | None:
+    """Choice → score of each arm; on the choices that both have. None below two, and where nothing varies."""
+    gaps = [a[each] - b[each] for each in a if each in b]
+    if len(gaps) < 2 or not (estimate := over_choices(gaps, choices)).spreads[0].variance:
+        return None
+    low, high = map(float, stats.interval(estimate))
+    n = len(gaps)
+    return Test(CHOICES, "settings", estimate, low, high, float(stats.p_value(estimate)), (n, n), splits=n)
 
 
 def spread_verdict(difference: float, p_alone: float, p: float, score: Score) -> str:

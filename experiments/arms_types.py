@@ -50,6 +50,14 @@ class Published:
 
 
 @dataclass(frozen=True)
+class Choices:
+    """Of few classes some are trained on and others tested on, by turns: of_seed goes through all choices."""
+
+    classes: int
+    test_per_train: float  # classes tested over classes trained on
+
+
+@dataclass(frozen=True)
 class Experiment:
     name: str  # of the files in results/
     doc: str  # the docstring: claim, protocol, deviations, cost
@@ -66,3 +74,4 @@ class Experiment:
     change: str  # what other data, budget or protocol could change the answers
     pipeline: str = "classify"
     extra: tuple[Extra, ...] = ()
+    choices: Choices | None = None  # where seeds are choices that share classes: arms_tests.over_choices

@@ -69,10 +69,13 @@ class Config:
             return
         if self.train_at_most is not None:
             raise UserError("data.splits.train_at_most: not with data/splits=unseen; use data.per_class")
-        if self.train + self.val + self.test > 1 + 1e-9 and any(x != int(x) for x in (self.train, self.val, self.test)):
+        sizes = self.sizes()
+        whole = all(size == int(size) for size in sizes.values())
+        if sum(sizes.values()) > 1 + 1e-9 if _in_shares(sizes) else not whole:
+            values = ", ".join(f"{key} {size:g}" for key, size in sizes.items())
             raise UserError(
-                f"data.splits: train {self.train:g}, val {self.val:g}, test {self.test:g}: expected shares of the "
-                "classes that add up to at most 1, or whole numbers of classes"
+                f"data.splits: {values}: expected shares of the classes that add up to at most 1, or whole numbers of "
+                "classes"
             )
         for key, names in given.items():
             plain = [_plain(name) for name in names]
@@ -80,6 +83,16 @@ class Config:
                 raise UserError(f"data.splits.{key}={names}: expected each class once, at least one")
         if both := [name for name in self.val_classes or [] if _plain(name) in map(_plain, self.test_classes or [])]:
             raise UserError(f"data.splits: {listed(both)} in both test_classes and val_classes; expected one of them")
+
+    def sizes(self) -> dict[str, float]:
+        """Rule unseen: test and val where no list names them, and train where none does (else it is what is left)."""
+        lists = {"test": self.test_classes, "val": self.val_classes}
+        sampled = [key for key, names in lists.items() if names is None]
+        return {key: getattr(self, key) for key in (*sampled, *(["train"] if len(sampled) == 2 else []))}
+
+
+def _in_shares(sizes: Mapping[str, float]) -> bool:
+    return all(size < 1 for size in sizes.values())
 
 
 def _plain(name: str) -> str:
@@ -96,17 +109,15 @@ def classes_of(config: Config, classes: Sequence[str]) -> dict[str, list[str]]:
     named = {key: _named(config, f"{key}_classes", classes) for key in ("test", "val")}
     taken = [name for names in named.values() if names for name in names]
     rest = sorted(set(classes) - set(taken), key=lambda name: rng.fold(config.seed, "unseen", name))
-    sampled = [key for key, names in named.items() if names is None]
-    sizes = [getattr(config, key) for key in (*sampled, "train")]
-    in_shares = config.train + config.val + config.test <= 1 + 1e-9
-    edges = np.cumsum([0, *sizes]) * (len(rest) if in_shares else 1)
+    sizes = config.sizes()
+    edges = np.cumsum([0, *sizes.values()]) * (len(rest) if _in_shares(sizes) else 1)
     edges = np.floor(edges + 0.5 + 1e-9).astype(int)
-    if len(sampled) < 2:  # train is what the lists leave
-        edges[-1] = max(len(rest), edges[-2])
+    if "train" not in sizes:
+        sizes, edges = {**sizes, "train": 0.0}, np.append(edges, max(len(rest), edges[-1]))
     if edges[-1] > len(rest):
         raise UserError(f"data.splits: {edges[-1]} classes asked for, but there are {len(rest)} ({listed(rest)})")
     found = {key: names for key, names in named.items() if names is not None}
-    found |= {key: rest[edges[i] : edges[i + 1]] for i, key in enumerate((*sampled, "train"))}
+    found |= {key: rest[edges[i] : edges[i + 1]] for i, key in enumerate(sizes)}
     for key in NAMES:
         if not found[key] and (key != "val" or config.val > 0):
             raise UserError(

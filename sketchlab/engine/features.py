@@ -96,8 +96,12 @@ class Features:
         if kept is None or self.runtime.rank > 0:
             return torch.cat(list(made))
         what = f"{len(rows):,} samples behind frozen layers"
-        cache.put(kept, what, lambda folder: _write(folder, made), 4 * math.prod(shape), ", or pipeline.cache=false")
-        found = _kept(kept, first, shape)
+        with cache.alone(kept):
+            found = _kept(kept, first, shape, tell=False)  # another process may have made it meanwhile
+            if found is None:
+                instead = ", or pipeline.cache=false"
+                cache.put(kept, what, lambda folder: _write(folder, made), 4 * math.prod(shape), instead)
+                found = _kept(kept, first, shape)
         assert found is not None, "what was just written is whole"
         return found.to(self.runtime.device)
 
@@ -135,9 +139,9 @@ def _write(folder: Path, chunks: Iterable[Tensor]) -> dict[str, Any]:
     return {"n": n}
 
 
-def _kept(folder: Path, first: Tensor, shape: tuple[int, ...]) -> Tensor | None:
+def _kept(folder: Path, first: Tensor, shape: tuple[int, ...], tell: bool = True) -> Tensor | None:
     """The (n, …) features that are kept; None when there are none, or they do not begin with `first`, to the bit."""
-    if cache.get(folder) != {"n": shape[0]} or (folder / FILE).stat().st_size != 4 * math.prod(shape):
+    if cache.get(folder, tell) != {"n": shape[0]} or (folder / FILE).stat().st_size != 4 * math.prod(shape):
         return None
     features = torch.from_numpy(np.memmap(folder / FILE, np.float32, mode="c", shape=shape))
     return features if torch.equal(features[: len(first)], first.cpu()) else None

@@ -18,12 +18,13 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TextIO
 
 from sketchlab.errors import UserError
 from sketchlab.storage.files import locked, sync_folder
 
 INDEX, CHECKED, USED = "index.json", ".checked.json", ".used"
+BUILDING = ".building-"  # and the entry's name, - and more: what is not whole yet
 LIMIT = "SKETCHLAB_CACHE_GB"  # the most that is kept, in GB; what was used longest ago goes first
 RECENT_S = 3600.0  # what was used so lately may be in use
 
@@ -44,27 +45,14 @@ def entry(folder: Path, what: str, build: Callable[[Path], dict[str, Any]], need
     """
     content, _ = _opened(folder)
     if content is None:
-        with alone(folder.parent):
+        with alone(folder):
             content, why = _opened(folder)  # another process may have made it meanwhile
             if content is None:
                 if why:
                     print(f"{folder}: {why}; it is made again", file=sys.stderr, flush=True)
-                content = _made(folder, what, build, needed)
+                content = put(folder, what, build, needed)
     _touch(folder / USED)
     return content
-
-
-def put(
-    folder: Path, what: str, build: Callable[[Path], dict[str, Any]], needed: int = 0, instead: str = ""
-) -> dict[str, Any]:
-    """Make an entry, in place of the one that is there. instead: what else can be done where there is no room."""
-    with alone(folder.parent):
-        return _made(folder, what, build, needed, instead)
-
-
-def put_alone(folder: Path, what: str, build: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
-    """As put(), by a process whose parent is the one maker (alone())."""
-    return _made(folder, what, build, 0)
 
 
 def get(folder: Path, tell: bool = True) -> dict[str, Any] | None:
@@ -79,31 +67,43 @@ def get(folder: Path, tell: bool = True) -> dict[str, Any] | None:
 
 @contextlib.contextmanager
 def alone(folder: Path) -> Iterator[None]:
-    """One maker at a time on this machine, others wait; what a killed one left behind is cleared away."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = open(folder / ".lock", "w", encoding="utf-8")  # noqa: SIM115
-    except OSError as error:
-        raise UserError(f"cannot write to the cache {folder}: {error.strerror}; set SKETCHLAB_CACHE") from None
-    with lock:
+    """One maker of an entry at a time on this machine, others wait; what killed makers left behind is cleared away."""
+    with _lock(folder) as lock:
         try:
             while not locked(lock.fileno()):
                 time.sleep(0.05)
         except OSError:  # a file system without locks: two makers do the work twice, the rename keeps it right
             yield
             return
-        for left in folder.glob(".building-*"):
-            shutil.rmtree(left, ignore_errors=True)
+        for left in folder.parent.glob(f"{BUILDING}*"):
+            name = left.name.removeprefix(BUILDING).rpartition("-")[0]
+            if name == folder.name:
+                shutil.rmtree(left, ignore_errors=True)
+                continue
+            with _lock(folder.with_name(name or "unnamed")) as other:
+                if locked(other.fileno()):  # nobody makes it
+                    shutil.rmtree(left, ignore_errors=True)
         yield
 
 
-def _made(
-    folder: Path, what: str, build: Callable[[Path], dict[str, Any]], needed: int, instead: str = ""
-) -> dict[str, Any]:
-    make_room(folder, what, needed, instead)
-    building = Path(tempfile.mkdtemp(prefix=".building-", dir=folder.parent))
+def _lock(folder: Path) -> TextIO:
     try:
-        building.chmod(0o755)  # a cache may be shared
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        return open(folder.with_name(f".{folder.name}.lock"), "w", encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"cannot write to the cache {folder.parent}: {error.strerror}; set SKETCHLAB_CACHE") from None
+
+
+def put(
+    folder: Path, what: str, build: Callable[[Path], dict[str, Any]], needed: int = 0, instead: str = ""
+) -> dict[str, Any]:
+    """Make an entry, in place of the one that is there; where others may make it too, alone().
+
+    instead: what else can be done where there is no room.
+    """
+    make_room(folder, what, needed, instead)
+    building = building_place(folder)
+    try:
         content = build(building)
         seal(building, what, content)
         _remove(folder)
@@ -115,6 +115,13 @@ def _made(
         shutil.rmtree(building, ignore_errors=True)
     _note(folder, {path.name: _look(path) for path in _files(folder)})
     return content
+
+
+def building_place(folder: Path) -> Path:
+    """An empty folder beside an entry, to make it in."""
+    building = Path(tempfile.mkdtemp(prefix=f"{BUILDING}{folder.name}-", dir=folder.parent))
+    building.chmod(0o755)  # a cache may be shared
+    return building
 
 
 def seal(building: Path, what: str, content: dict[str, Any]) -> None:
@@ -288,6 +295,7 @@ def make_room(folder: Path, what: str, needed: int, instead: str = "") -> None:
                 f"{LIMIT}: removed {one.folder} ({one.n_bytes / 1e6:,.0f} MB, {one.what})", file=sys.stderr, flush=True
             )
     try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(folder.parent).free
     except OSError as error:
         raise UserError(f"cannot write to the cache {folder.parent}: {error.strerror}; set SKETCHLAB_CACHE") from None

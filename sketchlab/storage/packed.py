@@ -10,7 +10,6 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
 import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
@@ -58,10 +57,10 @@ def _add(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
 def unpacked(path: Path) -> Path:
     """The run folder of an archive, kept in the cache by its digest. UserError for what pack() did not write."""
     folder = cache.home() / "packed" / digest(path)[:16]
-    with cache.alone(folder.parent):
+    with cache.alone(folder):
         if folder.is_dir():
             return folder
-        building = Path(tempfile.mkdtemp(prefix=".building-", dir=folder.parent))
+        building = cache.building_place(folder)
         try:
             _unpack(path, building)
             os.replace(building, folder)

@@ -197,8 +197,8 @@ def test_no_locks_on_this_file_system(root, cache, monkeypatch):
     import fcntl
 
     monkeypatch.setattr(fcntl, "flock", lambda *a: (_ for _ in ()).throw(OSError(37, "No locks available")))
-    inner = kept._made
-    monkeypatch.setattr(kept, "_made", lambda *a: (inner(*a), inner(*a))[1])
+    inner = kept.put
+    monkeypatch.setattr(kept, "put", lambda *a: (inner(*a), inner(*a))[1])
     assert len(build(root).kept) == 6 and len(folders(cache)) == 1
 
 

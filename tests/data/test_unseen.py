@@ -69,6 +69,26 @@ def test_lists_of_ones_own():
     assert (half["test"], len(half["val"]), len(half["train"])) == (CLASSES[:8], 5, 5)
 
 
+def test_beside_a_list_only_what_is_sampled_must_add_up():
+    """train and test are then unused: a number for val beside their shares is a number of classes."""
+    two = replace(UNSEEN, test_classes=CLASSES[:8], val=2.0)
+    assert sizes(two) == {"train": 8, "val": 2, "test": 8}
+    assert sizes(replace(two, val=1.0)) == {"train": 9, "val": 1, "test": 8}
+    assert sizes(replace(two, val=0.9)) == {"train": 1, "val": 9, "test": 8}
+    with pytest.raises(UserError, match=r"data.splits: val 1.5: expected shares"):
+        replace(two, val=1.5)
+
+
+@pytest.mark.parametrize("data", ["sketchy", "pairs", "shapes"])
+def test_shares_of_photos_are_not_those_of_classes(data):
+    """data=sketchy has shares of its own for the rule fraction alone."""
+    more = ["data.sketches=a", "data.photos=b"] if data == "pairs" else []
+    found = border.from_overrides(
+        ["model=small_siamese", f"data={data}", "data/splits=unseen", *more]
+    ).data.config.splits
+    assert (found.train, found.val, found.test) == (0.5, 0.17, 0.33)
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from scipy import stats as scipy_stats
 
 from sketchlab import config, stats
 from sketchlab.report import scores
@@ -304,3 +305,25 @@ def test_a_run_folder_tells_which_samples_show_the_same_object(tmp_path):
     (run.folder / "data.json").write_text(json.dumps(older))
     (run.folder / "arrays" / "test_groups.npy").unlink()
     assert scores.score(read(run.folder), "test/recall@1", score.value).groups == 12
+
+
+def test_choices_that_share_classes_count_as_so_many_classes():
+    """Nadeau and Bengio's variance by hand, and t with one degree of freedom less than there are classes."""
+    gaps = np.array([0.1, 0.3, 0.2, 0.4, 0.15, 0.35])
+    a, b = ({(seed,): value for seed, value in enumerate(values)} for values in (gaps + 0.5, gaps * 0 + 0.5))
+    found = arms_tests.by_choice(a, b, arms_types.Choices(classes=5, test_per_train=1.0))
+    half = scipy_stats.t.ppf(0.975, 4) * np.sqrt(gaps.var(ddof=1) * (1 / 6 + 1))
+    assert found is not None and found.splits == 6
+    assert (found.low, found.high) == pytest.approx((gaps.mean() - half, gaps.mean() + half))
+    assert found.p == pytest.approx(2 * scipy_stats.t.sf(gaps.mean() / np.sqrt(gaps.var(ddof=1) * (1 / 6 + 1)), 4))
+    assert arms_tests.by_choice(a, {(0,): 0.5}, arms_types.Choices(5, 1.0)) is None  # one choice in common
+
+
+def test_thirty_choices_of_two_test_classes_and_one_to_choose_on():
+    found = experiment("unseen_sketchy")
+    words = [tuple(found.of_seed(seed)[1:]) for seed in range(found.seeds)]
+    assert len(set(words)) == found.seeds == 30
+    for seed in range(30):
+        run = config.from_overrides([*found.arms[0].words, *found.common, *found.of_seed(seed)])
+        splits = run.data.config.splits
+        assert len({*splits.test_classes, *splits.val_classes}) == 3 and splits.published is None and run.seed == seed

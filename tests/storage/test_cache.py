@@ -284,6 +284,16 @@ def test_a_maker_that_was_killed_leaves_nothing(home):
     assert not left.exists()
 
 
+def test_makers_of_other_entries_do_not_wait_and_their_folders_stay(home):
+    one, two = home / "features" / "one", home / "features" / "two"
+    with cache.alone(one):
+        begun = cache.building_place(one)
+        cache.entry(two, "x", lambda new: {"n": (new / "a").write_bytes(b"x")})
+        assert begun.is_dir() and cache.get(two) == {"n": 1}
+    cache.entry(home / "features" / "three", "x", lambda new: {})
+    assert not begun.exists()  # nobody makes it any more
+
+
 @pytest.mark.slow
 def test_list_into_head():
     """Whoever reads no more ends it without a word."""

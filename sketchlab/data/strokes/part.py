@@ -44,7 +44,7 @@ def listen(counter: Any) -> None:
 
 def build(path: Path, name: str, folder: Path) -> None:
     """The part of a file, or of a folder of SVG files, as an entry of the cache. Raises UserError."""
-    cache.put_alone(folder, f"drawings of {name} in {path}", lambda building: _read(path, name, building))
+    cache.entry(folder, f"drawings of {name} in {path}", lambda building: _read(path, name, building))
 
 
 def _read(path: Path, name: str, folder: Path) -> dict[str, Any]:

@@ -126,12 +126,9 @@ class Ids(Sequence[str]):
 def open_parts(files: dict[str, Path]) -> list[Part]:
     """The part of each class's file, loaded when it is there and up to date, otherwise built. Raises UserError."""
     folders = {name: place(name, path) for name, path in files.items()}
-    known = {name: cache.get(folder) for name, folder in folders.items()}
-    if any(index is None for index in known.values()):
-        with cache.alone(cache.home() / "strokes"):  # another process may have built some meanwhile
-            known = {name: cache.get(folder, tell=False) for name, folder in folders.items()}
-            missing = {name: folder for name, folder in folders.items() if known[name] is None}
-            _build({name: files[name] for name in missing}, missing)
+    known = {name: cache.get(folder, tell=False) for name, folder in folders.items()}
+    if missing := {name: folder for name, folder in folders.items() if known[name] is None}:
+        _build({name: files[name] for name in missing}, missing)
         known |= {name: cache.get(folder) for name, folder in missing.items()}
     return [_open(name, folder, known[name]) for name, folder in folders.items()]
 
