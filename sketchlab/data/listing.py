@@ -6,6 +6,8 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from sketchlab.errors import UserError
+
 # left by operating systems, network disks and archives, never meant; as are hidden files
 IGNORED = ("thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "__macosx", "@eadir", "#recycle", "$recycle.bin")
 
@@ -18,7 +20,7 @@ def meant(names: Iterable[str]) -> list[str]:
 def files(folder: str | Path) -> list[str]:
     """All files below a folder, relative to it, with /, sorted. Links are followed, each folder is read once."""
     names, been = [], set()
-    for here, inner, files in os.walk(folder, followlinks=True):
+    for here, inner, files in os.walk(folder, onerror=_unreadable, followlinks=True):
         if (real := os.path.realpath(here)) in been:  # a link that leads back
             inner.clear()
             continue
@@ -26,6 +28,10 @@ def files(folder: str | Path) -> list[str]:
         inner[:] = meant(inner)
         names += [os.path.relpath(os.path.join(here, name), folder).replace(os.sep, "/") for name in meant(files)]
     return sorted(names)
+
+
+def _unreadable(error: OSError) -> None:
+    raise UserError(f"{error.filename}: {error.strerror}; make it readable or move it elsewhere")
 
 
 def folders(folder: str | Path) -> list[str]:

@@ -106,6 +106,8 @@ def find(
                 other[suffix.lower() or "no suffix"] += 1
                 continue
             match = pattern.fullmatch(stem) if pattern else None
+            if match and not match[1]:
+                raise UserError(f"data.group_by={group_by!r}: its bracket is empty in {path}; it must name the object")
             tree.names.append(path)
             tree.objects.append(f"{name}/{match[1] if match else stem}")
             tree.parts.append(part)
