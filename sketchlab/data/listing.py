@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from typing import NoReturn
 
 from sketchlab.errors import UserError
 
@@ -18,8 +19,11 @@ def meant(names: Iterable[str]) -> list[str]:
 
 
 def files(folder: str | Path) -> list[str]:
-    """All files below a folder, relative to it, with /, sorted. Links are followed, each folder is read once."""
-    names, been = [], set()
+    """All files below a folder, relative to it, with /, sorted. Links are followed, each folder is read once.
+
+    A link to a folder that holds this one is not followed. Raises UserError where a folder cannot be read.
+    """
+    names, been = [], {str(above) for above in Path(os.path.realpath(folder)).parents}
     for here, inner, files in os.walk(folder, onerror=_unreadable, followlinks=True):
         if (real := os.path.realpath(here)) in been:  # a link that leads back
             inner.clear()
@@ -30,17 +34,23 @@ def files(folder: str | Path) -> list[str]:
     return sorted(names)
 
 
-def _unreadable(error: OSError) -> None:
-    raise UserError(f"{error.filename}: {error.strerror}; make it readable or move it elsewhere")
-
-
 def folders(folder: str | Path) -> list[str]:
-    """The folders in a folder, linked ones too, sorted."""
-    with os.scandir(folder) as entries:
-        return meant(entry.name for entry in entries if entry.is_dir())
+    """The folders in a folder, linked ones too, sorted. Raises UserError where it cannot be read."""
+    return meant(entry.name for entry in _entries(folder) if entry.is_dir())
 
 
 def holds(folder: str | Path, suffixes: tuple[str, ...]) -> bool:
     """Whether files with one of these suffixes (lower case) lie directly in a folder."""
-    with os.scandir(folder) as entries:
-        return any(meant([entry.name]) and entry.name.lower().endswith(suffixes) for entry in entries)
+    return any(meant([entry.name]) and entry.name.lower().endswith(suffixes) for entry in _entries(folder))
+
+
+def _entries(folder: str | Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return list(entries)
+    except OSError as error:
+        _unreadable(error)
+
+
+def _unreadable(error: OSError) -> NoReturn:
+    raise UserError(f"{error.filename}: {error.strerror}; make it readable or move it elsewhere")

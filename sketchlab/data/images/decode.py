@@ -12,7 +12,7 @@ from PIL import Image, ImageOps, PngImagePlugin
 from sketchlab.errors import UserError
 
 VERSION = 1  # raised when the same file would give other pixels: stores are built anew
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".pgm", ".ppm")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".webp", ".tif", ".tiff", ".pgm", ".ppm")
 RESIZES = ("pad", "squash", "crop")
 # JPEG covers what cameras call MPO; no EPS: it would start another program
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF", "PPM")

@@ -6,7 +6,7 @@ import difflib
 import os
 import re
 import unicodedata
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -95,7 +95,8 @@ def find(
         found = [("", unicodedata.normalize("NFC", root.resolve().name), ".")]
     chosen = wanted(root, sorted({name for _, name, _ in found}), classes)
     pattern = expression(group_by)
-    tree, other = Tree(root, chosen, [], np.empty(0, np.int64), [], []), Counter()
+    tree, other = Tree(root, chosen, [], np.empty(0, np.int64), [], []), defaultdict[str, Counter[str]](Counter)
+    unmatched: list[str] = []  # file names that group_by says nothing of
     labels = []
     for part, name, folder in found:
         if name not in chosen:
@@ -103,30 +104,53 @@ def find(
         for path in _files(root, folder):
             stem, suffix = os.path.splitext(unicodedata.normalize("NFC", os.path.basename(path)))
             if suffix.lower() not in SUFFIXES:
-                other[suffix.lower() or "no suffix"] += 1
+                other[name][suffix.lower() or "no suffix"] += 1
                 continue
             match = pattern.fullmatch(stem) if pattern else None
             if match and not match[1]:
                 raise UserError(f"data.group_by={group_by!r}: its bracket is empty in {path}; it must name the object")
+            if pattern and not match:
+                unmatched.append(stem)
             tree.names.append(path)
             tree.objects.append(f"{name}/{match[1] if match else stem}")
             tree.parts.append(part)
             labels.append(chosen.index(name))
-    notes = [f"{n} file(s) under {root.name} are no images ({kind}) and were left alone" for kind, n in other.items()]
+    if unmatched and len(unmatched) == len(tree.names):
+        raise UserError(f"data.group_by={group_by!r} matches no file name, as '{unmatched[0]}' (without its suffix)")
+    kinds = sum(other.values(), Counter())
+    notes = [f"{n} file(s) under {root.name} are no images ({kind}) and were left alone" for kind, n in kinds.items()]
+    if unmatched:
+        notes.append(
+            f"data.group_by matches {len(tree.names) - len(unmatched)} of {len(tree.names)} file names, not "
+            f"'{unmatched[0]}': each of the others is an object of its own"
+        )
+    for twins in _same_names(found):
+        notes.append(
+            f"the folders {' and '.join(map(repr, twins))} are one class: their names differ in encoding alone"
+        )
     notes += [f"the folder {name} holds no images and is no split: it was left alone" for name in empty]
     if len(found) == 1 and not is_flat and len(inside := _inside(root / found[0][2])) > 1:
         folder = root / found[0][2]
+        what = "splits" if any(map(part_of, inside)) else "classes"
         notes.append(
-            f"{folder} holds the folders {', '.join(inside[:5])}: if these are the classes, data.folder={folder}"
+            f"{folder} holds the folders {', '.join(inside[:5])}: if these are the {what}, data.folder={folder}"
         )
     notes += [f"no class folders: all images in {root} are of one class, '{chosen[0]}'"] if is_flat else []
     tree = replace(tree, labels=np.array(labels, dtype=np.int64), notes=notes)
     for number, name in enumerate(chosen):
         if not (tree.labels == number).any():
-            kinds = f", only {', '.join(other)} files" if other else ""
+            only = f", only {', '.join(other[name])} files" if other[name] else ""
             hint = "" if classes else "; if it is no class, move this folder elsewhere"
-            raise UserError(f"class '{name}' has no images ({' '.join(SUFFIXES)}) under {root}{kinds}{hint}")
+            raise UserError(f"class '{name}' has no images ({' '.join(SUFFIXES)}) under {root}{only}{hint}")
     return capped(capped(tree, per_group, tree.objects, "per_group"), per_class, None, "per_class")
+
+
+def _same_names(found: list[tuple[str, str, str]]) -> list[list[str]]:
+    """Folders that are one class of one split."""
+    homes = defaultdict(list)
+    for part, name, folder in found:
+        homes[part, name].append(folder)
+    return [twins for twins in homes.values() if len(twins) > 1]
 
 
 def part_of(folder: str) -> str:
