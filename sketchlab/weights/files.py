@@ -83,10 +83,7 @@ def read(path: Path, part: str = "") -> dict[str, Tensor]:
     except (OSError, SafetensorError) as error:
         raise UserError(f"{path} cannot be read: {_first_line(error)}") from error
     except Exception as error:  # a damaged or hostile pickle may raise anything
-        raise UserError(
-            f"{path} is not a file of plain tensors and was not loaded (cut short, or it carries code): "
-            f"{_first_line(error)}; fetch it again from a source you trust"
-        ) from error
+        raise UserError(f"{path} is not a file of plain tensors and was not loaded: {_why(path, error)}") from error
     if isinstance(content, dict) and isinstance(content.get("parts"), dict):
         content = content["parts"].get("net")
     if part and not (isinstance(content, dict) and part in content):
@@ -186,6 +183,16 @@ def _download(url: str, path: Path) -> None:
         ) from error
     finally:
         socket.setdefaulttimeout(before)
+
+
+def _why(path: Path, error: Exception) -> str:
+    """Why torch refused a file; its own words go on for paragraphs, and tell how to run the code in it."""
+    if unknown := re.search(r"GLOBAL (\S+) was not", str(error)):
+        return f"it holds an object of {unknown[1]}, and opening that could run code; save net.state_dict() instead"
+    with path.open("rb") as file:
+        begin = file.read(12)
+    what = f"begins with {begin!r}" if begin else "is empty"
+    return f"it is cut short, or no file of weights (it {what}); fetch it again from a source you trust"
 
 
 def _first_line(error: Exception) -> str:

@@ -426,3 +426,21 @@ def test_the_page_counts_strokes_and_points(folder):
     of_pixels = config.from_overrides(["data=shapes", "data.per_class=10"]).data
     images = of_pixels.build(Input("images", 8, 1, "dark", [0.0], [1.0]))
     assert show_strokes.section(images) == ""
+
+
+@pytest.mark.parametrize(
+    ("broken", "why"),
+    [
+        (lambda text: text.encode("utf-16"), "text in UTF-16; save it as UTF-8"),
+        (lambda text: text.replace("\n", "\r").encode(), "none of its 1 lines can be read (cat: line 1: no JSON"),
+        (lambda text: text.replace('"XX"', '"é"').encode("latin-1"), "none of its 3 lines can be read (cat: line 1"),
+    ],
+)
+def test_a_file_of_another_encoding_is_no_class_without_drawings(tmp_path, broken, why):
+    line = '{{"word": "cat", "key_id": "{}", "countrycode": "XX", "drawing": [[[0, 9], [0, 9]]]}}\n'
+    (tmp_path / "cat.ndjson").write_bytes(broken("".join(map(line.format, range(3)))))
+    words = ["data=strokes", "model=stroke_lstm", f"data.root={tmp_path}", "data.folder=.", "data.on_bad=skip"]
+    run = config.from_overrides(words)
+    with pytest.raises(UserError) as error:
+        run.data.build(run.model.config.input)
+    assert why in str(error.value)

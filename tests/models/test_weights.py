@@ -322,3 +322,19 @@ def test_fingerprint_is_of_the_file_that_is_used(tmp_path):
     assert weights.fingerprint(config, "toy") == hashlib.sha256(b"other").hexdigest()[:16]
     config.tune = "scratch"
     assert weights.fingerprint(config, "toy") == "none"
+
+
+@pytest.mark.parametrize(
+    ("write", "why"),
+    [
+        (lambda path: torch.save(nn.Sequential(nn.Linear(1, 1)), path), "it holds an object of torch.nn.modules."),
+        (lambda path: path.write_text("<html>404"), "(it begins with b'<html>404')"),
+        (lambda path: path.write_bytes(b""), "(it is empty)"),
+    ],
+)
+def test_what_is_no_file_of_weights_is_said_in_one_sentence(tmp_path, write, why):
+    path = tmp_path / "some.pth"
+    write(path)
+    with pytest.raises(UserError) as error:
+        weight_files.read(path)
+    assert why in str(error.value) and "\n" not in str(error.value) and "PyTorch 2.6" not in str(error.value)

@@ -115,8 +115,10 @@ def _chosen(part: Part, config: Config) -> np.ndarray:
         keys = rng.fold_words(part.words[rows], 0, "per_class")
         rows = np.sort(rows[np.argsort(keys, kind="stable")[: config.per_class]])
     if not len(rows):
-        why = " that was recognised (data.recognized_only)" if len(part) else ""
-        raise UserError(f"class '{part.name}' has no drawing{why}; leave it out with data.classes")
+        why = " that was recognised (data.recognized_only);" if len(part) else ""
+        if not len(part) and (broken := part.index["broken"]):
+            why = f": none of its {part.index['lines']} lines can be read ({broken[0]}); fix its file, or"
+        raise UserError(f"class '{part.name}' has no drawing{why or ';'} leave it out with data.classes")
     return rows
 
 

@@ -77,6 +77,8 @@ def lines(path: Path) -> Iterator[Line]:
             number = 0
             while raw := file.readline(MOST_BYTES):
                 number += 1
+                if number == 1 and raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+                    raise UserError(f"{path}: text in UTF-16; save it as UTF-8")
                 raw = raw.removeprefix(codecs.BOM_UTF8) if number == 1 else raw
                 if len(raw) >= MOST_BYTES:
                     raise UserError(f"{path}: line {number} is longer than {MOST_BYTES >> 20} MB: expected ndjson")
