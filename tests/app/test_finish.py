@@ -102,7 +102,19 @@ def test_chosen_taken_and_undone(page):
     page.locator("#finish-from").fill("0")
     assert "drawn as" in page.locator("#finish-note").text_content()
     page.locator("#finish-from").fill("100")
-    assert "left open" in page.locator("#finish-note").text_content()
+    assert "left open: none" in page.locator("#finish-note").text_content()
+    names = page.locator("#finish-class option").all_text_contents()
+    assert names[:2] == ["as recognised", "left open"] and len(names) > 2
+    page.select_option("#finish-class", names[-1])
+    assert page.locator("#finish-note").text_content() == f"It is drawn as {names[-1]}."
+    assert page.locator("#finish-confident").is_hidden()
+    with page.expect_request(lambda request: "/finish" in request.url) as sent:
+        page.click("#finish")
+    assert sent.value.post_data_json["class"] == names[-1]
+    page.wait_for_selector("#proposals button >> nth=2")
+    page.select_option("#finish-class", "left open")
+    assert page.locator("#finish-note").text_content() == "The class is left open."
+    assert not page.locator("#proposals button").count()
     page.click("#finish")
     page.wait_for_selector("#proposals button >> nth=2")
     proposed = [page.locator(f"#proposals button >> nth={i}").locator(".added").count() for i in range(3)]

@@ -4,6 +4,7 @@ import { outline, path } from "./sheet.js";
 
 const $ = (id) => document.getElementById(id);
 const NS = "http://www.w3.org/2000/svg";
+const AS_RECOGNISED = "\n"; // no class has this name
 const POINT_MS = 45; // that the pen takes from point to point
 const number = () => crypto.getRandomValues(new Uint32Array(1))[0] >>> 1; // below 2³¹
 let drawers = [], sheet = null, best = () => null, proposals = [], chosen = 0, asked = 0, timer = null;
@@ -14,25 +15,39 @@ export function start(found, ofSheet, answer, attempt) {
   $("finish-card").hidden = !drawers.length;
   $("drawer").replaceChildren(...drawers.map((run, i) => new Option(`${run.model}, ${run.data}`, i)));
   $("drawers").hidden = drawers.length < 2;
-  const acts = { finish, take, "finish-from": note, drawer: clear };
+  const acts = { finish, take, "finish-from": note, "finish-class": changed, drawer: another };
   for (const [id, act] of Object.entries(acts)) {
     $(id).addEventListener(id === "finish" || id === "take" ? "click" : "input", () => attempt(act));
   }
+  another();
+}
+
+const classes = () => drawers[Number($("drawer").value)]?.classes ?? [];
+
+function another() {
+  $("finish-class").replaceChildren(new Option("as recognised", AS_RECOGNISED), new Option("left open", ""),
+    ...classes().map((name) => new Option(name)));
+  clear();
   note();
 }
 
-// The class that the ending is drawn of: the answer beside the sheet where it is confident enough, else it is open.
+// The class that the ending is drawn of, "" where it is open: the one chosen, or the answer beside the sheet where it is
+// confident enough.
 function given() {
-  const one = best(), known = drawers[Number($("drawer").value)]?.classes ?? [];
+  const wanted = $("finish-class").value;
+  if (wanted !== AS_RECOGNISED) return wanted;
+  const one = best(), known = classes();
   return one && one.p >= Number($("finish-from").value) / 100 && known.includes(one.name) ? one.name : "";
 }
 
 function note() {
+  $("finish-confident").hidden = $("finish-class").value !== AS_RECOGNISED;
   $("finish-level").textContent = `${$("finish-from").value} %`;
   if (!drawers.length) return;
   $("finish").disabled = !sheet.drawing.length;
-  const name = given(), how = name ? `It is drawn as ${name}.` : "The class is left open: none it knows is likely enough.";
-  $("finish-note").textContent = sheet.drawing.length ? how : "Begin a drawing first.";
+  const name = given(), why = $("finish-class").value === AS_RECOGNISED ? ": none it knows is likely enough" : "";
+  const how = name ? `It is drawn as ${name}.` : `The class is left open${why}.`;
+  $("finish-note").textContent = sheet.drawing.length ? how : "Begin a drawing first, as large as the finished one would be.";
 }
 
 // Another drawing, or another answer: what was proposed is of the one before.
