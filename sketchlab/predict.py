@@ -1,7 +1,7 @@
 """python -m sketchlab.predict RUN FILES|FOLDER|-: a finished run's answers on images and drawings, table and CSV.
 
-A file of drawings (.ndjson, .ndjson.gz: QuickDraw's, simplified or raw) gives a row for every line, named file:line;
-reading.py says how drawings are drawn for a run.
+A file of drawings (.ndjson, .ndjson.gz: QuickDraw's, simplified or raw) gives a row for every line, named file:line,
+an SVG file one; reading.py says how drawings are drawn for a run.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def parser() -> argparse.ArgumentParser:
         "images",
         nargs="+",
         metavar="IMAGE",
-        help="image files, and .ndjson or .ndjson.gz files of drawings, in their order; a folder means all of them in "
+        help="image files, and drawings (.svg, .ndjson, .ndjson.gz), in their order; a folder means all of them in "
         "it, recursive and sorted; - reads names from standard input, one a line",
     )
     out.add_argument("-k", type=int, default=3, help="classes shown for each row, the likeliest first (default 3)")

@@ -1,7 +1,7 @@
 """python -m sketchlab.retrieve RUN SKETCH…: the nearest photos of each sketch, as table, CSV and contact sheet.
 
-A sketch is an image file or a line of a file of drawings (.ndjson, .ndjson.gz), named file:line. The photos searched
-are the run's own test photos, or all images in --gallery DIR; their embeddings are kept in RUN/gallery (gallery.py).
+A sketch is an image file, an SVG file, or a line of a file of drawings (.ndjson, .ndjson.gz), named file:line. The photos
+searched are the run's own test photos, or all images in --gallery DIR; their embeddings are kept in RUN/gallery (gallery.py).
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def parser() -> argparse.ArgumentParser:
         "sketches",
         nargs="+",
         metavar="SKETCH",
-        help="image files, and .ndjson or .ndjson.gz files of drawings; a folder means all of them in it; - reads "
+        help="image files, and drawings (.svg, .ndjson, .ndjson.gz); a folder means all of them in it; - reads "
         "names from standard input, one a line",
     )
     out.add_argument(

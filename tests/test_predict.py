@@ -170,3 +170,19 @@ def test_baseline_answers_too(tmp_path, monkeypatch):
     assert np.allclose(table.filter(like="p_").sum(axis=1), 1)
     with pytest.raises(UserError, match="no single network"):
         open_run(folder).network()
+
+
+def test_an_svg_file_is_the_drawing_that_it_holds(trained, tmp_path, capsys):
+    strokes = [[[0, 120, 255], [0, 200, 10]], [[30, 60], [90, 90]]]
+    paths = [" ".join(f"{x},{y}" for x, y in zip(*stroke, strict=True)) for stroke in strokes]
+    shapes = "".join(f'<polyline points="{points}" fill="none" stroke="black"/>' for points in paths)
+    (tmp_path / "one.SVG").write_text(f'<svg xmlns="http://www.w3.org/2000/svg">{shapes}</svg>')
+    (tmp_path / "two.ndjson").write_text(json.dumps({"drawing": strokes}))
+    (tmp_path / "picture.svg").write_text('<svg xmlns="http://www.w3.org/2000/svg"><image href="x.png"/></svg>')
+    assert run(trained, tmp_path, "--out", tmp_path / "out.csv") == 1
+    table = (
+        pd.read_csv(tmp_path / "out.csv").assign(image=lambda t: t["image"].map(os.path.basename)).set_index("image")
+    )
+    shares = [name for name in table if name.startswith("p_")]
+    assert np.array_equal(table.loc["one.SVG", shares], table.loc["two.ndjson:1", shares])
+    assert "only paths and basic shapes are read" in table.loc["picture.svg", "error"]

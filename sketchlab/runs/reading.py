@@ -1,6 +1,6 @@
 """Picture files and drawings → what a run's network takes, as the run's own training data were read and drawn.
 
-Drawings come from QuickDraw's ndjson, simplified or raw, or as lists from Python; data/simplify.convention brings
+Drawings come from QuickDraw's ndjson, simplified or raw, from SVG files, or as lists from Python; strokes/simplify brings
 them to the simplified convention. How they are drawn then follows from what the run was trained on:
 
 - strokes (data=strokes, quickdraw, …, and shapes as frames or points): strokes.prepare with the run's own raster, never
@@ -40,7 +40,7 @@ from sketchlab.errors import UserError
 from sketchlab.inputs import Input
 
 CHANNELS = raster.CHANNELS  # of images that drawings give
-SUFFIXES = ndjson_files.SUFFIXES  # of files of drawings
+SUFFIXES = (*ndjson_files.SUFFIXES, svg.SUFFIX)  # of files of drawings
 LINE_WIDTH, MARGIN = 3 / 800, 0.1  # of TU-Berlin's pictures, shares of the side
 _POOL_PX = 4  # canvas pixels a side that one pixel of an antialiased picture is the mean of
 
@@ -70,7 +70,9 @@ def picture_reader(data: dict[str, Any], input: Input, ink: str) -> Callable[[by
         takes = input.kind if input.kind != "images" else "groups of strokes"
 
         def refuse(_: bytes) -> np.ndarray:
-            raise BadImage(f"a picture has no strokes, and this run's network takes {takes}: give drawings (.ndjson)")
+            raise BadImage(
+                f"a picture has no strokes, and this run's network takes {takes}: give drawings (.ndjson, .svg)"
+            )
 
         return refuse
     stored = files.channels(input, ink)  # drawings are kept grey, photos as the model takes them
@@ -117,7 +119,8 @@ def no_file(name: str) -> str:
 
 
 def drawings(name: str) -> Iterator[tuple[str, str, Drawing | str]]:
-    """Every line of a file of drawings: file:line, its key_id, the drawing or why it is none; one line in memory.
+    """Every line of a file of drawings: file:line, its key_id, the drawing or why it is none; one line in memory. An SVG
+    file is one drawing, under its own name.
 
     What ends the file early (no such file, a cut archive) is a last row under the file's own name.
     """
@@ -125,6 +128,9 @@ def drawings(name: str) -> Iterator[tuple[str, str, Drawing | str]]:
     try:
         if why := no_file(name) or ("" if Path(name).exists() else "No such file or directory"):
             yield name, "", why
+            return
+        if name.lower().endswith(svg.SUFFIX):
+            yield name, "", _of_svg(Path(name))
             return
         for line in ndjson_files.lines(Path(name)):
             n += 1
@@ -143,6 +149,13 @@ def simplified(drawing: Any) -> Drawing | str:
     """A drawing in QuickDraw's simplified convention, or why it is none."""
     try:
         return simplify.convention(drawing)
+    except simplify.BadDrawing as error:
+        return str(error)
+
+
+def _of_svg(path: Path) -> Drawing | str:
+    try:
+        return svg_drawing(path.read_bytes())
     except simplify.BadDrawing as error:
         return str(error)
 
