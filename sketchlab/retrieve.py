@@ -1,7 +1,8 @@
 """python -m sketchlab.retrieve RUN SKETCH…: the nearest photos of each sketch, as table, CSV and contact sheet.
 
-A sketch is an image file, an SVG file, or a line of a file of drawings (.ndjson, .ndjson.gz), named file:line. The photos
-searched are the run's own test photos, or all images in --gallery DIR; their embeddings are kept in RUN/gallery (gallery.py).
+A sketch is an image file, an SVG file, or a line of a file of drawings (.ndjson, .ndjson.gz), named file:line. The
+photos searched are the run's own test photos, or all images in --gallery DIR; their embeddings are kept in RUN/gallery
+(gallery.py).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Picture files and drawings → what a run's network takes, as the run's own training data were read and drawn.
 
-Drawings come from QuickDraw's ndjson, simplified or raw, from SVG files, or as lists from Python; strokes/simplify brings
-them to the simplified convention. How they are drawn then follows from what the run was trained on:
+Drawings come from QuickDraw's ndjson, simplified or raw, from SVG files, or as lists from Python; strokes/simplify
+brings them to the simplified convention. How they are drawn then follows from what the run was trained on:
 
 - strokes (data=strokes, quickdraw, …, and shapes as frames or points): strokes.prepare with the run's own raster, never
   augmented;
@@ -71,7 +71,7 @@ def picture_reader(data: dict[str, Any], input: Input, ink: str) -> Callable[[by
 
         def refuse(_: bytes) -> np.ndarray:
             raise BadImage(
-                f"a picture has no strokes, and this run's network takes {takes}: give drawings (.ndjson, .svg)"
+                f"a picture has no strokes, but this run's network takes {takes}: give .ndjson or .svg files"
             )
 
         return refuse
@@ -119,8 +119,8 @@ def no_file(name: str) -> str:
 
 
 def drawings(name: str) -> Iterator[tuple[str, str, Drawing | str]]:
-    """Every line of a file of drawings: file:line, its key_id, the drawing or why it is none; one line in memory. An SVG
-    file is one drawing, under its own name.
+    """Every line of a file of drawings: file:line, its key_id, the drawing or why it is none; one line in memory. An
+    SVG file is one drawing, under its own name.
 
     What ends the file early (no such file, a cut archive) is a last row under the file's own name.
     """
