@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+import contextlib
+from collections.abc import Callable, Hashable, Iterator
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from sketchlab.layers.frame_front import FrameFront
 
 # what only explains a result (Grad-CAM, maps, sheets), in words → what makes it, as `evaluate` gives its results
 Explained = dict[str, Callable[[], dict[str, Any]]]
@@ -127,14 +132,43 @@ def printout(name: str, module: nn.Module, inputs: tuple[Tensor, ...]) -> list[d
 
     leaves = [m for m in module.modules() if not any(True for _ in m.children())]
     handles = [leaf.register_forward_hook(note) for leaf in leaves]
-    modes = {m: m.training for m in module.modules()}
     try:
-        module.eval()
-        with torch.no_grad():
+        with answering(module):
             module(*inputs)
     finally:
         for handle in handles:
             handle.remove()
+    return rows
+
+
+@contextlib.contextmanager
+def answering(module: nn.Module) -> Iterator[None]:
+    """In eval mode and without gradients; afterwards every part is in its mode of before."""
+    modes = {m: m.training for m in module.modules()}
+    try:
+        module.eval()
+        with torch.no_grad():
+            yield
+    finally:
         for m, mode in modes.items():
             m.training = mode
-    return rows
+
+
+def macs(module: nn.Module, inputs: tuple[Tensor, ...]) -> int | None:
+    """Multiply-accumulates of a forward pass, a sample: half of torch's floating-point operations.
+
+    None for networks with recurrent layers, which torch does not count, on frames, of which those without ink are not
+    computed, and on points (B, L, C), of which every drawing has another number.
+    """
+    if inputs[0].ndim == 3 or any(isinstance(m, nn.RNNBase | nn.RNNCellBase | FrameFront) for m in module.modules()):
+        return None
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(
+        False
+    )  # its one operation is not counted, nor is flash attention's on a CPU
+    try:
+        with answering(module), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+            module(*inputs)
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+    return counter.get_total_flops() // (2 * len(inputs[0]))

@@ -15,7 +15,7 @@ def work(runtime: Any, run: RunConfig, path: Path, data: Any, pruning: dict[str,
     from sketchlab.data.sheet import of_training
     from sketchlab.engine.loop import fit, fit_once
     from sketchlab.engine.rundir import RunDir
-    from sketchlab.engine.task import printout
+    from sketchlab.engine.task import macs, printout
     from sketchlab.training import environment, provenance
 
     folder = RunDir(path, writes=runtime.rank == 0)
@@ -48,6 +48,8 @@ def work(runtime: Any, run: RunConfig, path: Path, data: Any, pruning: dict[str,
     if goes_on or not provenance.changed(before):
         files = before | files  # what it began with, when data was not kept yet
     made = environment.environment(runtime, counts, files)
+    if not once and (counted := {name: macs(*made_of) for name, made_of in task.networks.items()}):
+        made["macs"] = counted
     folder.document("env.json", made)
     folder.document(provenance.FILE, files)
     if not goes_on:  # what it began with

@@ -21,6 +21,7 @@ from sketchlab.engine.rundir import RunDir
 from sketchlab.engine.runtime import Runtime
 from sketchlab.engine.settings import OPTIMIZERS, Config
 from sketchlab.engine.steps import Averages
+from sketchlab.engine.task import macs
 from sketchlab.errors import UserError
 from sketchlab.metrics.declared import of_pipeline
 from sketchlab.storage.files import read_json
@@ -338,3 +339,18 @@ def test_val_is_of_the_weights_that_are_tested(tmp_path, splits, val):
         assert status["metrics"]["test/accuracy"] == (0.75 if watch else 0.5)
     assert status["best"] == ({"epoch": 1, "val/accuracy": 0.75} if watch else {})
     assert np.asarray(Image.open(tmp_path / "samples" / "val_look.png"))[0, 0] == 127, "the last epoch's sheet stays"
+
+
+def test_macs_are_those_counted_by_hand():
+    net = nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8), nn.Flatten(), nn.Linear(8 * 36, 5)
+    )
+    net.train()
+    state = torch.get_rng_state()
+    assert macs(net, (torch.zeros(2, 3, 6, 6),)) == 36 * 8 * 27 + 8 * 36 * 5
+    assert net.training and net[1].num_batches_tracked == 0 and torch.equal(torch.get_rng_state(), state)
+    encoder = nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), 1)
+    wrapped = nn.Sequential(nn.Flatten(2), encoder)  # (B, 4, 1, 8) → (B, 4, 8)
+    attention, mlp = 4 * (3 * 8 * 8 + 8 * 8) + 2 * 4 * 4 * 8, 4 * 2 * 8 * 16
+    assert macs(wrapped, (torch.zeros(1, 4, 1, 8),)) == attention + mlp
+    assert macs(nn.LSTM(4, 4), (torch.zeros(1, 2, 2, 4),)) is None

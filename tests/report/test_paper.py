@@ -208,6 +208,21 @@ def test_pareto_front_by_brute_force(found):
     assert front <= brute and {prices[n] for n in brute} == {prices[n] for n in front}
 
 
+def test_macs_of_the_network_that_answers_are_a_cost(found):
+    groups, *_ = gather(found)
+    rows = [entry(group, pairs.Samples(KEY)) for group in groups]
+    assert "MACs a sample" not in cost.table(rows)[0]  # older runs counted none
+    for number, row in enumerate(rows):
+        for run in row.group.runs.values():
+            run.env["macs"] = {"G": 1000 * (number + 1), "D": 7} if number else {"net": None}
+    titles, cells, _ = cost.table(rows)
+    at = list(titles).index("MACs a sample")
+    assert [str(line[at]).removesuffix(" *") for line in cells] == [
+        "–",
+        *(f"{1000 * (n + 1):,}" for n in range(1, len(rows))),
+    ]
+
+
 @pytest.mark.parametrize("values", [[0.3], [0.1, 0.9], [0.5, 0.5, 0.7, 0.2]])
 def test_expected_best_counts_every_draw(values):
     for k, expected in enumerate(budget.expected_best(values, 3), 1):

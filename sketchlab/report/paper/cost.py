@@ -23,6 +23,11 @@ def parameters(run: Run) -> float:
     return float((run.env.get("parameters") or {}).get("total") or math.nan)
 
 
+def macs(run: Run) -> float:
+    """Multiply-accumulates of a sample, of the network that answers (a GAN's generator); NaN where not counted."""
+    return float(next(iter((run.env.get("macs") or {}).values()), None) or math.nan)
+
+
 def training_s(run: Run) -> float:
     return math.nan if run.seconds is None else run.seconds
 
@@ -37,6 +42,7 @@ def use_ms(run: Run) -> float:
 
 COSTS: dict[str, Callable[[Run], float]] = {
     "parameters": parameters,
+    "MACs a sample": macs,
     "training, s": training_s,
     "use, ms a sample": use_ms,
 }
