@@ -408,7 +408,10 @@ def composition_error(error: Exception, overrides: list[str]) -> Exception:
         return UserError(" ".join(str(error).split()))
     if isinstance(error, ConfigCompositionException) and "To sweep over it" in str(error):
         values = next((o for o in overrides if "," in o), "")
-        return UserError(f"{values}: several values need -m (a sweep: one run each), or [a,b] for a list")
+        text = quoted(values) or values
+        return UserError(
+            f"{values}: several values need -m (a sweep: one run each), or [a,b] for a list; one text: {text}"
+        )
     if isinstance(error, ValueError) and "Config group override" in str(error):
         groups = {path.name for path in conf_dir().iterdir() if path.is_dir()}
         typed = next((o for o in overrides if o.partition("=")[0] in groups), "")

@@ -80,12 +80,14 @@ def find(
     per_group: int | None = None,
     per_class: int | None = None,
     flat: bool = False,
+    unmatched_too: bool = False,
 ) -> Tree:
     """All images of the classes wanted (None = all found), in sorted order.
 
     aliases: class → its folder's name here; group_by: expression whose first bracket, matched against the file's name
     without suffix, names the object shown; per_group, per_class: at most so many, chosen by a keyed hash. flat: images
-    in a folder without class folders are of one class, which bears the folder's name.
+    in a folder without class folders are of one class, which bears the folder's name. unmatched_too: names that group_by
+    does not match are neither refused nor noted.
     """
     back = {unicodedata.normalize("NFC", folder): name for name, folder in (aliases or {}).items()}
     homes, empty = class_folders(root, SUFFIXES)
@@ -109,7 +111,7 @@ def find(
             match = pattern.fullmatch(stem) if pattern else None
             if match and not match[1]:
                 raise UserError(f"data.group_by={group_by!r}: its bracket is empty in {path}; it must name the object")
-            if pattern and not match:
+            if pattern and not match and not unmatched_too:
                 unmatched.append(stem)
             tree.names.append(path)
             tree.objects.append(f"{name}/{match[1] if match else stem}")

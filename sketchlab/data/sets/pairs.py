@@ -66,7 +66,7 @@ def build(config: Config, input: Input) -> Dataset:
     homes = {side: tree.place(config.root, getattr(config, side), config.source) for side in ("sketches", "photos")}
     classes, notes = matching.classes(homes, config.classes)
     photos = tree.find(homes["photos"], classes, per_class=config.per_class)
-    sketches = tree.find(homes["sketches"], classes, group_by=config.photo_of)
+    sketches = tree.find(homes["sketches"], classes, group_by=config.photo_of, unmatched_too=True)
     notes += photos.notes + sketches.notes
     if config.photo_of:
         everything = photos if config.per_class is None else tree.find(homes["photos"], classes)
