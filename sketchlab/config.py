@@ -408,10 +408,8 @@ def composition_error(error: Exception, overrides: list[str]) -> Exception:
         return UserError(" ".join(str(error).split()))
     if isinstance(error, ConfigCompositionException) and "To sweep over it" in str(error):
         values = next((o for o in overrides if "," in o), "")
-        text = quoted(values) or values
-        return UserError(
-            f"{values}: several values need -m (a sweep: one run each), or [a,b] for a list; one text: {text}"
-        )
+        text = f"; one path with a comma: {quoted(values)}" if "/" in values or "\\" in values else ""
+        return UserError(f"{values}: several values need -m (a sweep: one run each), or [a,b] for a list{text}")
     if isinstance(error, ValueError) and "Config group override" in str(error):
         groups = {path.name for path in conf_dir().iterdir() if path.is_dir()}
         typed = next((o for o in overrides if o.partition("=")[0] in groups), "")

@@ -68,6 +68,7 @@ def test_every_model_fits_its_own_pipeline_and_some_data_set(model):
         (["+colour=red"], "colour: no such key; there is: data"),
         (["colour=red"], "colour: no such key; there is: data"),
         (["loop.epochs=1,2"], "loop.epochs=1,2: several values need -m"),
+        (["data=folder", "data.root=/a,b"], """one path with a comma: 'data.root="/a,b"'"""),
         (["epochs 3"], "cannot read 'epochs 3': expected key=value"),
         (["model=small_siamese", "data=folder"], "model=small_siamese takes pairs, but data=folder gives images"),
         (

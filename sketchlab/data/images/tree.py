@@ -86,8 +86,8 @@ def find(
 
     aliases: class → its folder's name here; group_by: expression whose first bracket, matched against the file's name
     without suffix, names the object shown; per_group, per_class: at most so many, chosen by a keyed hash. flat: images
-    in a folder without class folders are of one class, which bears the folder's name. unmatched_too: names that group_by
-    does not match are neither refused nor noted.
+    in a folder without class folders are of one class, which bears the folder's name. unmatched_too: names that
+    group_by does not match are neither refused nor noted.
     """
     back = {unicodedata.normalize("NFC", folder): name for name, folder in (aliases or {}).items()}
     homes, empty = class_folders(root, SUFFIXES)
