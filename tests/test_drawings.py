@@ -207,7 +207,7 @@ def test_a_folder_holds_drawings_too(trained, words, tmp_path, capsys):
         assert ask(runs_of[kind], tmp_path) == 1
         said = capsys.readouterr()
         line = next(row for row in said.out.splitlines() if "z.png" in row)
-        assert f"a picture has no strokes, and this run's network takes {kind}: give drawings" in line
+        assert f"a picture has no strokes, but this run's network takes {kind}: give .ndjson or .svg" in line
         assert "1 of 17 rows could not be read" in said.err
 
 

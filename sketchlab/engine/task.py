@@ -162,13 +162,15 @@ def macs(module: nn.Module, inputs: tuple[Tensor, ...]) -> int | None:
     """
     if inputs[0].ndim == 3 or any(isinstance(m, nn.RNNBase | nn.RNNCellBase | FrameFront) for m in module.modules()):
         return None
-    fast = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(
-        False
-    )  # its one operation is not counted, nor is flash attention's on a CPU
+    fast, learn = torch.backends.mha.get_fastpath_enabled(), trainable(module)
+    torch.backends.mha.set_fastpath_enabled(False)  # its one operation is not counted, nor flash attention's on a CPU
+    for parameter in learn:  # an output that is a parameter itself would end torch's counter
+        parameter.requires_grad_(False)
     try:
         with answering(module), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
             module(*inputs)
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
+        for parameter in learn:
+            parameter.requires_grad_()
     return counter.get_total_flops() // (2 * len(inputs[0]))

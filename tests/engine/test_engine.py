@@ -353,4 +353,15 @@ def test_macs_are_those_counted_by_hand():
     wrapped = nn.Sequential(nn.Flatten(2), encoder)  # (B, 4, 1, 8) → (B, 4, 8)
     attention, mlp = 4 * (3 * 8 * 8 + 8 * 8) + 2 * 4 * 4 * 8, 4 * 2 * 8 * 16
     assert macs(wrapped, (torch.zeros(1, 4, 1, 8),)) == attention + mlp
+
+    class Constant(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.logits = nn.Parameter(torch.zeros(1, 3))
+
+        def forward(self, x):
+            return self.logits
+
+    constant = Constant()
+    assert macs(constant, (torch.zeros(1, 2, 2, 4),)) == 0 and constant.logits.requires_grad
     assert macs(nn.LSTM(4, 4), (torch.zeros(1, 2, 2, 4),)) is None
