@@ -28,7 +28,7 @@ import arms_table  # noqa: E402
 import arms_tests  # noqa: E402
 
 KEPT = sorted(path.name.removesuffix("_pairs.csv") for path in RESULTS.glob("*_pairs.csv"))
-NOT_RUN_YET = {"frankenstein_cost", "unseen_sketchy"}
+NOT_RUN_YET = {"frankenstein_cost"}
 VERDICT = re.compile(r"\b(better|worse|outperforms?|beats?|helps?|wins?|no evidence|significant)\b", re.IGNORECASE)
 
 
