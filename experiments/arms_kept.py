@@ -80,5 +80,7 @@ def _judged(experiment: Experiment, row: Row, p: float) -> Row:
     else:
         seen = (row["seen"] if row["seen"] is not None else float("nan")) if score.is_share else 0.0
         verdict = stats.verdict(score.sign * row["difference"], p, visible=seen, worth=WORTH)
+        if p > ALPHA and row["seen"] is not None and abs(row["difference"]) >= row["seen"]:
+            verdict = "too few to tell"  # what was found would be significant alone, among fewer tests
         verdict = NETWORK.get(verdict, verdict) if row["test"] == "exact McNemar" else verdict
     return row | {"p_holm": p, "verdict": of_claim(claim, verdict)}
