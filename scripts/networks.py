@@ -14,9 +14,9 @@ from pathlib import Path
 
 import torch
 import torchvision
-from torch.utils.flop_counter import FlopCounterMode
 
 from sketchlab import config
+from sketchlab.engine.task import printout
 from sketchlab.models import timm_nets
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -37,13 +37,8 @@ def counted(model: config.Component) -> tuple[int, int | None]:
         return sum(p.numel() for p in model.build(CLASSES).parameters()), None
     shape = (POINTS, given.channels) if given.kind == "points" else (given.channels, given.size_px, given.size_px)
     with torch.device("meta"):
-        net = model.build(CLASSES).eval()
-        n = sum(p.numel() for p in net.parameters())
-        if any(isinstance(module, torch.nn.LSTM) for module in net.modules()):
-            return n, None
-        with torch.no_grad(), FlopCounterMode(display=False) as counter:
-            net(torch.empty(1, *shape))
-    return n, counter.get_total_flops() // 2
+        net = model.build(CLASSES)
+        return sum(p.numel() for p in net.parameters()), printout(model.name, net, (torch.empty(1, *shape),))[1]
 
 
 def row(name: str) -> list[str]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable
 from typing import Any, Protocol
 
 import torch
@@ -110,10 +109,16 @@ def trainable(module: nn.Module) -> list[nn.Parameter]:
     return [p for p in module.parameters() if p.requires_grad]
 
 
-def printout(name: str, module: nn.Module, inputs: tuple[Tensor, ...]) -> list[dict[str, Any]]:
-    """The architecture as rows: every leaf layer in the order it ran, its output shape and parameters."""
+def printout(name: str, module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[list[dict[str, Any]], int | None]:
+    """The architecture as rows: every leaf layer in the order it ran, its output shape and parameters; and the
+    multiply-accumulates of a sample: half of torch's floating-point operations.
+
+    None in their place where there are recurrent layers, which torch does not count, or frames, of which those without
+    ink are not computed.
+    """
     rows: list[dict[str, Any]] = []
-    names = {layer: path for path, layer in module.named_modules()}
+    names, learn = {layer: path for path, layer in module.named_modules()}, trainable(module)
+    learnt = set(learn)
 
     def note(layer: nn.Module, _: Any, output: Any) -> None:
         own = [p for p in layer.parameters(recurse=False)]
@@ -126,51 +131,29 @@ def printout(name: str, module: nn.Module, inputs: tuple[Tensor, ...]) -> list[d
                 "type": layer.extra_repr() and f"{type(layer).__name__}({layer.extra_repr()})" or type(layer).__name__,
                 "output": "×".join(map(str, shape)),
                 "parameters": sum(p.numel() for p in own),
-                "trainable": sum(p.numel() for p in own if p.requires_grad),
+                "trainable": sum(p.numel() for p in own if p in learnt),
             }
         )
 
     leaves = [m for m in module.modules() if not any(True for _ in m.children())]
     handles = [leaf.register_forward_hook(note) for leaf in leaves]
+    modes = {m: m.training for m in module.modules()}
+    fast = torch.backends.mha.get_fastpath_enabled()
     try:
-        with answering(module):
+        module.eval()
+        torch.backends.mha.set_fastpath_enabled(False)  # its one operation is not counted, nor CPUs' flash attention
+        for parameter in learn:  # an output that is a parameter itself would end torch's counter
+            parameter.requires_grad_(False)
+        with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
             module(*inputs)
     finally:
         for handle in handles:
             handle.remove()
-    return rows
-
-
-@contextlib.contextmanager
-def answering(module: nn.Module) -> Iterator[None]:
-    """In eval mode and without gradients; afterwards every part is in its mode of before."""
-    modes = {m: m.training for m in module.modules()}
-    try:
-        module.eval()
-        with torch.no_grad():
-            yield
-    finally:
         for m, mode in modes.items():
             m.training = mode
-
-
-def macs(module: nn.Module, inputs: tuple[Tensor, ...]) -> int | None:
-    """Multiply-accumulates of a forward pass, a sample: half of torch's floating-point operations.
-
-    None for networks with recurrent layers, which torch does not count, on frames, of which those without ink are not
-    computed, and on points (B, L, C), of which every drawing has another number.
-    """
-    if inputs[0].ndim == 3 or any(isinstance(m, nn.RNNBase | nn.RNNCellBase | FrameFront) for m in module.modules()):
-        return None
-    fast, learn = torch.backends.mha.get_fastpath_enabled(), trainable(module)
-    torch.backends.mha.set_fastpath_enabled(False)  # its one operation is not counted, nor flash attention's on a CPU
-    for parameter in learn:  # an output that is a parameter itself would end torch's counter
-        parameter.requires_grad_(False)
-    try:
-        with answering(module), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-            module(*inputs)
-    finally:
         torch.backends.mha.set_fastpath_enabled(fast)
         for parameter in learn:
             parameter.requires_grad_()
-    return counter.get_total_flops() // (2 * len(inputs[0]))
+    if any(isinstance(m, nn.RNNBase | nn.RNNCellBase | FrameFront) for m in names):
+        return rows, None
+    return rows, counter.get_total_flops() // (2 * len(inputs[0]))

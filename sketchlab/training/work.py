@@ -15,7 +15,7 @@ def work(runtime: Any, run: RunConfig, path: Path, data: Any, pruning: dict[str,
     from sketchlab.data.sheet import of_training
     from sketchlab.engine.loop import fit, fit_once
     from sketchlab.engine.rundir import RunDir
-    from sketchlab.engine.task import macs, printout
+    from sketchlab.engine.task import printout
     from sketchlab.training import environment, provenance
 
     folder = RunDir(path, writes=runtime.rank == 0)
@@ -34,9 +34,9 @@ def work(runtime: Any, run: RunConfig, path: Path, data: Any, pruning: dict[str,
             folder.say(line)
     task, loop = _built(runtime, run, folder, data)
     once = hasattr(task, "fit")
-    rows = [] if once else [row for name, (net, inputs) in task.networks.items() for row in printout(name, net, inputs)]
-    if rows:
-        folder.table("model.csv", rows)
+    printed = {} if once else {name: printout(name, *made_of) for name, made_of in task.networks.items()}
+    if printed:
+        folder.table("model.csv", [row for rows, _ in printed.values() for row in rows])
     modules = [] if once else [net for net, _ in task.networks.values()]
     parameters = {p for net in modules for p in net.parameters()}
     counts = {
@@ -48,8 +48,8 @@ def work(runtime: Any, run: RunConfig, path: Path, data: Any, pruning: dict[str,
     if goes_on or not provenance.changed(before):
         files = before | files  # what it began with, when data was not kept yet
     made = environment.environment(runtime, counts, files)
-    if not once and (counted := {name: macs(*made_of) for name, made_of in task.networks.items()}):
-        made["macs"] = counted
+    if run.model.config.input.kind != "points":  # of which every drawing has another number
+        made["macs"] = {name: macs for name, (_, macs) in printed.items()}
     folder.document("env.json", made)
     folder.document(provenance.FILE, files)
     if not goes_on:  # what it began with

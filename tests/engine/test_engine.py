@@ -21,7 +21,7 @@ from sketchlab.engine.rundir import RunDir
 from sketchlab.engine.runtime import Runtime
 from sketchlab.engine.settings import OPTIMIZERS, Config
 from sketchlab.engine.steps import Averages
-from sketchlab.engine.task import macs
+from sketchlab.engine.task import printout
 from sketchlab.errors import UserError
 from sketchlab.metrics.declared import of_pipeline
 from sketchlab.storage.files import read_json
@@ -347,12 +347,12 @@ def test_macs_are_those_counted_by_hand():
     )
     net.train()
     state = torch.get_rng_state()
-    assert macs(net, (torch.zeros(2, 3, 6, 6),)) == 36 * 8 * 27 + 8 * 36 * 5
+    assert printout("", net, (torch.zeros(2, 3, 6, 6),))[1] == 36 * 8 * 27 + 8 * 36 * 5
     assert net.training and net[1].num_batches_tracked == 0 and torch.equal(torch.get_rng_state(), state)
     encoder = nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), 1)
     wrapped = nn.Sequential(nn.Flatten(2), encoder)  # (B, 4, 1, 8) → (B, 4, 8)
     attention, mlp = 4 * (3 * 8 * 8 + 8 * 8) + 2 * 4 * 4 * 8, 4 * 2 * 8 * 16
-    assert macs(wrapped, (torch.zeros(1, 4, 1, 8),)) == attention + mlp
+    assert printout("", wrapped, (torch.zeros(1, 4, 1, 8),))[1] == attention + mlp
 
     class Constant(nn.Module):
         def __init__(self):
@@ -363,5 +363,5 @@ def test_macs_are_those_counted_by_hand():
             return self.logits
 
     constant = Constant()
-    assert macs(constant, (torch.zeros(1, 2, 2, 4),)) == 0 and constant.logits.requires_grad
-    assert macs(nn.LSTM(4, 4), (torch.zeros(1, 2, 2, 4),)) is None
+    assert printout("", constant, (torch.zeros(1, 2, 2, 4),))[1] == 0 and constant.logits.requires_grad
+    assert printout("", nn.LSTM(4, 4), (torch.zeros(1, 2, 4),))[1] is None
